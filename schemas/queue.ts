@@ -1,0 +1,69 @@
+/** A queue's settings as operators write them and as the broker keeps them [P-5.1]. */
+import { type Static, Type } from "@sinclair/typebox";
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+const closed = { additionalProperties: false } as const;
+
+export const QueueName = Type.String({
+  pattern: "^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$",
+  description: "Letters, digits and _ . : - (not first), at most 128.",
+});
+
+export const Backoff = Type.Object(
+  {
+    minMs: Type.Integer({ minimum: 0, maximum: DAY_MS, default: 1000 }),
+    maxMs: Type.Integer({ minimum: 0, maximum: 30 * DAY_MS, default: 300_000 }),
+    factor: Type.Number({ minimum: 1, maximum: 100, default: 2 }),
+    jitter: Type.Number({
+      minimum: 0,
+      maximum: 1,
+      default: 0.2,
+      description: "The share of a delay that is drawn at random: 0 none, 1 all of it.",
+    }),
+  },
+  { ...closed, default: {} },
+);
+
+export const QueueSettings = Type.Object(
+  {
+    ackTimeoutMs: Type.Integer({ minimum: 10, maximum: 30 * DAY_MS, default: 30_000 }),
+    maxDeliveries: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 5 }),
+    backoff: Backoff,
+    ttlMs: Type.Integer({ minimum: 1, maximum: 3650 * DAY_MS, default: 14 * DAY_MS }),
+    maxMessages: Type.Optional(Type.Integer({ minimum: 1 })),
+    maxBytes: Type.Optional(Type.Integer({ minimum: 1 })),
+    overflow: Type.Literal("reject", { default: "reject" }),
+    deadLetter: Type.Object(
+      { ttlMs: Type.Integer({ minimum: 1, maximum: 3650 * DAY_MS, default: 30 * DAY_MS }) },
+      { ...closed, default: {} },
+    ),
+    defaultPriority: Type.Integer({ minimum: 0, maximum: 9, default: 4 }),
+    dedupeWindowMs: Type.Integer({ minimum: 0, maximum: 7 * DAY_MS, default: 300_000 }),
+    paused: Type.Boolean({ default: false }),
+  },
+  closed,
+);
+export type QueueSettings = Static<typeof QueueSettings>;
+
+/** The body of `PUT /admin/v1/queues/<name>`: every field may be left out. */
+export const QueueDefinition = Type.Object(
+  {
+    ...Type.Partial(QueueSettings).properties,
+    backoff: Type.Optional(Type.Partial(Backoff)),
+    deadLetter: Type.Optional(Type.Partial(QueueSettings.properties.deadLetter)),
+    bindings: Type.Optional(Type.Array(Type.String(), { maxItems: 1024 })),
+  },
+  closed,
+);
+export type QueueDefinition = Static<typeof QueueDefinition>;
+
+/** What is said of a queue, exact at the moment of asking. */
+export interface QueueCounts {
+  /** Waiting to be handed out now. */
+  ready: number;
+  delayed: number;
+  inFlight: number;
+  /** Bytes of all messages of the queue, as stored. */
+  bytes: number;
+  consumers: number;
+}

@@ -1,0 +1,43 @@
+/**
+ * The way from the broker out to live subscribers. These interfaces are the broker's; protocols and
+ * listeners implement them, so that nothing here knows an encoding or a socket.
+ */
+import type { Message } from "../message.ts";
+
+/** Bytes as a WebSocket takes them: text for JSON, binary for MessagePack. */
+export type Bytes = string | Uint8Array<ArrayBuffer>;
+
+/** Makes the bytes of events for one encoding; the same bytes go to everyone on a route. */
+export interface EventEncoder {
+  /** Short and unique, such as `json`; part of the name of its routes. */
+  readonly name: string;
+  /** One event; `filter` is left out where it equals the topic [P-4.2]. */
+  event(message: Message, filter: string | undefined): Bytes;
+  /** Several frames as one message: an array of frames [P-2.1]. A single one stays as it is. */
+  batch(frames: readonly Bytes[]): Bytes;
+}
+
+/** Hands bytes to every socket that subscribed to the route; Bun's `server.publish` is one. */
+export interface RoutePublisher {
+  /**
+   * Returns the bytes sent, -1 when a subscriber has backpressure, 0 when it was dropped for one (or
+   * there is none).
+   */
+  publish(routeName: string, bytes: Bytes): number;
+}
+
+/**
+ * What the broker and the session need of a peer's socket; Bun's `ServerWebSocket` is one as it stands.
+ */
+export interface Socket {
+  send(bytes: Bytes, compress?: boolean): number;
+  /** To the others on the route, not to this socket. */
+  publish(routeName: string, bytes: Bytes, compress?: boolean): number;
+  subscribe(routeName: string): void;
+  unsubscribe(routeName: string): void;
+  getBufferedAmount(): number;
+  pause(): void;
+  resume(): void;
+  close(code: number, reason: string): void;
+  terminate(): void;
+}

@@ -1,0 +1,127 @@
+/**
+ * Every bound of the broker in one place, with the relations between them asserted. What a client must
+ * respect is stated in `welcome.limits` [P-11.1]; the rest bounds our own queues, maps and buffers.
+ */
+
+/** Bounds that clients see and operators may set. */
+export interface ClientLimits {
+  frameBytes: number;
+  batch: number;
+  topicBytes: number;
+  topicLevels: number;
+  subscriptions: number;
+  consumers: number;
+  credit: number;
+  pendingPublishes: number;
+  outboundBytes: number;
+  headers: number;
+  headerBytes: number;
+}
+
+export interface Limits extends ClientLimits {
+  /** Depth of nesting in a payload; deeper ones would overflow the stack of an encoder. */
+  payloadDepth: number;
+  /** Frames that do not fit their schema, in a row, until the connection is closed [P-2.4]. */
+  badFramesInARow: number;
+  handshakeTimeoutMs: number;
+  heartbeatMs: number;
+  connections: number;
+  queues: number;
+  /** Topics whose routes are remembered; the oldest goes first. */
+  topicCache: number;
+  /** Events of one route that leave as one message. */
+  coalescedFrames: number;
+  coalescedBytes: number;
+  /** Message ids of messages that no queue stores, remembered for duplicates [P-3.5]. */
+  recentMessageIds: number;
+  dedupeWindowMs: number;
+  /** Waiting messages of one queue held in memory, and delayed ones; the rest waits on disk. */
+  queueWindowMessages: number;
+  queueWindowBytes: number;
+  /** Operations in one storage transaction, and bytes of one batch to the writer. */
+  commitOperations: number;
+  commitBytes: number;
+  /** Operations waiting for the writer; past it publishers get `busy`. */
+  pendingOperations: number;
+  /** A consumer that had a delivery for less than this when its connection ended burns no attempt [P-5.5]. */
+  deliveryGraceMs: number;
+  drainMs: number;
+}
+
+export const DEFAULT_LIMITS: Readonly<Limits> = {
+  frameBytes: 256 * 1024,
+  batch: 256,
+  topicBytes: 256,
+  topicLevels: 16,
+  subscriptions: 512,
+  consumers: 32,
+  credit: 1000,
+  pendingPublishes: 1024,
+  outboundBytes: 1024 * 1024,
+  headers: 32,
+  headerBytes: 4096,
+  payloadDepth: 64,
+  badFramesInARow: 20,
+  handshakeTimeoutMs: 10_000,
+  heartbeatMs: 25_000,
+  connections: 100_000,
+  queues: 10_000,
+  topicCache: 65_536,
+  coalescedFrames: 256,
+  coalescedBytes: 64 * 1024,
+  recentMessageIds: 100_000,
+  dedupeWindowMs: 300_000,
+  queueWindowMessages: 4096,
+  queueWindowBytes: 4 * 1024 * 1024,
+  commitOperations: 4096,
+  commitBytes: 8 * 1024 * 1024,
+  pendingOperations: 200_000,
+  deliveryGraceMs: 1000,
+  drainMs: 10_000,
+};
+
+/** The relations that must hold between bounds; each fault is a sentence for the operator. */
+export function limitFaults(limits: Limits): string[] {
+  const faults: string[] = [];
+  const demand = (holds: boolean, sentence: string) => {
+    if (!holds) faults.push(sentence);
+  };
+  demand(
+    limits.outboundBytes >= 2 * limits.frameBytes,
+    "limits.outboundBytes must be at least twice limits.frameBytes, or one large frame would make a reader slow",
+  );
+  demand(
+    limits.coalescedFrames <= limits.batch,
+    "limits.coalescedFrames must not exceed limits.batch, which clients rely on",
+  );
+  demand(
+    limits.topicBytes < 4096,
+    "limits.topicBytes must be below 4096, the scratch space of its check",
+  );
+  demand(
+    limits.commitBytes >= 4 * limits.frameBytes,
+    "limits.commitBytes must be at least four times limits.frameBytes",
+  );
+  return faults;
+}
+
+const CLIENT_KEYS = [
+  "frameBytes",
+  "batch",
+  "topicBytes",
+  "topicLevels",
+  "subscriptions",
+  "consumers",
+  "credit",
+  "pendingPublishes",
+  "outboundBytes",
+  "headers",
+  "headerBytes",
+] as const satisfies readonly (keyof ClientLimits)[];
+
+/** The part of the limits that `welcome` states. */
+export function clientLimits(limits: Limits): ClientLimits {
+  return Object.fromEntries(
+    CLIENT_KEYS.map((key) => [key, limits[key]]),
+  ) as unknown as ClientLimits;
+}
