@@ -1,0 +1,149 @@
+/**
+ * The rules of queues that every engine shares: names, settings and their defaults, backoff, deaths,
+ * expiry. Pure functions; scheduling is each engine's own, so that engines check one another.
+ */
+import { Value } from "@sinclair/typebox/value";
+import { QueueDefinition, QueueName, QueueSettings } from "../../schemas/queue.ts";
+import type { Random } from "../clock.ts";
+import { WarrenError } from "../errors.ts";
+import type { DeathRecord, Message } from "../message.ts";
+import { filterMatches } from "../topic.ts";
+import type { PeekOptions } from "./engine.ts";
+
+const DEAD_LETTER_SUFFIX = ".dead";
+/** Deaths kept with a message; a message redriven more often forgets its oldest ones. */
+const DEATHS_KEPT = 16;
+/** What a dead-letter queue states as `maxDeliveries`: the most the schema has. */
+const UNLIMITED_DELIVERIES = 1_000_000;
+
+/** The queue that keeps what `name` gave up on [P-5.6]. */
+export function deadLetterName(name: string): string {
+  return name + DEAD_LETTER_SUFFIX;
+}
+
+/** Ordinary queues never have such a name: `assertQueueName` refuses it. */
+export function isDeadLetterName(name: string): boolean {
+  return name.endsWith(DEAD_LETTER_SUFFIX);
+}
+
+/** Throws `invalid_frame` when an operator may not define a queue of this name. */
+export function assertQueueName(name: string): void {
+  if (!Value.Check(QueueName, name)) {
+    throw fault("/name", `The queue name is not valid. ${QueueName.description}`);
+  }
+  if (isDeadLetterName(name)) {
+    throw fault("/name", "Names ending in .dead belong to dead-letter queues; define their queue.");
+  }
+}
+
+/**
+ * The whole settings of a queue from what an operator wrote [P-5.1]. What is left out keeps its value in
+ * `existing`, or takes its default. `invalid_frame`, with the JSON Pointer of the first fault, when the
+ * definition does not fit. Bindings are checked for their shape only and are not part of the result.
+ */
+export function completeSettings(
+  definition: QueueDefinition,
+  existing?: QueueSettings,
+): QueueSettings {
+  const first = Value.Errors(QueueDefinition, definition).First();
+  if (first !== undefined) {
+    throw fault(first.path || "/", `${first.message} at ${first.path || "/"}.`);
+  }
+  const { bindings: _, ...fields } = definition;
+  const settings = Value.Default(QueueSettings, {
+    ...existing,
+    ...fields,
+    backoff: { ...existing?.backoff, ...fields.backoff },
+    deadLetter: { ...existing?.deadLetter, ...fields.deadLetter },
+  }) as QueueSettings;
+  if (settings.backoff.maxMs < settings.backoff.minMs) {
+    throw fault("/backoff/maxMs", "backoff.maxMs must not be below backoff.minMs.");
+  }
+  return settings;
+}
+
+/**
+ * The settings of a queue's dead-letter queue, which follow its owner's. It has no bound and no end of
+ * attempts: what is in it leaves by ack, reject, purge or its own TTL, the owner's `deadLetter.ttlMs`.
+ */
+export function deadLetterSettings(owner: QueueSettings): QueueSettings {
+  return {
+    ackTimeoutMs: owner.ackTimeoutMs,
+    maxDeliveries: UNLIMITED_DELIVERIES,
+    backoff: owner.backoff,
+    ttlMs: owner.deadLetter.ttlMs,
+    overflow: "reject",
+    deadLetter: owner.deadLetter,
+    defaultPriority: owner.defaultPriority,
+    dedupeWindowMs: 0,
+    paused: false,
+  };
+}
+
+/** Whether `queue` gives up on a message after so many counted attempts; a dead-letter queue never. */
+export function isExhausted(queue: string, settings: QueueSettings, attempts: number): boolean {
+  return attempts >= settings.maxDeliveries && !isDeadLetterName(queue);
+}
+
+/**
+ * How long a message waits after a nack without a delay of its own. `attempts` are those counted so far,
+ * this one included (1 or more). The share `jitter` of the delay is drawn at random [P-5.1].
+ */
+export function backoffMs(settings: QueueSettings, attempts: number, random: Random): number {
+  const { minMs, maxMs, factor, jitter } = settings.backoff;
+  const delayMs = Math.min(maxMs, minMs * factor ** (attempts - 1));
+  return Math.round(delayMs * (1 - jitter) + delayMs * jitter * random());
+}
+
+/**
+ * When a message that enters an ordinary queue at `enteredAt` expires there: by its own time to live or
+ * by the queue's, whichever ends first. Fixed at entry: a later change of `ttlMs` does not move it.
+ */
+export function expiresAtOf(message: Message, settings: QueueSettings, enteredAt: number): number {
+  const byQueue = enteredAt + settings.ttlMs;
+  return message.expiresAt === undefined ? byQueue : Math.min(message.expiresAt, byQueue);
+}
+
+/**
+ * When a dead letter is removed for good. Only the queue's time counts: the message's own has done its
+ * work, and an expired message must be there to be looked at.
+ */
+export function deadLetterExpiresAt(settings: QueueSettings, diedAt: number): number {
+  return diedAt + settings.ttlMs;
+}
+
+/** 0 (last) to 9 (first). Fixed at entry, as the expiry is. */
+export function priorityOf(message: Message, settings: QueueSettings): number {
+  return message.priority ?? settings.defaultPriority;
+}
+
+/** The deaths of a message with one more, newest first and bounded [P-5.6]. */
+export function withDeath(
+  deaths: readonly DeathRecord[] | undefined,
+  record: DeathRecord,
+): readonly DeathRecord[] {
+  return [record, ...(deaths ?? []).slice(0, DEATHS_KEPT - 1)];
+}
+
+/**
+ * Whether a peek shows this message, its state aside. `search` is taken literally, case and all; of
+ * binary payloads the bytes are read as UTF-8.
+ */
+export function matchesPeek(message: Message, options: PeekOptions): boolean {
+  const { topic, search } = options;
+  if (topic !== undefined && !filterMatches(topic, message.topic)) return false;
+  if (search === undefined || message.topic.includes(search)) return true;
+  for (const [name, value] of Object.entries(message.headers ?? {})) {
+    if (name.includes(search) || value.includes(search)) return true;
+  }
+  return payloadText(message).includes(search);
+}
+
+function payloadText(message: Message): string {
+  const { payload } = message;
+  return payload.isBinary ? new TextDecoder().decode(payload.storedBytes()) : payload.json();
+}
+
+function fault(pointer: string, sentence: string): WarrenError {
+  return new WarrenError("invalid_frame", sentence, { pointer });
+}
