@@ -1,0 +1,230 @@
+/**
+ * Every setting of the broker [P-13.6]: what it means, its default and its unit. The command line, the
+ * environment and the file are all read against this; `config.schema.json` is made from it.
+ */
+import { type Static, type TInteger, Type } from "@sinclair/typebox";
+import { DEFAULT_LIMITS, type Limits } from "../src/limits.ts";
+import { QueueDefinition, QueueName } from "./queue.ts";
+
+const closed = { additionalProperties: false } as const;
+
+/** Marks a value that is never printed, logged or taken from the command line, where `ps` shows it. */
+const secret = { "x-secret": true } as const;
+
+const Action = Type.Union(
+  [
+    Type.Literal("publish"),
+    Type.Literal("subscribe"),
+    Type.Literal("consume"),
+    Type.Literal("presence"),
+    Type.Literal("history"),
+    Type.Literal("admin"),
+  ],
+  { description: "What may be done; `consume` is on queue names, `admin` on areas." },
+);
+
+const Filters = Type.Array(Type.String({ minLength: 1 }), {
+  minItems: 1,
+  maxItems: 256,
+  description: "Filters; may hold {principal}, {client} and {claims.<name>}, each for one level.",
+});
+
+export const GrantSchema = Type.Union(
+  [
+    Type.Object({ allow: Type.Array(Action, { minItems: 1 }), on: Filters }, closed),
+    Type.Object({ deny: Type.Array(Action, { minItems: 1 }), on: Filters }, closed),
+  ],
+  { description: "Allows or denies actions on filters; a deny wins [P-13.1]." },
+);
+
+const Grants = Type.Array(GrantSchema, { maxItems: 1024, description: "Grants [P-13.1]." });
+const RoleName = Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$" });
+
+export const KeySchema = Type.Object(
+  {
+    key: Type.Optional(
+      Type.String({
+        pattern: "^wk_[A-Za-z0-9]{1,64}_[A-Za-z0-9_-]{16,256}$",
+        description: "The whole key, `wk_<id>_<secret>`; give this or `id` and `hash`.",
+        ...secret,
+      }),
+    ),
+    id: Type.Optional(
+      Type.String({
+        pattern: "^[A-Za-z0-9]{1,64}$",
+        description: "The <id> in `wk_<id>_<secret>`.",
+      }),
+    ),
+    hash: Type.Optional(
+      Type.String({
+        pattern: "^[0-9a-f]{64}$",
+        description: "SHA-256 of the whole key, in hexadecimal.",
+        ...secret,
+      }),
+    ),
+    principal: Type.String({ minLength: 1, maxLength: 256, description: "Who the key is." }),
+    roles: Type.Optional(Type.Array(RoleName, { maxItems: 64, description: "Names in `roles`." })),
+    grants: Type.Optional(Grants),
+    expiresAt: Type.Optional(
+      Type.Integer({ minimum: 0, unit: "ms since 1970", description: "When it stops working." }),
+    ),
+  },
+  { ...closed, description: "One API key [P-13.2]." },
+);
+export type KeySettings = Static<typeof KeySchema>;
+
+const JwtSettings = Type.Object(
+  {
+    secret: Type.Optional(
+      Type.String({
+        minLength: 32,
+        description: "The shared secret of HS256 tokens, at least 32 characters.",
+        ...secret,
+      }),
+    ),
+    issuer: Type.Optional(Type.String({ minLength: 1, description: "Required `iss` claim." })),
+    audience: Type.Optional(Type.String({ minLength: 1, description: "Required `aud` claim." })),
+    clockToleranceMs: Type.Integer({
+      minimum: 0,
+      maximum: 300_000,
+      default: 5_000,
+      unit: "ms",
+      description: "How far the clocks of the token's maker and the broker may be apart.",
+    }),
+  },
+  { ...closed, default: {}, description: "Tokens made by somebody else [P-13.1]." },
+);
+
+/** What each limit bounds; the unit is the end of its name or the thing it counts. */
+const LIMIT_TEXT: Readonly<Record<keyof Limits, readonly [unit: string, description: string]>> = {
+  frameBytes: ["bytes", "Largest WebSocket message or HTTP body."],
+  batch: ["frames", "Frames in one WebSocket message, messages in one HTTP publish."],
+  topicBytes: ["bytes", "Length of a topic or filter."],
+  topicLevels: ["levels", "Levels of a topic or filter."],
+  subscriptions: ["subscriptions", "Live subscriptions of one connection."],
+  consumers: ["consumers", "Consumers of one connection."],
+  credit: ["deliveries", "Unsettled deliveries of one consumer."],
+  pendingPublishes: ["publishes", "Publishes of one connection that are not answered yet."],
+  outboundBytes: ["bytes", "Bytes waiting for one reader before it counts as slow."],
+  headers: ["headers", "Headers of one message."],
+  headerBytes: ["bytes", "All headers of one message together."],
+  payloadDepth: ["levels", "Nesting of a payload."],
+  badFramesInARow: ["frames", "Frames that do not fit their schema before the connection closes."],
+  handshakeTimeoutMs: ["ms", "Time to authenticate after connecting."],
+  heartbeatMs: ["ms", "Silence after which a peer is pinged; after two of them it is closed."],
+  connections: ["connections", "Open connections."],
+  queues: ["queues", "Queues, without their dead-letter queues."],
+  topicCache: ["topics", "Topics whose routes are remembered."],
+  coalescedFrames: ["events", "Events of one route that leave as one message."],
+  coalescedBytes: ["bytes", "Bytes of events of one route that leave as one message."],
+  recentMessageIds: ["ids", "Message ids of unstored messages, remembered for duplicates."],
+  dedupeWindowMs: ["ms", "How long a message id is remembered."],
+  queueWindowMessages: ["messages", "Messages of one queue that are held in memory."],
+  queueWindowBytes: ["bytes", "Bytes of messages of one queue that are held in memory."],
+  commitOperations: ["operations", "Operations in one storage transaction."],
+  commitBytes: ["bytes", "Bytes in one storage transaction."],
+  pendingOperations: ["operations", "Operations waiting for storage before publishers get `busy`."],
+  deliveryGraceMs: ["ms", "Holding time below which a lost connection burns no attempt."],
+  drainMs: ["ms", "Longest time that a planned stop takes."],
+};
+
+const LimitSettings = Type.Object(
+  Object.fromEntries(
+    (Object.keys(LIMIT_TEXT) as (keyof Limits)[]).map((name) => [
+      name,
+      Type.Integer({
+        minimum: 1,
+        maximum: 2_147_483_647,
+        default: DEFAULT_LIMITS[name],
+        unit: LIMIT_TEXT[name][0],
+        description: LIMIT_TEXT[name][1],
+      }),
+    ]),
+  ) as Record<keyof Limits, TInteger>,
+  { ...closed, default: {}, description: "Every bound of the broker [P-11.1]." },
+);
+
+export const ConfigSchema = Type.Object(
+  {
+    host: Type.String({
+      minLength: 1,
+      default: "127.0.0.1",
+      description: "The address to listen on; any other than loopback needs credentials.",
+    }),
+    port: Type.Integer({
+      minimum: 0,
+      maximum: 65_535,
+      default: 7070,
+      description: "The TCP port; 0 lets the system choose.",
+    }),
+    dataDir: Type.String({
+      minLength: 1,
+      default: "./data",
+      description: "The directory of the broker's files; made if it is missing.",
+    }),
+    durability: Type.Union([Type.Literal("fsync"), Type.Literal("os")], {
+      default: "fsync",
+      description:
+        "When a publish counts as stored: on disk (fsync), or handed to the system (os), which a " +
+        "power loss may take back.",
+    }),
+    log: Type.Union([Type.Literal("pretty"), Type.Literal("json")], {
+      default: "pretty",
+      description: "How log lines look: for people, or one JSON object a line.",
+    }),
+    logLevel: Type.Union(
+      [
+        Type.Literal("debug"),
+        Type.Literal("info"),
+        Type.Literal("warn"),
+        Type.Literal("error"),
+        Type.Literal("silent"),
+      ],
+      { default: "info", description: "The least serious lines that are written." },
+    ),
+    insecure: Type.Boolean({
+      default: false,
+      description: "Listen beyond loopback without any credentials: anyone may do anything.",
+    }),
+    allowedOrigins: Type.Array(
+      Type.String({ pattern: "^(\\*|https?://[^/\\s]+)$", maxLength: 512 }),
+      {
+        default: [],
+        maxItems: 256,
+        description: "Origins of web pages that may connect: scheme, host and port; * for any.",
+      },
+    ),
+    jwt: JwtSettings,
+    keys: Type.Array(KeySchema, {
+      default: [],
+      maxItems: 10_000,
+      description: "API keys.",
+      ...secret,
+    }),
+    roles: Type.Record(RoleName, Grants, {
+      ...closed,
+      default: {},
+      description: "Grants by role name.",
+    }),
+    anonymous: Type.Optional(
+      Type.Object(
+        { grants: Grants },
+        {
+          ...closed,
+          description:
+            "What somebody without credentials may do. Absent: everything where no credentials are " +
+            "configured (loopback only), nothing where some are.",
+        },
+      ),
+    ),
+    limits: LimitSettings,
+    queues: Type.Record(QueueName, QueueDefinition, {
+      ...closed,
+      default: {},
+      description: "Queues that are defined, or brought to this definition, at every start.",
+    }),
+  },
+  { ...closed, title: "Warren configuration" },
+);
+
+export type Config = Static<typeof ConfigSchema>;
