@@ -1,14 +1,35 @@
 /**
  * The engine seam (docs/ARCHITECTURE.md): what keeps messages, and in which order it promises what.
- * Every engine passes `test/contracts/engine.contract.ts`; where prose and suite differ, the suite is
- * wrong or the engine is.
+ * Every engine passes `test/contracts/engine.contract.ts`; where prose and suite differ, the suite
+ * is wrong or the engine is.
  *
  * Rules that hold for every method:
- * - Calls take effect in the order in which they are made; nothing is confirmed before it is durable in
- *   the engine's configured durability.
- * - Callbacks are called asynchronously, never from inside the call that registers them, each exactly
- *   once, and never throw into the engine.
- * - Failures are `WarrenError`s: `unknown_queue`, `queue_full`, `storage_unavailable`, `busy`, …
+ * - Calls take effect in the order in which they are made; nothing is confirmed before it is
+ *   durable in the engine's configured durability.
+ * - Callbacks are called asynchronously, never from inside the call that registers them, each
+ *   exactly once, and never throw into the engine.
+ * - Failures are `WarrenError`s: `unknown_queue`, `queue_full`, `storage_unavailable`, `busy`, …;
+ *   after `close` they are `draining`.
+ * - Times are acted on at their millisecond by the clock's timers, never early: a message is due,
+ *   expired or timed out when `now` has reached its time.
+ *
+ * The life of a message in a queue:
+ * - It is handed out only after its `stored` was called, so that nobody works on what may yet fail.
+ * - Its age is the order in which it was stored. It keeps its place whenever it returns, and a
+ *   delayed message takes the place of its age when it is due [P-5.7].
+ * - Priority and expiry are fixed when it enters; other settings act at once: `paused`,
+ *   `maxDeliveries`, and `ackTimeoutMs` for what is handed out or extended from then on.
+ * - A nack, a reject, an ack timeout, and a disconnect after the grace time count as an attempt; a
+ *   cancel, an earlier disconnect and the end of the process do not [P-5.5]. A message whose
+ *   counted attempts reach `maxDeliveries` is dead-lettered as `max_deliveries`. Only a nack waits
+ *   (its delay or the backoff); what returns otherwise is ready at once.
+ * - It expires while it waits, ready or delayed, whether anybody consumes or not. In flight it may
+ *   still be settled after its time; if it returns instead it expires then.
+ * - Dead letters enter `<name>.dead` at the end, with their priority, no attempts, and a time to
+ *   live of their own (the owner's `deadLetter.ttlMs`), whatever bounds the owner has. A
+ *   dead-letter queue has no dead-letter queue: there a reject or the expiry removes the message
+ *   for good, and attempts have no end. Neither `define` nor `remove` takes its name, and nothing
+ *   is appended to it by name.
  */
 import type { QueueCounts, QueueSettings } from "../../schemas/queue.ts";
 import type { WarrenError } from "../errors.ts";
@@ -23,15 +44,20 @@ export interface Capabilities {
 }
 
 export interface AppendReceipt {
-  /** How many queues hold a copy; 0 for a duplicate. */
+  /** How many queues took a copy; 0 for a duplicate. */
   readonly queues: number;
   /** The message id was seen on this topic within the dedupe window: nothing was stored [P-3.5]. */
   readonly duplicate: boolean;
 }
 
 /**
- * One message for one or more queues, all or none [P-3.6]. The request is its own receipt: exactly one
- * of `stored` and `failed` is called, in the order of the `append` calls among those that succeed.
+ * One message for one or more queues, all or none [P-3.6]. The request is its own receipt: exactly
+ * one of `stored` and `failed` is called, in the order of the `append` calls among those that
+ * succeed.
+ *
+ * Checked in this order: `unknown_queue`, then the duplicate, then `queue_full` (detail `queue`).
+ * The bounds `maxMessages` and `maxBytes` count everything in the queue, in flight and on its way
+ * to disk included.
  */
 export interface AppendRequest {
   readonly message: Message;
@@ -39,24 +65,40 @@ export interface AppendRequest {
   readonly queues: readonly string[];
   /** Not to be handed out before this time; absent means at once. */
   readonly dueAt?: number;
-  /** The publisher chose the message id, so a repetition within the window is a duplicate. */
+  /**
+   * The publisher chose the message id, so a repetition on the same topic is a duplicate, for the
+   * longest `dedupeWindowMs` of the queues that stored it. What failed, and what came without
+   * `dedupe`, is not remembered; a duplicate does not prolong the window [P-3.5].
+   */
   readonly dedupe: boolean;
   stored(receipt: AppendReceipt): void;
   failed(error: WarrenError): void;
 }
 
-/** Where deliveries go. The engine calls it; the session implements it. */
+/**
+ * Where deliveries go. The engine calls it; the session implements it, and may call the engine and
+ * the consumer from within. Neither is called once `cancel` or `disconnect` was.
+ */
 export interface DeliverySink {
   deliver(delivery: Delivery): void;
-  /** The consumer has ended by no act of its own: the queue is gone, or the engine is closing. */
+  /**
+   * The consumer has ended by no act of its own: the queue is gone (`unknown_queue`), or the engine
+   * is closing (`draining`). What it held is no longer its own.
+   */
   ended(error: WarrenError): void;
 }
 
 /** How a delivery ends. */
 export type Outcome =
   | { readonly kind: "ack" }
-  /** Another attempt, after `delayMs` or the queue's backoff; dead-lettered past `maxDeliveries`. */
+  /**
+   * Another attempt, after `delayMs` or the queue's backoff; dead-lettered when `maxDeliveries` is
+   * reached, with `reason` as the detail of its death.
+   */
   | { readonly kind: "nack"; readonly delayMs?: number; readonly reason?: string }
+  /**
+   * Dead-lettered now, with `reason` as the detail of its death; removed from a dead-letter queue.
+   */
   | { readonly kind: "reject"; readonly reason?: string }
   /** The ack deadline moves to now + `byMs`, or the queue's `ackTimeoutMs`. */
   | { readonly kind: "extend"; readonly byMs?: number };
@@ -65,27 +107,35 @@ export type Outcome =
 export type Settled = (error: WarrenError | undefined) => void;
 
 /**
- * One consumer of one queue [P-5.2]. The engine hands it at most `credit` unsettled deliveries, each
- * ready message to one consumer, higher priority first, then oldest [P-5.7], in turn between consumers.
+ * One consumer of one queue [P-5.2]. The engine hands it at most `credit` unsettled deliveries,
+ * each ready message to one consumer, higher priority first, then oldest [P-5.7], in turn between
+ * the consumers that have credit and are not held.
  */
 export interface Consumer {
   readonly queue: string;
-  /** Sets how many deliveries may be unsettled at once. */
+  /**
+   * Sets how many deliveries may be unsettled at once; below what it holds, it keeps what it holds.
+   */
   credit(credit: number): void;
   /** While held, nothing is handed out although there is credit: the way to the peer is full. */
   hold(held: boolean): void;
   /** Whether this consumer holds the delivery. */
   holds(tag: number): boolean;
   /**
-   * Settles deliveries. `stale_delivery` (through `settled`) when a tag is not held by this consumer:
-   * then nothing changes for any of the tags [P-5.4].
+   * Settles deliveries. `stale_delivery` (through `settled`) when a tag is not held by this
+   * consumer: then nothing changes for any of the tags [P-5.4]. A tag named twice counts once. A
+   * settled tag is no longer held when the call returns, and its credit is free, whatever becomes
+   * of `settled`.
    */
   settle(tags: readonly number[], outcome: Outcome, settled?: Settled): void;
-  /** Stops; what is unsettled is ready again at once and burns no attempt [P-5.2]. */
+  /**
+   * Stops; what is unsettled is ready again at once and burns no attempt [P-5.2]. A consumer that
+   * has ended ignores further calls, and every tag is stale to it.
+   */
   cancel(): void;
   /**
-   * The connection ended: what is unsettled is ready again at once, and counts as an attempt only if it
-   * was held for longer than the grace time [P-5.5].
+   * The connection ended: what is unsettled is ready again at once, and counts as an attempt only
+   * if it was held for longer than the grace time [P-5.5].
    */
   disconnect(): void;
 }
@@ -113,19 +163,24 @@ export interface StoredMessage {
   readonly state: MessageState;
   /** Attempts that have been counted so far. */
   readonly attempts: number;
+  /** Present when it is delayed. */
   readonly dueAt?: number;
   readonly expiresAt?: number;
   readonly deaths?: readonly DeathRecord[];
 }
 
 export interface PeekOptions {
+  /** Only messages in this state; absent: all. */
   readonly state?: MessageState;
   /** Only messages whose topic this filter matches. */
   readonly topic?: string;
-  /** Only messages in whose topic, headers or payload text this occurs. */
+  /** Only messages in whose topic, headers or payload text this occurs, case and all. */
   readonly search?: string;
   readonly limit: number;
-  /** The `next` of the page before. */
+  /**
+   * The `next` of the page before, whatever became of its messages; `invalid_frame` if it is not
+   * one.
+   */
   readonly after?: string;
 }
 
@@ -137,21 +192,30 @@ export interface PeekPage {
 
 export interface Queues {
   /**
-   * Creates the queue with its dead-letter queue `<name>.dead`, or changes settings and bindings of an
-   * existing one. Resolves when durable.
+   * Creates the queue with its dead-letter queue `<name>.dead`, or changes settings and bindings of
+   * an existing one. Resolves when durable, after `queueChanged`. `invalid_frame` for a name that
+   * may not be defined, `conflict` beyond `limits.queues` (dead-letter queues aside).
    */
   define(name: string, settings: QueueSettings, bindings: readonly string[]): Promise<QueueReport>;
-  /** Every queue, by name. */
+  /** Every queue, dead-letter queues among them, by name. */
   list(): QueueReport[];
   /** Throws `unknown_queue`. */
   describe(name: string): QueueReport;
-  /** Removes the queue, its dead-letter queue and their messages; its consumers end. `unknown_queue`. */
+  /**
+   * Removes the queue, its dead-letter queue and their messages; their consumers end.
+   * `unknown_queue`; `conflict` for a dead-letter queue, which goes with its owner.
+   */
   remove(name: string): Promise<void>;
-  /** Removes all messages that are not in flight; resolves to how many. */
+  /**
+   * Removes all messages that are not in flight, for good; resolves to how many. `unknown_queue`.
+   */
   purge(name: string): Promise<number>;
-  /** Waiting messages, highest priority first, then oldest. Never a side effect. */
+  /** Messages, highest priority first, then oldest. Never a side effect. `unknown_queue`. */
   peek(name: string, options: PeekOptions): Promise<PeekPage>;
-  /** One message by its id, whatever its state; undefined when the queue does not hold it. */
+  /**
+   * One message by its id, whatever its state; undefined when the queue does not hold it.
+   * `unknown_queue`.
+   */
   find(name: string, messageId: string): Promise<StoredMessage | undefined>;
 }
 
@@ -162,22 +226,34 @@ export type EngineHealth =
 
 /** What the engine tells without being asked. */
 export interface EngineListener {
-  /** After a queue was defined, changed or removed, in this node or another. */
+  /**
+   * After a queue was defined, changed or removed, in this node or another. Its dead-letter queue
+   * comes and goes with it and is not told; nor is what `open` recovered, which `list` tells.
+   */
   queueChanged(name: string, description: QueueDescription | undefined): void;
   healthChanged(health: EngineHealth): void;
 }
 
 /** Plain counters since the start, for metrics. */
 export interface EngineCounters {
+  /** Copies stored by `append`: a message in two queues counts twice. */
   stored: number;
+  /** Deliveries handed out, and those among them that were not a first attempt. */
   delivered: number;
   redelivered: number;
   acked: number;
   nacked: number;
+  /** Messages that entered a dead-letter queue, for whatever reason. */
   deadLettered: number;
+  /**
+   * Messages that expired, in a dead-letter queue (for good) or before (so dead-lettered as well).
+   */
   expired: number;
+  /** Deliveries whose ack timeout passed. */
   timedOut: number;
+  /** Appends answered as duplicates. */
   duplicates: number;
+  /** Transactions, the operations in them, and the time they took; 0 in an engine without any. */
   commits: number;
   commitOperations: number;
   commitMs: number;
@@ -189,15 +265,18 @@ export interface Engine {
   readonly queues: Queues;
   readonly counters: Readonly<EngineCounters>;
   readonly health: EngineHealth;
-  /** Recovers what was stored. Rejects with a message for the operator when the store cannot be used. */
+  /**
+   * Recovers what was stored. Rejects with a message for the operator when the store cannot be
+   * used.
+   */
   open(listener: EngineListener): Promise<void>;
   /** Stores a message. Refusals come through `request.failed`, never as a throw. */
   append(request: AppendRequest): void;
   /** Throws `unknown_queue`. A consumer starts with no credit. */
   consume(queue: string, sink: DeliverySink): Consumer;
   /**
-   * Ends all consumers (as `cancel`), makes durable what was accepted, answers it and closes. Safe to
-   * call twice, and before `open`.
+   * Ends all consumers (as `cancel`), makes durable what was accepted, answers it and closes. Safe
+   * to call twice, and before `open`.
    */
   close(): Promise<void>;
 }

@@ -1,6 +1,7 @@
 /**
- * The rules of queues that every engine shares: names, settings and their defaults, backoff, deaths,
- * expiry. Pure functions; scheduling is each engine's own, so that engines check one another.
+ * The rules of queues that every engine shares: names, settings and their defaults, backoff,
+ * deaths, expiry. Pure functions; scheduling is each engine's own, so that engines check one
+ * another.
  */
 import { Value } from "@sinclair/typebox/value";
 import { QueueDefinition, QueueName, QueueSettings } from "../../schemas/queue.ts";
@@ -37,9 +38,10 @@ export function assertQueueName(name: string): void {
 }
 
 /**
- * The whole settings of a queue from what an operator wrote [P-5.1]. What is left out keeps its value in
- * `existing`, or takes its default. `invalid_frame`, with the JSON Pointer of the first fault, when the
- * definition does not fit. Bindings are checked for their shape only and are not part of the result.
+ * The whole settings of a queue from what an operator wrote [P-5.1]. What is left out keeps its
+ * value in `existing`, or takes its default. `invalid_frame`, with the JSON Pointer of the first
+ * fault, when the definition does not fit. Bindings are checked for their shape only and are not
+ * part of the result.
  */
 export function completeSettings(
   definition: QueueDefinition,
@@ -47,7 +49,8 @@ export function completeSettings(
 ): QueueSettings {
   const first = Value.Errors(QueueDefinition, definition).First();
   if (first !== undefined) {
-    throw fault(first.path || "/", `${first.message} at ${first.path || "/"}.`);
+    const place = first.path === "" ? "the top" : first.path;
+    throw fault(first.path, `${first.message} at ${place}.`);
   }
   const { bindings: _, ...fields } = definition;
   const settings = Value.Default(QueueSettings, {
@@ -63,8 +66,9 @@ export function completeSettings(
 }
 
 /**
- * The settings of a queue's dead-letter queue, which follow its owner's. It has no bound and no end of
- * attempts: what is in it leaves by ack, reject, purge or its own TTL, the owner's `deadLetter.ttlMs`.
+ * The settings of a queue's dead-letter queue, which follow its owner's. It has no bound and no end
+ * of attempts: what is in it leaves by ack, reject, purge or its own TTL, the owner's
+ * `deadLetter.ttlMs`.
  */
 export function deadLetterSettings(owner: QueueSettings): QueueSettings {
   return {
@@ -80,14 +84,16 @@ export function deadLetterSettings(owner: QueueSettings): QueueSettings {
   };
 }
 
-/** Whether `queue` gives up on a message after so many counted attempts; a dead-letter queue never. */
+/**
+ * Whether `queue` gives up on a message after so many counted attempts; a dead-letter queue never.
+ */
 export function isExhausted(queue: string, settings: QueueSettings, attempts: number): boolean {
   return attempts >= settings.maxDeliveries && !isDeadLetterName(queue);
 }
 
 /**
- * How long a message waits after a nack without a delay of its own. `attempts` are those counted so far,
- * this one included (1 or more). The share `jitter` of the delay is drawn at random [P-5.1].
+ * How long a message waits after a nack without a delay of its own. `attempts` are those counted so
+ * far, this one included (1 or more). The share `jitter` of the delay is drawn at random [P-5.1].
  */
 export function backoffMs(settings: QueueSettings, attempts: number, random: Random): number {
   const { minMs, maxMs, factor, jitter } = settings.backoff;
@@ -96,8 +102,9 @@ export function backoffMs(settings: QueueSettings, attempts: number, random: Ran
 }
 
 /**
- * When a message that enters an ordinary queue at `enteredAt` expires there: by its own time to live or
- * by the queue's, whichever ends first. Fixed at entry: a later change of `ttlMs` does not move it.
+ * When a message that enters an ordinary queue at `enteredAt` expires there: by its own time to
+ * live or by the queue's, whichever ends first. Fixed at entry: a later change of `ttlMs` does not
+ * move it.
  */
 export function expiresAtOf(message: Message, settings: QueueSettings, enteredAt: number): number {
   const byQueue = enteredAt + settings.ttlMs;
@@ -105,8 +112,8 @@ export function expiresAtOf(message: Message, settings: QueueSettings, enteredAt
 }
 
 /**
- * When a dead letter is removed for good. Only the queue's time counts: the message's own has done its
- * work, and an expired message must be there to be looked at.
+ * When a dead letter is removed for good. Only the queue's time counts: the message's own has done
+ * its work, and an expired message must be there to be looked at.
  */
 export function deadLetterExpiresAt(settings: QueueSettings, diedAt: number): number {
   return diedAt + settings.ttlMs;
