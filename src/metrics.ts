@@ -1,0 +1,189 @@
+/**
+ * What Prometheus reads at `/metrics`. Everything is a plain number that some part of the broker keeps
+ * anyway; it is looked at when somebody asks and never counted twice on the way of a message.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import type { Clock, Timer } from "./clock.ts";
+
+/** Queues that have lines of their own; labels without a bound would fill the reader's memory. */
+const QUEUES_LISTED = 500;
+
+const LAG_SAMPLE_MS = 500;
+const LAG_SAMPLES = 30;
+
+export interface QueueGauges {
+  readonly name: string;
+  readonly ready: number;
+  readonly delayed: number;
+  readonly inFlight: number;
+  readonly bytes: number;
+  readonly consumers: number;
+  /** When the oldest message was published, milliseconds since 1970. */
+  readonly oldestTime?: number;
+}
+
+/** The plain numbers; each is called when `/metrics` is read. */
+export interface MetricSources {
+  readonly version: string;
+  readonly engine: string;
+  readonly durability: string;
+  now(): number;
+  /** Present values by name, such as `sessions`. */
+  gauges(): Readonly<Record<string, number>>;
+  /** Values that only grow, since the start, such as `published`. */
+  counters(): Readonly<Record<string, number>>;
+  queues(): readonly QueueGauges[];
+}
+
+export interface Metrics {
+  readonly contentType: string;
+  render(): Promise<string>;
+}
+
+/** Help texts; a name that is not here is not shown. */
+const GAUGES: Readonly<Record<string, string>> = {
+  event_loop_lag_seconds: "How late timers were, the worst of the last 15 seconds.",
+  sessions: "Open connections.",
+  subscriptions: "Live subscriptions of all connections.",
+  routes: "Distinct ways to live subscribers.",
+  queues: "Queues, with their dead-letter queues.",
+  storage_ready: "1 while storage can be written, else 0.",
+  draining: "1 while the broker is stopping, else 0.",
+};
+
+const COUNTERS: Readonly<Record<string, string>> = {
+  published: "Messages accepted from publishers.",
+  refused: "Publishes refused.",
+  events: "Events handed to routes, once for all subscribers of a route.",
+  sessions_opened: "Connections opened.",
+  stored: "Copies of messages stored in queues.",
+  delivered: "Deliveries handed to consumers.",
+  redelivered: "Deliveries that were not the first of their message.",
+  acked: "Deliveries acked.",
+  nacked: "Deliveries nacked.",
+  dead_lettered: "Messages dead-lettered.",
+  expired: "Messages that outlived their ttl in a queue.",
+  timed_out: "Deliveries not settled in time.",
+  duplicates: "Publishes recognised as repetitions.",
+  commits: "Storage transactions.",
+  commit_operations: "Operations in storage transactions.",
+  commit_seconds: "Time spent in storage transactions.",
+};
+
+const QUEUE_GAUGES: readonly (readonly [
+  name: string,
+  help: string,
+  read: (queue: QueueGauges, now: number) => number,
+])[] = [
+  ["ready", "Messages waiting to be handed out now.", (queue) => queue.ready],
+  ["delayed", "Messages waiting for their time.", (queue) => queue.delayed],
+  ["in_flight", "Deliveries not settled yet.", (queue) => queue.inFlight],
+  ["bytes", "Bytes of all messages, as stored.", (queue) => queue.bytes],
+  ["consumers", "Consumers.", (queue) => queue.consumers],
+  [
+    "oldest_seconds",
+    "Age of the oldest message.",
+    (queue, now) =>
+      queue.oldestTime === undefined ? 0 : Math.max(0, now - queue.oldestTime) / 1000,
+  ],
+];
+
+/** Watches how late timers are: what a long computation or an overload does to everyone. */
+export class LagWatch {
+  readonly #clock: Clock;
+  readonly #samples: number[] = [];
+  #timer: Timer | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#next();
+  }
+
+  /** The worst of the last 15 seconds. */
+  get seconds(): number {
+    return Math.max(0, ...this.#samples) / 1000;
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+  }
+
+  #next(): void {
+    const due = this.#clock.now() + LAG_SAMPLE_MS;
+    this.#timer = this.#clock.after(LAG_SAMPLE_MS, () => {
+      this.#samples.push(Math.max(0, this.#clock.now() - due));
+      if (this.#samples.length > LAG_SAMPLES) this.#samples.shift();
+      this.#next();
+    });
+  }
+}
+
+export function createMetrics(sources: MetricSources): Metrics {
+  const registry = new Registry();
+  addProcess(registry);
+  const info = { version: sources.version, engine: sources.engine, durability: sources.durability };
+  new Gauge({
+    name: "warren_info",
+    help: "1, with what runs here as labels.",
+    labelNames: Object.keys(info),
+    registers: [registry],
+  }).set(info, 1);
+  addGauges(registry, sources);
+  addCounters(registry, sources);
+  addQueues(registry, sources);
+  return { contentType: registry.contentType, render: () => registry.metrics() };
+}
+
+/** The process's own figures; those of V8's making mean nothing under another engine and go. */
+function addProcess(registry: Registry): void {
+  collectDefaultMetrics({ register: registry });
+  for (const metric of registry.getMetricsAsArray()) {
+    const kept = metric.name.startsWith("process_") && metric.name !== "process_heap_bytes";
+    if (!kept) registry.removeSingleMetric(metric.name);
+  }
+}
+
+function addGauges(registry: Registry, sources: MetricSources): void {
+  for (const [name, help] of Object.entries(GAUGES)) {
+    new Gauge({
+      name: `warren_${name}`,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(sources.gauges()[name] ?? 0);
+      },
+    });
+  }
+}
+
+function addCounters(registry: Registry, sources: MetricSources): void {
+  for (const [name, help] of Object.entries(COUNTERS)) {
+    new Counter({
+      name: `warren_${name}_total`,
+      help,
+      registers: [registry],
+      collect() {
+        this.reset();
+        this.inc(sources.counters()[name] ?? 0);
+      },
+    });
+  }
+}
+
+function addQueues(registry: Registry, sources: MetricSources): void {
+  for (const [name, help, read] of QUEUE_GAUGES) {
+    new Gauge({
+      name: `warren_queue_${name}`,
+      help: `${help} The first ${QUEUES_LISTED} queues by name.`,
+      labelNames: ["queue"],
+      registers: [registry],
+      collect() {
+        this.reset();
+        const now = sources.now();
+        for (const queue of sources.queues().slice(0, QUEUES_LISTED)) {
+          this.set({ queue: queue.name }, read(queue, now));
+        }
+      },
+    });
+  }
+}
