@@ -1,0 +1,129 @@
+/** One consumer of a queue in memory: its credit, what it holds, and how it settles that. */
+import { WarrenError } from "../../errors.ts";
+import type { Consumer, DeliverySink, Outcome, Settled } from "../engine.ts";
+import { backoffMs } from "../rules.ts";
+import type { Core } from "./core.ts";
+import type { Entry, MemoryQueue } from "./queue.ts";
+
+export class MemoryConsumer implements Consumer {
+  readonly #core: Core;
+  readonly #queue: MemoryQueue;
+  readonly #sink: DeliverySink;
+  readonly #entries = new Map<number, Entry>();
+  #credit = 0;
+  #held = false;
+  #ended = false;
+  /** The session has let go of it: its sink is not called again. */
+  #dropped = false;
+
+  constructor(core: Core, queue: MemoryQueue, sink: DeliverySink) {
+    this.#core = core;
+    this.#queue = queue;
+    this.#sink = sink;
+  }
+
+  get queue(): string {
+    return this.#queue.name;
+  }
+
+  get wants(): boolean {
+    return !this.#held && this.#entries.size < this.#credit;
+  }
+
+  credit(credit: number): void {
+    this.#credit = credit;
+    this.#core.wake();
+  }
+
+  hold(held: boolean): void {
+    this.#held = held;
+    this.#core.wake();
+  }
+
+  holds(tag: number): boolean {
+    return this.#entries.has(tag);
+  }
+
+  settle(tags: readonly number[], outcome: Outcome, settled?: Settled): void {
+    const stale = tags.filter((tag) => !this.#entries.has(tag));
+    if (stale.length > 0) {
+      const error = new WarrenError("stale_delivery", undefined, { tags: stale });
+      if (settled !== undefined) this.#core.answer(() => settled(error));
+      return;
+    }
+    for (const tag of new Set(tags)) this.#settleOne(this.#entries.get(tag)!, outcome);
+    this.#core.wake();
+    if (settled !== undefined) this.#core.answer(() => settled(undefined));
+  }
+
+  cancel(): void {
+    this.#dropped = true;
+    this.#leave(() => false);
+  }
+
+  disconnect(): void {
+    this.#dropped = true;
+    const graceEnd = this.#core.clock.now() - this.#core.limits.deliveryGraceMs;
+    this.#leave((entry) => entry.lease !== undefined && entry.lease.since < graceEnd);
+  }
+
+  /** The engine ends it: as `cancel`, and its sink is told. */
+  end(error: WarrenError): void {
+    if (this.#ended) return;
+    this.#leave(() => false);
+    this.#core.answer(() => {
+      if (!this.#dropped) this.#sink.ended(error);
+    });
+  }
+
+  /** The queue hands out. */
+  receive(tag: number, entry: Entry): void {
+    this.#entries.set(tag, entry);
+    this.#sink.deliver({
+      tag,
+      queue: this.#queue.name,
+      message: entry.message,
+      attempt: entry.attempts + 1,
+      expiresAt: entry.expiresAt,
+      ...(entry.deaths && { deaths: entry.deaths }),
+    });
+  }
+
+  /** The queue takes back. */
+  lose(tag: number): void {
+    this.#entries.delete(tag);
+  }
+
+  #settleOne(entry: Entry, outcome: Outcome): void {
+    const { clock, counters, random } = this.#core;
+    switch (outcome.kind) {
+      case "ack":
+        counters.acked++;
+        this.#queue.remove(entry);
+        break;
+      case "nack": {
+        counters.nacked++;
+        const { settings } = this.#queue;
+        const delayMs = outcome.delayMs ?? backoffMs(settings, entry.attempts + 1, random);
+        this.#queue.giveBack(entry, true, clock.now() + delayMs, outcome.reason);
+        break;
+      }
+      case "reject":
+        this.#queue.reject(entry, outcome.reason);
+        break;
+      case "extend":
+        this.#queue.extend(entry, outcome.byMs);
+        break;
+    }
+  }
+
+  #leave(counts: (entry: Entry) => boolean): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#credit = 0;
+    this.#queue.consumers.splice(this.#queue.consumers.indexOf(this), 1);
+    for (const entry of [...this.#entries.values()]) {
+      this.#queue.giveBack(entry, counts(entry), this.#core.clock.now());
+    }
+  }
+}

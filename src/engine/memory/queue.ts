@@ -1,0 +1,283 @@
+/**
+ * One queue in memory: its messages in the order in which they are handed out, who holds which, and
+ * what becomes of them. The states of a message:
+ *
+ *   waiting (ready once `dueAt` has come) -> held -> waiting, or removed, or dead-lettered
+ *   waiting -> dead-lettered as expired, or purged
+ */
+import type { QueueCounts, QueueSettings } from "../../../schemas/queue.ts";
+import type { DeathReason, DeathRecord, Message } from "../../message.ts";
+import type { MessageState, QueueReport, StoredMessage } from "../engine.ts";
+import { deadLetterExpiresAt, expiresAtOf, isExhausted, priorityOf, withDeath } from "../rules.ts";
+import type { MemoryConsumer } from "./consumer.ts";
+import type { Core } from "./core.ts";
+
+export interface Lease {
+  readonly consumer: MemoryConsumer;
+  readonly tag: number;
+  readonly since: number;
+  deadline: number;
+}
+
+export interface Entry {
+  readonly message: Message;
+  readonly age: number;
+  readonly priority: number;
+  readonly enteredAt: number;
+  readonly expiresAt: number;
+  readonly bytes: number;
+  readonly deaths: readonly DeathRecord[] | undefined;
+  /** Whether its publisher has been told; nobody works on it before. */
+  confirmed: boolean;
+  attempts: number;
+  dueAt: number;
+  lease: Lease | undefined;
+}
+
+export class MemoryQueue {
+  readonly name: string;
+  readonly createdAt: number;
+  readonly deadLetterOf: string | undefined;
+  settings: QueueSettings;
+  bindings: readonly string[] = [];
+  /** Highest priority first, then oldest, whatever their state. */
+  readonly entries: Entry[] = [];
+  /** The next in turn first. */
+  readonly consumers: MemoryConsumer[] = [];
+  bytes = 0;
+  readonly #core: Core;
+  readonly #deadLetters: MemoryQueue | undefined;
+
+  /** `deadLetters` takes what this queue gives up on; a dead-letter queue has none. */
+  constructor(
+    core: Core,
+    name: string,
+    settings: QueueSettings,
+    place: { deadLetters: MemoryQueue } | { deadLetterOf: string },
+  ) {
+    this.#core = core;
+    this.name = name;
+    this.settings = settings;
+    this.createdAt = core.clock.now();
+    this.#deadLetters = "deadLetters" in place ? place.deadLetters : undefined;
+    this.deadLetterOf = "deadLetterOf" in place ? place.deadLetterOf : undefined;
+  }
+
+  hasRoomFor(bytes: number): boolean {
+    const { maxMessages, maxBytes } = this.settings;
+    if (maxMessages !== undefined && this.entries.length + 1 > maxMessages) return false;
+    return maxBytes === undefined || this.bytes + bytes <= maxBytes;
+  }
+
+  /** A new message from a publisher, not to be handed out before it is `confirmed`. */
+  enter(message: Message, bytes: number, dueAt: number): Entry {
+    const now = this.#core.clock.now();
+    return this.#insert({
+      message,
+      age: this.#core.nextAge(),
+      priority: priorityOf(message, this.settings),
+      enteredAt: now,
+      expiresAt: expiresAtOf(message, this.settings, now),
+      bytes,
+      deaths: undefined,
+      confirmed: false,
+      attempts: 0,
+      dueAt,
+      lease: undefined,
+    });
+  }
+
+  remove(entry: Entry): void {
+    this.#release(entry);
+    this.entries.splice(this.entries.indexOf(entry), 1);
+    this.bytes -= entry.bytes;
+  }
+
+  /**
+   * A held message comes back, ready at `dueAt` at the earliest. If that `counts` as an attempt it
+   * may have been the last one, with `detail` for the record of its death.
+   */
+  giveBack(entry: Entry, counts: boolean, dueAt: number, detail?: string): void {
+    this.#release(entry);
+    if (counts) entry.attempts++;
+    if (counts && isExhausted(this.name, this.settings, entry.attempts)) {
+      this.#die(entry, "max_deliveries", detail);
+    } else if (entry.expiresAt <= this.#core.clock.now()) {
+      this.#expire(entry);
+    } else {
+      entry.dueAt = dueAt;
+      this.#watch(entry);
+      this.#core.wake();
+    }
+  }
+
+  reject(entry: Entry, detail?: string): void {
+    this.#release(entry);
+    entry.attempts++;
+    this.#die(entry, "rejected", detail);
+  }
+
+  /** The deadline of a held message moves. */
+  extend(entry: Entry, byMs: number | undefined): void {
+    if (entry.lease === undefined) return;
+    entry.lease.deadline = this.#core.clock.now() + (byMs ?? this.settings.ackTimeoutMs);
+    this.#watch(entry);
+  }
+
+  /** Gives ready messages to consumers, until there are no more of the one or the other. */
+  handOut(): void {
+    if (this.settings.paused) return;
+    // A sink may settle from within, and what it returns is ready again: one round a turn is enough.
+    for (let left = this.entries.length; left > 0; left--) {
+      const entry = this.entries.find((candidate) => this.#isReady(candidate));
+      if (entry === undefined) return;
+      const consumer = this.#nextInTurn();
+      if (consumer === undefined) return;
+      this.#lend(entry, consumer);
+    }
+  }
+
+  /** Acts on every time that has come, and asks to be called again for the next. */
+  onTime(): void {
+    const now = this.#core.clock.now();
+    for (const entry of [...this.entries]) {
+      if (entry.lease !== undefined && entry.lease.deadline <= now) {
+        this.#core.counters.timedOut++;
+        this.giveBack(entry, true, now, "The ack timeout passed.");
+      } else if (entry.lease === undefined && entry.expiresAt <= now) {
+        this.#expire(entry);
+      } else {
+        this.#watch(entry);
+      }
+    }
+  }
+
+  state(entry: Entry): MessageState {
+    if (entry.lease !== undefined) return "inflight";
+    return entry.dueAt > this.#core.clock.now() ? "delayed" : "ready";
+  }
+
+  stored(entry: Entry): StoredMessage {
+    const state = this.state(entry);
+    return {
+      message: entry.message,
+      state,
+      attempts: entry.attempts,
+      ...(state === "delayed" && { dueAt: entry.dueAt }),
+      expiresAt: entry.expiresAt,
+      ...(entry.deaths && { deaths: entry.deaths }),
+    };
+  }
+
+  report(): QueueReport {
+    const oldestTime = this.entries.reduce(
+      (oldest, { message }) => Math.min(oldest, message.time),
+      Number.POSITIVE_INFINITY,
+    );
+    return {
+      name: this.name,
+      settings: this.settings,
+      bindings: this.bindings,
+      createdAt: this.createdAt,
+      ...(this.deadLetterOf !== undefined && { deadLetterOf: this.deadLetterOf }),
+      counts: this.#counts(),
+      ...(this.entries.length > 0 && { oldestTime }),
+    };
+  }
+
+  #counts(): QueueCounts {
+    const count = (state: MessageState) =>
+      this.entries.filter((entry) => this.state(entry) === state).length;
+    return {
+      ready: count("ready"),
+      delayed: count("delayed"),
+      inFlight: count("inflight"),
+      bytes: this.bytes,
+      consumers: this.consumers.length,
+    };
+  }
+
+  #insert(entry: Entry): Entry {
+    const before = this.entries.findLastIndex(
+      ({ priority, age }) =>
+        priority > entry.priority || (priority === entry.priority && age < entry.age),
+    );
+    this.entries.splice(before + 1, 0, entry);
+    this.bytes += entry.bytes;
+    this.#watch(entry);
+    return entry;
+  }
+
+  #isReady(entry: Entry): boolean {
+    const now = this.#core.clock.now();
+    return (
+      entry.confirmed && entry.lease === undefined && entry.dueAt <= now && entry.expiresAt > now
+    );
+  }
+
+  #nextInTurn(): MemoryConsumer | undefined {
+    for (let left = this.consumers.length; left > 0; left--) {
+      const consumer = this.consumers.shift()!;
+      this.consumers.push(consumer);
+      if (consumer.wants) return consumer;
+    }
+    return undefined;
+  }
+
+  #lend(entry: Entry, consumer: MemoryConsumer): void {
+    const { clock, counters } = this.#core;
+    const now = clock.now();
+    const tag = this.#core.nextTag();
+    entry.lease = { consumer, tag, since: now, deadline: now + this.settings.ackTimeoutMs };
+    this.#watch(entry);
+    counters.delivered++;
+    if (entry.attempts > 0) counters.redelivered++;
+    consumer.receive(tag, entry);
+  }
+
+  #release(entry: Entry): void {
+    if (entry.lease !== undefined) entry.lease.consumer.lose(entry.lease.tag);
+    entry.lease = undefined;
+  }
+
+  #expire(entry: Entry): void {
+    this.#core.counters.expired++;
+    this.#die(entry, "expired");
+  }
+
+  #die(entry: Entry, reason: DeathReason, detail?: string): void {
+    this.remove(entry);
+    if (this.#deadLetters === undefined) return;
+    this.#core.counters.deadLettered++;
+    const now = this.#core.clock.now();
+    const record = {
+      queue: this.name,
+      reason,
+      attempts: entry.attempts,
+      firstAt: entry.enteredAt,
+      lastAt: now,
+      ...(detail !== undefined && { detail }),
+    };
+    this.#deadLetters.#insert({
+      ...entry,
+      age: this.#core.nextAge(),
+      enteredAt: now,
+      expiresAt: deadLetterExpiresAt(this.#deadLetters.settings, now),
+      deaths: withDeath(entry.deaths, record),
+      confirmed: true,
+      attempts: 0,
+      dueAt: now,
+    });
+    this.#core.wake();
+  }
+
+  /** Asks for a look at the entry when its next time comes. */
+  #watch(entry: Entry): void {
+    if (entry.lease !== undefined) {
+      this.#core.at(entry.lease.deadline);
+    } else {
+      this.#core.at(entry.expiresAt);
+      if (entry.dueAt > this.#core.clock.now()) this.#core.at(entry.dueAt);
+    }
+  }
+}

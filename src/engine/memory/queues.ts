@@ -1,0 +1,170 @@
+/** The queues of a memory engine by name, and what an operator does with them. */
+import type { QueueSettings } from "../../../schemas/queue.ts";
+import { WarrenError } from "../../errors.ts";
+import type { EngineListener, PeekOptions, PeekPage, QueueReport, Queues } from "../engine.ts";
+import {
+  assertQueueName,
+  deadLetterName,
+  deadLetterSettings,
+  isDeadLetterName,
+  matchesPeek,
+} from "../rules.ts";
+import type { Core } from "./core.ts";
+import { type Entry, MemoryQueue } from "./queue.ts";
+
+export class MemoryQueues implements Queues {
+  readonly #core: Core;
+  readonly #byName = new Map<string, MemoryQueue>();
+  #listener: EngineListener | undefined;
+  #closed: WarrenError | undefined;
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  open(listener: EngineListener): void {
+    this.#listener = listener;
+  }
+
+  close(error: WarrenError): void {
+    this.#closed = error;
+    for (const queue of this.all()) {
+      for (const consumer of [...queue.consumers]) consumer.end(error);
+    }
+  }
+
+  all(): MemoryQueue[] {
+    return [...this.#byName.values()];
+  }
+
+  /** Throws `unknown_queue`, or `draining` once closed. */
+  get(name: string): MemoryQueue {
+    if (this.#closed !== undefined) throw this.#closed;
+    const queue = this.#byName.get(name);
+    if (queue === undefined) throw unknownQueue(name);
+    return queue;
+  }
+
+  async define(
+    name: string,
+    settings: QueueSettings,
+    bindings: readonly string[],
+  ): Promise<QueueReport> {
+    if (this.#closed !== undefined) throw this.#closed;
+    assertQueueName(name);
+    const queue = this.#byName.get(name) ?? this.#create(name, settings);
+    queue.settings = settings;
+    queue.bindings = bindings;
+    const deadLetters = this.#byName.get(deadLetterName(name));
+    if (deadLetters !== undefined) deadLetters.settings = deadLetterSettings(settings);
+    const report = queue.report();
+    await this.#tell(name, report);
+    return report;
+  }
+
+  list(): QueueReport[] {
+    return this.all()
+      .map((queue) => queue.report())
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  describe(name: string): QueueReport {
+    return this.get(name).report();
+  }
+
+  async remove(name: string): Promise<void> {
+    const queue = this.get(name);
+    if (isDeadLetterName(name)) {
+      throw new WarrenError("conflict", "A dead-letter queue goes with its owner; remove that.", {
+        queue: name,
+      });
+    }
+    for (const gone of [queue, this.get(deadLetterName(name))]) {
+      this.#byName.delete(gone.name);
+      for (const consumer of [...gone.consumers]) consumer.end(unknownQueue(gone.name));
+    }
+    await this.#tell(name, undefined);
+  }
+
+  async purge(name: string): Promise<number> {
+    const queue = this.get(name);
+    const waiting = queue.entries.filter((entry) => entry.lease === undefined);
+    for (const entry of waiting) queue.remove(entry);
+    return waiting.length;
+  }
+
+  async peek(name: string, options: PeekOptions): Promise<PeekPage> {
+    const queue = this.get(name);
+    const after = options.after === undefined ? undefined : parseCursor(options.after);
+    const wanted = queue.entries.filter(
+      (entry) =>
+        (after === undefined || isAfter(entry, after)) &&
+        (options.state === undefined || queue.state(entry) === options.state) &&
+        matchesPeek(entry.message, options),
+    );
+    const page = wanted.slice(0, options.limit);
+    const last = page.at(-1);
+    return {
+      messages: page.map((entry) => queue.stored(entry)),
+      ...(last !== undefined &&
+        wanted.length > page.length && { next: `${last.priority}-${last.age}` }),
+    };
+  }
+
+  async find(name: string, messageId: string) {
+    const queue = this.get(name);
+    const entry = queue.entries.find(({ message }) => message.id === messageId);
+    return entry && queue.stored(entry);
+  }
+
+  #create(name: string, settings: QueueSettings): MemoryQueue {
+    // Every queue has its dead-letter queue beside it, so half of those there are count.
+    if (this.#byName.size / 2 >= this.#core.limits.queues) {
+      throw new WarrenError("conflict", "There are as many queues as the broker may have.", {
+        limit: this.#core.limits.queues,
+      });
+    }
+    const deadLetters = new MemoryQueue(
+      this.#core,
+      deadLetterName(name),
+      deadLetterSettings(settings),
+      { deadLetterOf: name },
+    );
+    const queue = new MemoryQueue(this.#core, name, settings, { deadLetters });
+    this.#byName.set(name, queue);
+    this.#byName.set(deadLetters.name, deadLetters);
+    return queue;
+  }
+
+  #tell(name: string, report: QueueReport | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      this.#core.answer(() => {
+        this.#listener?.queueChanged(name, report);
+        resolve();
+      });
+    });
+  }
+}
+
+interface Cursor {
+  readonly priority: number;
+  readonly age: number;
+}
+
+function parseCursor(text: string): Cursor {
+  const parts = /^(\d)-(\d{1,15})$/.exec(text);
+  if (parts === null) {
+    throw new WarrenError("invalid_frame", "This is not the next of a page.", {
+      pointer: "/after",
+    });
+  }
+  return { priority: Number(parts[1]), age: Number(parts[2]) };
+}
+
+function isAfter(entry: Entry, { priority, age }: Cursor): boolean {
+  return entry.priority < priority || (entry.priority === priority && entry.age > age);
+}
+
+function unknownQueue(name: string): WarrenError {
+  return new WarrenError("unknown_queue", undefined, { queue: name });
+}
