@@ -171,7 +171,10 @@ function put(
 }
 
 function finish(tree: Tree, faults: ConfigFault[], origins: Map<string, string>): Config {
-  const settings = Value.Default(ConfigSchema, tree);
+  // What a queue's definition leaves out stays out: it keeps what operators set while it ran.
+  const queues = structuredClone(tree.queues ?? {});
+  const settings = Value.Default(ConfigSchema, tree) as Tree;
+  settings.queues = queues;
   const seen = new Set<string>();
   for (const error of Value.Errors(ConfigSchema, settings)) {
     const path = error.path.slice(1).replaceAll("/", ".");
@@ -183,14 +186,14 @@ function finish(tree: Tree, faults: ConfigFault[], origins: Map<string, string>)
     faults.push({ path, problem, ...(source === undefined ? {} : { source }) });
   }
   if (faults.length === 0) {
-    const config = settings as Config;
+    const config = settings as unknown as Config;
     for (const sentence of limitFaults(config.limits)) {
       faults.push({ path: sentence.split(" ", 1)[0] as string, problem: sentence });
     }
     faults.push(...keyFaults(config));
   }
   if (faults.length > 0) throw new ConfigError(faults);
-  return deepFreeze(settings as Config);
+  return deepFreeze(settings as unknown as Config);
 }
 
 function describe(

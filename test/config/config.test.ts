@@ -75,7 +75,7 @@ describe("[P-13.6] where settings come from", () => {
     const a = await loadConfig({ flags: {}, env: {}, file: toml });
     const b = await loadConfig({ flags: {}, env: {}, file: json });
     expect(a).toEqual(b);
-    expect(a.queues.jobs).toMatchObject({ bindings: ["jobs/#"], maxDeliveries: 7 });
+    expect(a.queues.jobs).toEqual({ bindings: ["jobs/#"], maxDeliveries: 7 });
   });
 
   test("[P-13.6] variables reach nested keys, lists, switches and whole tables", async () => {
