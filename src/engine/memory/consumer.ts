@@ -2,11 +2,11 @@
 import { WarrenError } from "../../errors.ts";
 import type { Consumer, DeliverySink, Outcome, Settled } from "../engine.ts";
 import { backoffMs } from "../rules.ts";
-import type { Core } from "./core.ts";
+import type { Pulse } from "./pulse.ts";
 import type { Entry, MemoryQueue } from "./queue.ts";
 
 export class MemoryConsumer implements Consumer {
-  readonly #core: Core;
+  readonly #pulse: Pulse;
   readonly #queue: MemoryQueue;
   readonly #sink: DeliverySink;
   readonly #entries = new Map<number, Entry>();
@@ -16,8 +16,8 @@ export class MemoryConsumer implements Consumer {
   /** The session has let go of it: its sink is not called again. */
   #dropped = false;
 
-  constructor(core: Core, queue: MemoryQueue, sink: DeliverySink) {
-    this.#core = core;
+  constructor(pulse: Pulse, queue: MemoryQueue, sink: DeliverySink) {
+    this.#pulse = pulse;
     this.#queue = queue;
     this.#sink = sink;
   }
@@ -32,12 +32,12 @@ export class MemoryConsumer implements Consumer {
 
   credit(credit: number): void {
     this.#credit = credit;
-    this.#core.wake();
+    this.#pulse.wake();
   }
 
   hold(held: boolean): void {
     this.#held = held;
-    this.#core.wake();
+    this.#pulse.wake();
   }
 
   holds(tag: number): boolean {
@@ -48,12 +48,12 @@ export class MemoryConsumer implements Consumer {
     const stale = tags.filter((tag) => !this.#entries.has(tag));
     if (stale.length > 0) {
       const error = new WarrenError("stale_delivery", undefined, { tags: stale });
-      if (settled !== undefined) this.#core.answer(() => settled(error));
+      if (settled !== undefined) this.#pulse.answer(() => settled(error));
       return;
     }
     for (const tag of new Set(tags)) this.#settleOne(this.#entries.get(tag)!, outcome);
-    this.#core.wake();
-    if (settled !== undefined) this.#core.answer(() => settled(undefined));
+    this.#pulse.wake();
+    if (settled !== undefined) this.#pulse.answer(() => settled(undefined));
   }
 
   cancel(): void {
@@ -63,7 +63,7 @@ export class MemoryConsumer implements Consumer {
 
   disconnect(): void {
     this.#dropped = true;
-    const graceEnd = this.#core.clock.now() - this.#core.limits.deliveryGraceMs;
+    const graceEnd = this.#pulse.clock.now() - this.#pulse.limits.deliveryGraceMs;
     this.#leave((entry) => entry.lease !== undefined && entry.lease.since < graceEnd);
   }
 
@@ -71,7 +71,7 @@ export class MemoryConsumer implements Consumer {
   end(error: WarrenError): void {
     if (this.#ended) return;
     this.#leave(() => false);
-    this.#core.answer(() => {
+    this.#pulse.answer(() => {
       if (!this.#dropped) this.#sink.ended(error);
     });
   }
@@ -95,7 +95,7 @@ export class MemoryConsumer implements Consumer {
   }
 
   #settleOne(entry: Entry, outcome: Outcome): void {
-    const { clock, counters, random } = this.#core;
+    const { clock, counters, random } = this.#pulse;
     switch (outcome.kind) {
       case "ack":
         counters.acked++;
@@ -123,7 +123,7 @@ export class MemoryConsumer implements Consumer {
     this.#credit = 0;
     this.#queue.consumers.splice(this.#queue.consumers.indexOf(this), 1);
     for (const entry of [...this.#entries.values()]) {
-      this.#queue.giveBack(entry, counts(entry), this.#core.clock.now());
+      this.#queue.giveBack(entry, counts(entry), this.#pulse.clock.now());
     }
   }
 }

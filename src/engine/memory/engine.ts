@@ -18,7 +18,7 @@ import type {
   EngineListener,
 } from "../engine.ts";
 import { MemoryConsumer } from "./consumer.ts";
-import { Core } from "./core.ts";
+import { Pulse } from "./pulse.ts";
 import type { MemoryQueue } from "./queue.ts";
 import { MemoryQueues } from "./queues.ts";
 
@@ -33,25 +33,25 @@ export class MemoryEngine implements Engine {
   readonly capabilities: Capabilities = { durable: false, shared: false };
   readonly health: EngineHealth = { state: "ready" };
   readonly queues: MemoryQueues;
-  readonly #core: Core;
+  readonly #pulse: Pulse;
   /** Until when a message id counts as seen, by topic and id. Times forget it. */
   readonly #seen = new Map<string, number>();
   #closing: Promise<void> | undefined;
 
   constructor({ clock, random, limits }: MemoryEngineOptions) {
-    this.#core = new Core(clock, random, limits);
-    this.queues = new MemoryQueues(this.#core);
-    this.#core.onTurn = () => {
+    this.#pulse = new Pulse(clock, random, limits);
+    this.queues = new MemoryQueues(this.#pulse);
+    this.#pulse.onTurn = () => {
       for (const queue of this.queues.all()) queue.handOut();
     };
-    this.#core.onTime = () => {
+    this.#pulse.onTime = () => {
       for (const queue of this.queues.all()) queue.onTime();
       this.#forget();
     };
   }
 
   get counters(): Readonly<EngineCounters> {
-    return this.#core.counters;
+    return this.#pulse.counters;
   }
 
   async open(listener: EngineListener): Promise<void> {
@@ -63,13 +63,13 @@ export class MemoryEngine implements Engine {
       this.#append(request);
     } catch (thrown) {
       const error = toWarrenError(thrown);
-      this.#core.answer(() => request.failed(error));
+      this.#pulse.answer(() => request.failed(error));
     }
   }
 
   consume(name: string, sink: DeliverySink): Consumer {
     const queue = this.queues.get(name);
-    const consumer = new MemoryConsumer(this.#core, queue, sink);
+    const consumer = new MemoryConsumer(this.#pulse, queue, sink);
     queue.consumers.push(consumer);
     return consumer;
   }
@@ -77,9 +77,9 @@ export class MemoryEngine implements Engine {
   close(): Promise<void> {
     this.#closing ??= new Promise((resolve) => {
       this.queues.close(new WarrenError("draining"));
-      this.#core.stopTimer();
+      this.#pulse.stopTimer();
       // Answers are given in the order of asking: all that were asked for come before this one.
-      this.#core.answer(resolve);
+      this.#pulse.answer(resolve);
     });
     return this.#closing;
   }
@@ -88,8 +88,8 @@ export class MemoryEngine implements Engine {
     const { message, dueAt } = request;
     const queues = request.queues.map((name) => this.queues.get(name));
     if (request.dedupe && this.#isDuplicate(message)) {
-      this.#core.counters.duplicates++;
-      this.#core.answer(() => request.stored({ queues: 0, duplicate: true }));
+      this.#pulse.counters.duplicates++;
+      this.#pulse.answer(() => request.stored({ queues: 0, duplicate: true }));
       return;
     }
     const bytes = storedSize(message);
@@ -100,8 +100,8 @@ export class MemoryEngine implements Engine {
     }
     if (request.dedupe) this.#remember(message, queues);
     const entries = queues.map((queue) => queue.enter(message, bytes, dueAt ?? 0));
-    this.#core.counters.stored += entries.length;
-    this.#core.answer(() => {
+    this.#pulse.counters.stored += entries.length;
+    this.#pulse.answer(() => {
       for (const entry of entries) entry.confirmed = true;
       request.stored({ queues: entries.length, duplicate: false });
     });
@@ -109,21 +109,21 @@ export class MemoryEngine implements Engine {
 
   #isDuplicate(message: Message): boolean {
     const until = this.#seen.get(seenKey(message));
-    return until !== undefined && until > this.#core.clock.now();
+    return until !== undefined && until > this.#pulse.clock.now();
   }
 
   #remember(message: Message, queues: readonly MemoryQueue[]): void {
     const windowMs = Math.max(...queues.map(({ settings }) => settings.dedupeWindowMs));
-    const until = this.#core.clock.now() + windowMs;
+    const until = this.#pulse.clock.now() + windowMs;
     this.#seen.set(seenKey(message), until);
-    this.#core.at(until);
+    this.#pulse.at(until);
   }
 
   #forget(): void {
-    const now = this.#core.clock.now();
+    const now = this.#pulse.clock.now();
     for (const [key, until] of this.#seen) {
       if (until <= now) this.#seen.delete(key);
-      else this.#core.at(until);
+      else this.#pulse.at(until);
     }
   }
 }

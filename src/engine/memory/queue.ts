@@ -10,7 +10,7 @@ import type { DeathReason, DeathRecord, Message } from "../../message.ts";
 import type { MessageState, QueueReport, StoredMessage } from "../engine.ts";
 import { deadLetterExpiresAt, expiresAtOf, isExhausted, priorityOf, withDeath } from "../rules.ts";
 import type { MemoryConsumer } from "./consumer.ts";
-import type { Core } from "./core.ts";
+import type { Pulse } from "./pulse.ts";
 
 export interface Lease {
   readonly consumer: MemoryConsumer;
@@ -45,20 +45,20 @@ export class MemoryQueue {
   /** The next in turn first. */
   readonly consumers: MemoryConsumer[] = [];
   bytes = 0;
-  readonly #core: Core;
+  readonly #pulse: Pulse;
   readonly #deadLetters: MemoryQueue | undefined;
 
   /** `deadLetters` takes what this queue gives up on; a dead-letter queue has none. */
   constructor(
-    core: Core,
+    pulse: Pulse,
     name: string,
     settings: QueueSettings,
     place: { deadLetters: MemoryQueue } | { deadLetterOf: string },
   ) {
-    this.#core = core;
+    this.#pulse = pulse;
     this.name = name;
     this.settings = settings;
-    this.createdAt = core.clock.now();
+    this.createdAt = pulse.clock.now();
     this.#deadLetters = "deadLetters" in place ? place.deadLetters : undefined;
     this.deadLetterOf = "deadLetterOf" in place ? place.deadLetterOf : undefined;
   }
@@ -71,10 +71,10 @@ export class MemoryQueue {
 
   /** A new message from a publisher, not to be handed out before it is `confirmed`. */
   enter(message: Message, bytes: number, dueAt: number): Entry {
-    const now = this.#core.clock.now();
+    const now = this.#pulse.clock.now();
     return this.#insert({
       message,
-      age: this.#core.nextAge(),
+      age: this.#pulse.nextAge(),
       priority: priorityOf(message, this.settings),
       enteredAt: now,
       expiresAt: expiresAtOf(message, this.settings, now),
@@ -102,12 +102,12 @@ export class MemoryQueue {
     if (counts) entry.attempts++;
     if (counts && isExhausted(this.name, this.settings, entry.attempts)) {
       this.#die(entry, "max_deliveries", detail);
-    } else if (entry.expiresAt <= this.#core.clock.now()) {
+    } else if (entry.expiresAt <= this.#pulse.clock.now()) {
       this.#expire(entry);
     } else {
       entry.dueAt = dueAt;
       this.#watch(entry);
-      this.#core.wake();
+      this.#pulse.wake();
     }
   }
 
@@ -120,14 +120,14 @@ export class MemoryQueue {
   /** The deadline of a held message moves. */
   extend(entry: Entry, byMs: number | undefined): void {
     if (entry.lease === undefined) return;
-    entry.lease.deadline = this.#core.clock.now() + (byMs ?? this.settings.ackTimeoutMs);
+    entry.lease.deadline = this.#pulse.clock.now() + (byMs ?? this.settings.ackTimeoutMs);
     this.#watch(entry);
   }
 
   /** Gives ready messages to consumers, until there are no more of the one or the other. */
   handOut(): void {
     if (this.settings.paused) return;
-    // A sink may settle from within, and what it returns is ready again: one round a turn is enough.
+    // A sink may settle from within, and what it returns is ready again: one round a turn will do.
     for (let left = this.entries.length; left > 0; left--) {
       const entry = this.entries.find((candidate) => this.#isReady(candidate));
       if (entry === undefined) return;
@@ -139,10 +139,10 @@ export class MemoryQueue {
 
   /** Acts on every time that has come, and asks to be called again for the next. */
   onTime(): void {
-    const now = this.#core.clock.now();
+    const now = this.#pulse.clock.now();
     for (const entry of [...this.entries]) {
       if (entry.lease !== undefined && entry.lease.deadline <= now) {
-        this.#core.counters.timedOut++;
+        this.#pulse.counters.timedOut++;
         this.giveBack(entry, true, now, "The ack timeout passed.");
       } else if (entry.lease === undefined && entry.expiresAt <= now) {
         this.#expire(entry);
@@ -154,7 +154,7 @@ export class MemoryQueue {
 
   state(entry: Entry): MessageState {
     if (entry.lease !== undefined) return "inflight";
-    return entry.dueAt > this.#core.clock.now() ? "delayed" : "ready";
+    return entry.dueAt > this.#pulse.clock.now() ? "delayed" : "ready";
   }
 
   stored(entry: Entry): StoredMessage {
@@ -209,7 +209,7 @@ export class MemoryQueue {
   }
 
   #isReady(entry: Entry): boolean {
-    const now = this.#core.clock.now();
+    const now = this.#pulse.clock.now();
     return (
       entry.confirmed && entry.lease === undefined && entry.dueAt <= now && entry.expiresAt > now
     );
@@ -225,9 +225,9 @@ export class MemoryQueue {
   }
 
   #lend(entry: Entry, consumer: MemoryConsumer): void {
-    const { clock, counters } = this.#core;
+    const { clock, counters } = this.#pulse;
     const now = clock.now();
-    const tag = this.#core.nextTag();
+    const tag = this.#pulse.nextTag();
     entry.lease = { consumer, tag, since: now, deadline: now + this.settings.ackTimeoutMs };
     this.#watch(entry);
     counters.delivered++;
@@ -241,15 +241,15 @@ export class MemoryQueue {
   }
 
   #expire(entry: Entry): void {
-    this.#core.counters.expired++;
+    this.#pulse.counters.expired++;
     this.#die(entry, "expired");
   }
 
   #die(entry: Entry, reason: DeathReason, detail?: string): void {
     this.remove(entry);
     if (this.#deadLetters === undefined) return;
-    this.#core.counters.deadLettered++;
-    const now = this.#core.clock.now();
+    this.#pulse.counters.deadLettered++;
+    const now = this.#pulse.clock.now();
     const record = {
       queue: this.name,
       reason,
@@ -260,7 +260,7 @@ export class MemoryQueue {
     };
     this.#deadLetters.#insert({
       ...entry,
-      age: this.#core.nextAge(),
+      age: this.#pulse.nextAge(),
       enteredAt: now,
       expiresAt: deadLetterExpiresAt(this.#deadLetters.settings, now),
       deaths: withDeath(entry.deaths, record),
@@ -268,16 +268,16 @@ export class MemoryQueue {
       attempts: 0,
       dueAt: now,
     });
-    this.#core.wake();
+    this.#pulse.wake();
   }
 
   /** Asks for a look at the entry when its next time comes. */
   #watch(entry: Entry): void {
     if (entry.lease !== undefined) {
-      this.#core.at(entry.lease.deadline);
+      this.#pulse.at(entry.lease.deadline);
     } else {
-      this.#core.at(entry.expiresAt);
-      if (entry.dueAt > this.#core.clock.now()) this.#core.at(entry.dueAt);
+      this.#pulse.at(entry.expiresAt);
+      if (entry.dueAt > this.#pulse.clock.now()) this.#pulse.at(entry.dueAt);
     }
   }
 }

@@ -9,17 +9,17 @@ import {
   isDeadLetterName,
   matchesPeek,
 } from "../rules.ts";
-import type { Core } from "./core.ts";
+import type { Pulse } from "./pulse.ts";
 import { type Entry, MemoryQueue } from "./queue.ts";
 
 export class MemoryQueues implements Queues {
-  readonly #core: Core;
+  readonly #pulse: Pulse;
   readonly #byName = new Map<string, MemoryQueue>();
   #listener: EngineListener | undefined;
   #closed: WarrenError | undefined;
 
-  constructor(core: Core) {
-    this.#core = core;
+  constructor(pulse: Pulse) {
+    this.#pulse = pulse;
   }
 
   open(listener: EngineListener): void {
@@ -119,18 +119,18 @@ export class MemoryQueues implements Queues {
 
   #create(name: string, settings: QueueSettings): MemoryQueue {
     // Every queue has its dead-letter queue beside it, so half of those there are count.
-    if (this.#byName.size / 2 >= this.#core.limits.queues) {
+    if (this.#byName.size / 2 >= this.#pulse.limits.queues) {
       throw new WarrenError("conflict", "There are as many queues as the broker may have.", {
-        limit: this.#core.limits.queues,
+        limit: this.#pulse.limits.queues,
       });
     }
     const deadLetters = new MemoryQueue(
-      this.#core,
+      this.#pulse,
       deadLetterName(name),
       deadLetterSettings(settings),
       { deadLetterOf: name },
     );
-    const queue = new MemoryQueue(this.#core, name, settings, { deadLetters });
+    const queue = new MemoryQueue(this.#pulse, name, settings, { deadLetters });
     this.#byName.set(name, queue);
     this.#byName.set(deadLetters.name, deadLetters);
     return queue;
@@ -138,7 +138,7 @@ export class MemoryQueues implements Queues {
 
   #tell(name: string, report: QueueReport | undefined): Promise<void> {
     return new Promise((resolve) => {
-      this.#core.answer(() => {
+      this.#pulse.answer(() => {
         this.#listener?.queueChanged(name, report);
         resolve();
       });

@@ -6,7 +6,7 @@ import type { Clock, Random, Timer } from "../../clock.ts";
 import type { Limits } from "../../limits.ts";
 import type { EngineCounters } from "../engine.ts";
 
-export class Core {
+export class Pulse {
   readonly clock: Clock;
   readonly random: Random;
   readonly limits: Limits;
