@@ -4,74 +4,13 @@
  */
 import { type Static, type TInteger, Type } from "@sinclair/typebox";
 import { DEFAULT_LIMITS, type Limits } from "../src/limits.ts";
+import { type Grant, Grants, KeySettings, RoleSettings } from "./access.ts";
 import { QueueDefinition, QueueName } from "./queue.ts";
 
 const closed = { additionalProperties: false } as const;
 
 /** Marks a value that is never printed, logged or taken from the command line, where `ps` shows it. */
 const secret = { "x-secret": true } as const;
-
-const Action = Type.Union(
-  [
-    Type.Literal("publish"),
-    Type.Literal("subscribe"),
-    Type.Literal("consume"),
-    Type.Literal("presence"),
-    Type.Literal("history"),
-    Type.Literal("admin"),
-  ],
-  { description: "What may be done; `consume` is on queue names, `admin` on areas." },
-);
-
-const Filters = Type.Array(Type.String({ minLength: 1 }), {
-  minItems: 1,
-  maxItems: 256,
-  description: "Filters; may hold {principal}, {client} and {claims.<name>}, each for one level.",
-});
-
-export const GrantSchema = Type.Union(
-  [
-    Type.Object({ allow: Type.Array(Action, { minItems: 1 }), on: Filters }, closed),
-    Type.Object({ deny: Type.Array(Action, { minItems: 1 }), on: Filters }, closed),
-  ],
-  { description: "Allows or denies actions on filters; a deny wins [P-13.1]." },
-);
-
-const Grants = Type.Array(GrantSchema, { maxItems: 1024, description: "Grants [P-13.1]." });
-const RoleName = Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$" });
-
-export const KeySchema = Type.Object(
-  {
-    key: Type.Optional(
-      Type.String({
-        pattern: "^wk_[A-Za-z0-9]{1,64}_[A-Za-z0-9_-]{16,256}$",
-        description: "The whole key, `wk_<id>_<secret>`; give this or `id` and `hash`.",
-        ...secret,
-      }),
-    ),
-    id: Type.Optional(
-      Type.String({
-        pattern: "^[A-Za-z0-9]{1,64}$",
-        description: "The <id> in `wk_<id>_<secret>`.",
-      }),
-    ),
-    hash: Type.Optional(
-      Type.String({
-        pattern: "^[0-9a-f]{64}$",
-        description: "SHA-256 of the whole key, in hexadecimal.",
-        ...secret,
-      }),
-    ),
-    principal: Type.String({ minLength: 1, maxLength: 256, description: "Who the key is." }),
-    roles: Type.Optional(Type.Array(RoleName, { maxItems: 64, description: "Names in `roles`." })),
-    grants: Type.Optional(Grants),
-    expiresAt: Type.Optional(
-      Type.Integer({ minimum: 0, unit: "ms since 1970", description: "When it stops working." }),
-    ),
-  },
-  { ...closed, description: "One API key [P-13.2]." },
-);
-export type KeySettings = Static<typeof KeySchema>;
 
 const JwtSettings = Type.Object(
   {
@@ -195,16 +134,15 @@ export const ConfigSchema = Type.Object(
       },
     ),
     jwt: JwtSettings,
-    keys: Type.Array(KeySchema, {
+    keys: Type.Array(KeySettings, {
       default: [],
       maxItems: 10_000,
-      description: "API keys.",
+      description: "API keys, by their hashes [P-13.2]; `warren token --key` makes one.",
       ...secret,
     }),
-    roles: Type.Record(RoleName, Grants, {
-      ...closed,
+    roles: Type.Record(Type.String({ minLength: 1, maxLength: 128 }), RoleSettings, {
       default: {},
-      description: "Grants by role name.",
+      description: "Grants by role name [P-13.1].",
     }),
     anonymous: Type.Optional(
       Type.Object(
@@ -227,4 +165,11 @@ export const ConfigSchema = Type.Object(
   { ...closed, title: "Warren configuration" },
 );
 
-export type Config = Static<typeof ConfigSchema>;
+/** The settings as the broker uses them: complete, checked and frozen. */
+export interface Config
+  extends Omit<Static<typeof ConfigSchema>, "keys" | "roles" | "anonymous" | "queues"> {
+  readonly keys: readonly KeySettings[];
+  readonly roles: Readonly<Record<string, RoleSettings>>;
+  readonly anonymous?: { readonly grants: readonly Grant[] };
+  readonly queues: Readonly<Record<string, QueueDefinition>>;
+}

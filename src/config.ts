@@ -68,7 +68,7 @@ export function configFrom(settings: Readonly<Record<string, unknown>>): Config 
 
 /** The settings with every secret replaced, for people to read. */
 export function publicConfig(config: Config): Record<string, unknown> {
-  const hidden = new Set(["secret", "key", "hash"]);
+  const hidden = new Set(["secret", "hash"]);
   return JSON.parse(
     JSON.stringify(config, (name, value) =>
       hidden.has(name) && typeof value === "string" ? "[redacted]" : value,
@@ -215,7 +215,8 @@ function describe(
     : [];
   const what =
     wanted.length > 0 ? `expected one of ${wanted.join(", ")}` : message.replace(/^E/, "e");
-  if (schema["x-secret"] === true || typeof value === "object" || value === undefined) return what;
+  const hidden = schema["x-secret"] === true || path.startsWith("keys.");
+  if (hidden || typeof value === "object" || value === undefined) return what;
   const text = String(value);
   const kubernetes = path === "port" && text.startsWith("tcp://");
   return (
@@ -228,12 +229,10 @@ function describe(
 
 function keyFaults(config: Config): ConfigFault[] {
   const faults: ConfigFault[] = [];
+  const seen = new Set<string>();
   config.keys.forEach((key, at) => {
-    const whole = key.key !== undefined;
-    const hashed = key.id !== undefined && key.hash !== undefined;
-    if (whole === hashed || (whole && (key.id ?? key.hash) !== undefined)) {
-      faults.push({ path: `keys.${at}`, problem: "needs either `key`, or `id` and `hash`" });
-    }
+    if (seen.has(key.id)) faults.push({ path: `keys.${at}.id`, problem: `is taken: ${key.id}` });
+    seen.add(key.id);
     for (const role of key.roles ?? []) {
       if (config.roles[role] === undefined) {
         faults.push({ path: `keys.${at}.roles`, problem: `names no role in \`roles\`: ${role}` });

@@ -61,14 +61,14 @@ describe("[P-13.6] where settings come from", () => {
   test("[P-13.6] TOML and JSON say the same", async () => {
     const toml = await file(
       "same.toml",
-      '[limits]\nframeBytes = 65536\n[roles]\nreader = [{ allow = ["subscribe"], on = ["a/#"] }]\n' +
+      '[limits]\nframeBytes = 65536\n[roles.reader]\ngrants = [{ allow = ["subscribe"], on = ["a/#"] }]\n' +
         '[queues.jobs]\nbindings = ["jobs/#"]\nmaxDeliveries = 7\n',
     );
     const json = await file(
       "same.json",
       JSON.stringify({
         limits: { frameBytes: 65536 },
-        roles: { reader: [{ allow: ["subscribe"], on: ["a/#"] }] },
+        roles: { reader: { grants: [{ allow: ["subscribe"], on: ["a/#"] }] } },
         queues: { jobs: { bindings: ["jobs/#"], maxDeliveries: 7 } },
       }),
     );
@@ -164,16 +164,16 @@ describe("[P-13.6] faults", () => {
     expect(list.message).toContain("list.json");
   });
 
-  test("[P-13.6] a key needs a role that exists, and either the key or its hash", async () => {
+  test("[P-13.6] a key has an id of its own and roles that exist", async () => {
     const error = await faultsOf({
       env: {
         WARREN_KEYS: JSON.stringify([
-          { principal: "a" },
-          { principal: "b", key: "wk_b_0123456789abcdef", roles: ["nobody"] },
+          { id: "a", hash: "0".repeat(64), principal: "a" },
+          { id: "a", hash: "1".repeat(64), principal: "b", roles: ["nobody"] },
         ]),
       },
     });
-    expect(error.faults.map((fault) => fault.path)).toEqual(["keys.0", "keys.1.roles"]);
+    expect(error.faults.map((fault) => fault.path)).toEqual(["keys.1.id", "keys.1.roles"]);
   });
 
   test("[P-13.6] a port that Kubernetes injected is explained", async () => {
@@ -186,7 +186,9 @@ describe("[P-13.6] faults", () => {
     for (const error of [
       await faultsOf({ env: { WARREN_JWT_SECRET: "tooshortsecret" } }),
       await faultsOf({ env: { WARREN_KEYS: '[{"key": "verysecret' } }),
-      await faultsOf({ env: { WARREN_KEYS: '[{"key": "verysecret!", "principal": "a"}]' } }),
+      await faultsOf({
+        env: { WARREN_KEYS: '[{"id": "a", "hash": "verysecret!", "principal": "a"}]' },
+      }),
       await faultsOf({ file: json }),
     ]) {
       expect(error.message).not.toContain("verysecret");
@@ -199,15 +201,11 @@ describe("[P-13.6] faults", () => {
       publicConfig(
         configFrom({
           jwt: { secret: "s".repeat(40), issuer: "me" },
-          keys: [
-            { key: "wk_a_0123456789abcdef", principal: "a" },
-            { id: "b", hash: "0".repeat(64), principal: "b" },
-          ],
+          keys: [{ id: "b", hash: "0".repeat(64), principal: "b" }],
         }),
       ),
     );
     expect(shown).not.toContain("s".repeat(40));
-    expect(shown).not.toContain("0123456789abcdef");
     expect(shown).not.toContain("0".repeat(64));
     expect(shown).toContain("[redacted]");
   });
