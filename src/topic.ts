@@ -11,6 +11,11 @@ export interface TopicBounds {
 const encoder = new TextEncoder();
 const scratch = new Uint8Array(4096);
 
+const HASH = 35;
+const DOLLAR = 36;
+const PLUS = 43;
+const SLASH = 47;
+
 /** Throws `invalid_topic` when `topic` may not be published to; the message says which rule it breaks. */
 export function assertTopic(topic: string, bounds: TopicBounds): void {
   const fault = commonFault(topic, bounds) ?? (/[+#]/.test(topic) ? "holds + or #" : undefined);
@@ -33,37 +38,90 @@ export function hasWildcard(filter: string): boolean {
 
 /**
  * Whether `filter` matches `topic`: `+` one level, a last `#` this level and all below (`a/#` matches
- * `a`); neither matches a first level that begins with `$` [P-3.1].
+ * `a`); neither matches a first level that begins with `$` [P-3.1]. Both must be valid.
  */
 export function filterMatches(filter: string, topic: string): boolean {
-  const want = filter.split("/");
-  const have = topic.split("/");
-  if (have[0]!.startsWith("$") && (want[0] === "+" || want[0] === "#")) return false;
-  for (let i = 0; i < want.length; i++) {
-    if (want[i] === "#") return true;
-    if (i >= have.length) return false;
-    if (want[i] !== "+" && want[i] !== have[i]) return false;
-  }
-  return want.length === have.length;
+  // A topic is a filter that matches nothing but itself.
+  return filterContains(filter, topic);
 }
 
 /**
  * Whether every topic that `inner` matches is matched by `outer` too: what a subscription must satisfy
- * against a granted filter.
+ * against a granted filter [P-13.1]. Both must be valid. Walks the text instead of splitting it, since
+ * it runs for every publish: nothing is allocated.
  */
 export function filterContains(outer: string, inner: string): boolean {
+  if (isWild(outer.charCodeAt(0)) && inner.charCodeAt(0) === DOLLAR) return false;
   // A topic has at least one level, so `+/#` and `#` match the same topics.
-  const wide = outer === "+/#" ? ["#"] : outer.split("/");
-  const narrow = inner.split("/");
-  const wildFirst = wide[0] === "+" || wide[0] === "#";
-  if (wildFirst && narrow[0]!.startsWith("$")) return false;
-  for (let i = 0; i < wide.length; i++) {
-    if (wide[i] === "#") return true;
-    // `inner` ends here, or goes on for ever, where `outer` asks for exactly one more level.
-    if (i >= narrow.length || narrow[i] === "#") return false;
-    if (wide[i] !== "+" && wide[i] !== narrow[i]) return false;
+  if (outer === "+/#") return true;
+  let o = 0;
+  let i = 0;
+  for (;;) {
+    const want = outer.charCodeAt(o);
+    if (want === HASH) return true;
+    // `inner` goes on for ever where `outer` asks for a level.
+    if (inner.charCodeAt(i) === HASH) return false;
+    const end = levelEnd(outer, o);
+    const innerEnd = levelEnd(inner, i);
+    if (want !== PLUS && !sameLevel(outer, o, end, inner, i, innerEnd)) return false;
+    if (end === outer.length) return innerEnd === inner.length;
+    if (innerEnd === inner.length) return isLastHash(outer, end + 1);
+    o = end + 1;
+    i = innerEnd + 1;
   }
-  return wide.length === narrow.length;
+}
+
+/** Whether some topic is matched by both filters: what a denied filter takes from a subscription. */
+export function filterOverlaps(one: string, other: string): boolean {
+  const first = one.charCodeAt(0);
+  const otherFirst = other.charCodeAt(0);
+  if (isWild(first) && otherFirst === DOLLAR) return false;
+  if (isWild(otherFirst) && first === DOLLAR) return false;
+  let a = 0;
+  let b = 0;
+  for (;;) {
+    const x = one.charCodeAt(a);
+    const y = other.charCodeAt(b);
+    if (x === HASH || y === HASH) return true;
+    const end = levelEnd(one, a);
+    const otherEnd = levelEnd(other, b);
+    if (x !== PLUS && y !== PLUS && !sameLevel(one, a, end, other, b, otherEnd)) return false;
+    if (end === one.length) return otherEnd === other.length || isLastHash(other, otherEnd + 1);
+    if (otherEnd === other.length) return isLastHash(one, end + 1);
+    a = end + 1;
+    b = otherEnd + 1;
+  }
+}
+
+// In a valid filter a wildcard is a whole level, so its first character tells.
+function isWild(character: number): boolean {
+  return character === PLUS || character === HASH;
+}
+
+function levelEnd(text: string, start: number): number {
+  let at = start;
+  while (at < text.length && text.charCodeAt(at) !== SLASH) at++;
+  return at;
+}
+
+function sameLevel(
+  one: string,
+  from: number,
+  end: number,
+  other: string,
+  otherFrom: number,
+  otherEnd: number,
+): boolean {
+  if (end - from !== otherEnd - otherFrom) return false;
+  const shift = otherFrom - from;
+  for (let at = from; at < end; at++) {
+    if (one.charCodeAt(at) !== other.charCodeAt(at + shift)) return false;
+  }
+  return true;
+}
+
+function isLastHash(filter: string, at: number): boolean {
+  return at === filter.length - 1 && filter.charCodeAt(at) === HASH;
 }
 
 function commonFault(text: string, bounds: TopicBounds): string | undefined {
