@@ -190,7 +190,6 @@ function finish(tree: Tree, faults: ConfigFault[], origins: Map<string, string>)
     for (const sentence of limitFaults(config.limits)) {
       faults.push({ path: sentence.split(" ", 1)[0] as string, problem: sentence });
     }
-    faults.push(...keyFaults(config));
   }
   if (faults.length > 0) throw new ConfigError(faults);
   return deepFreeze(settings as unknown as Config);
@@ -225,21 +224,6 @@ function describe(
       ? "; Kubernetes sets this for a service named warren: enableServiceLinks: false"
       : "")
   );
-}
-
-function keyFaults(config: Config): ConfigFault[] {
-  const faults: ConfigFault[] = [];
-  const seen = new Set<string>();
-  config.keys.forEach((key, at) => {
-    if (seen.has(key.id)) faults.push({ path: `keys.${at}.id`, problem: `is taken: ${key.id}` });
-    seen.add(key.id);
-    for (const role of key.roles ?? []) {
-      if (config.roles[role] === undefined) {
-        faults.push({ path: `keys.${at}.roles`, problem: `names no role in \`roles\`: ${role}` });
-      }
-    }
-  });
-  return faults;
 }
 
 /** The nearest of the known names, where it is near enough to be a slip of the hand. */

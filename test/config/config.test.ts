@@ -164,18 +164,6 @@ describe("[P-13.6] faults", () => {
     expect(list.message).toContain("list.json");
   });
 
-  test("[P-13.6] a key has an id of its own and roles that exist", async () => {
-    const error = await faultsOf({
-      env: {
-        WARREN_KEYS: JSON.stringify([
-          { id: "a", hash: "0".repeat(64), principal: "a" },
-          { id: "a", hash: "1".repeat(64), principal: "b", roles: ["nobody"] },
-        ]),
-      },
-    });
-    expect(error.faults.map((fault) => fault.path)).toEqual(["keys.1.id", "keys.1.roles"]);
-  });
-
   test("[P-13.6] a port that Kubernetes injected is explained", async () => {
     const error = await faultsOf({ env: { WARREN_PORT: "tcp://10.0.0.1:7070" } });
     expect(error.message).toContain("enableServiceLinks");

@@ -1,0 +1,88 @@
+/**
+ * Bodies and queries of HTTP requests: read within a bound, decoded, checked against their schema, and
+ * answers put into the encoding that was asked for [P-12.1].
+ */
+import type { Static, TSchema } from "@sinclair/typebox";
+import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
+import { Value } from "@sinclair/typebox/value";
+import { Packr } from "msgpackr";
+import { WarrenError } from "../errors.ts";
+
+export const MSGPACK = "application/msgpack";
+
+const packr = new Packr({ useRecords: false, moreTypes: false });
+const compiled = new WeakMap<TSchema, TypeCheck<TSchema>>();
+
+/** The whole body; `too_large` past the bound, before it is read where its length is stated. */
+export async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array> {
+  const stated = Number(request.headers.get("Content-Length") ?? 0);
+  const bytes = stated > maxBytes ? undefined : new Uint8Array(await request.arrayBuffer());
+  if (bytes === undefined || bytes.length > maxBytes) {
+    throw new WarrenError("too_large", `The body is over ${maxBytes} bytes.`, { limit: maxBytes });
+  }
+  return bytes;
+}
+
+/** The media type of a body, lower case and without parameters. */
+export function mediaType(request: Request): string {
+  const header = request.headers.get("Content-Type") ?? "";
+  return (header.split(";", 1)[0] as string).trim().toLowerCase();
+}
+
+/** The query as an object of what the schema says, defaults filled in; `invalid_frame` otherwise. */
+export function checkedQuery<S extends TSchema>(schema: S, url: URL): Static<S> {
+  const given: Record<string, string> = {};
+  for (const [name, text] of url.searchParams) {
+    // A credential, and no part of any operation [P-1.3].
+    if (name === "access_token") continue;
+    if (given[name] !== undefined) {
+      throw new WarrenError("invalid_frame", `The query gives ${name} more than once.`, {
+        pointer: `/${name}`,
+      });
+    }
+    given[name] = text;
+  }
+  return checked(schema, Value.Convert(schema, given), "query");
+}
+
+/** The value with defaults filled in; `invalid_frame` with the JSON Pointer of the first fault. */
+export function checked<S extends TSchema>(
+  schema: S,
+  value: unknown,
+  what = "body",
+  pointer = "",
+): Static<S> {
+  const whole = Value.Default(schema, value);
+  let check = compiled.get(schema) as TypeCheck<S> | undefined;
+  if (check === undefined) {
+    check = TypeCompiler.Compile(schema);
+    compiled.set(schema, check);
+  }
+  if (check.Check(whole)) return whole;
+  const fault = Value.Errors(schema, whole).First();
+  const place = pointer + (fault?.path ?? "");
+  throw new WarrenError(
+    "invalid_frame",
+    `The ${what} does not fit: ${fault?.message ?? "unknown fault"} at ${place || "the top"}.`,
+    { pointer: place },
+  );
+}
+
+/** An answer in the encoding that the client accepts. */
+export function encodedResponse(request: Request, body: unknown, status = 200): Response {
+  const headers = { "Cache-Control": "no-store" };
+  if (acceptsMsgpack(request)) {
+    return new Response(Uint8Array.from(packr.pack(body)), {
+      status,
+      headers: { ...headers, "Content-Type": MSGPACK },
+    });
+  }
+  return new Response(JSON.stringify(body), {
+    status,
+    headers: { ...headers, "Content-Type": "application/json" },
+  });
+}
+
+export function acceptsMsgpack(request: Request): boolean {
+  return (request.headers.get("Accept") ?? "").toLowerCase().includes(MSGPACK);
+}

@@ -1,0 +1,246 @@
+/**
+ * Deliveries in the hands of HTTP clients, which have no connection to hold them by [P-12.7]. Each pull
+ * is a consumer of its own: it can give back what a vanished client never got without burning an attempt,
+ * and lives on while any of its deliveries is unsettled. They belong to a principal and a queue, so
+ * that any request of that principal may settle them.
+ */
+import type { Clock, Timer } from "../clock.ts";
+import type { Consumer, DeliverySink, Engine, Outcome } from "../engine/engine.ts";
+import { WarrenError } from "../errors.ts";
+import type { Delivery } from "../message.ts";
+
+/** How often leases that timed out are looked for. */
+const SWEEP_MS = 1000;
+/** What a pull that will not wait allows the engine for handing out what is ready. */
+const HAND_OUT_MS = 100;
+
+export interface PullRequest {
+  readonly principal: string;
+  readonly queue: string;
+  /** At least one delivery, at most so many. */
+  readonly max: number;
+  /** How long to wait for the first. */
+  readonly waitMs: number;
+  /** Aborted when the client went away. */
+  readonly signal: AbortSignal;
+}
+
+export interface Pulled {
+  readonly deliveries: readonly Delivery[];
+  /** The client never got them: they are ready again and no attempt is burnt. */
+  giveBack(): void;
+}
+
+/** The unsettled deliveries of one principal in one queue. */
+interface Holder {
+  readonly leases: Set<Lease>;
+  readonly byTag: Map<number, Lease>;
+}
+
+export class Leases {
+  readonly #engine: Engine;
+  readonly #clock: Clock;
+  /** Most deliveries that one principal may hold and wait for in one queue. */
+  readonly #most: number;
+  readonly #holders = new Map<string, Holder>();
+  #sweep: Timer | undefined;
+  #stopped = false;
+
+  constructor(engine: Engine, clock: Clock, most: number) {
+    this.#engine = engine;
+    this.#clock = clock;
+    this.#most = most;
+  }
+
+  /**
+   * Resolves with what was ready, or came within `waitMs`; with nothing otherwise. Rejects with
+   * `unknown_queue`, `rate_limited` (too much is unsettled) or `draining`.
+   */
+  async pull(request: PullRequest): Promise<Pulled> {
+    if (this.#stopped) throw new WarrenError("draining");
+    const { counts, settings } = this.#engine.queues.describe(request.queue);
+    const holder = this.#holder(request.principal, request.queue);
+    const held = holder.byTag.size + waitedFor(holder);
+    if (held + request.max > this.#most) {
+      throw new WarrenError(
+        "rate_limited",
+        `${held} deliveries of this queue are unsettled or waited for; ${this.#most} may be.`,
+        { unsettled: held, limit: this.#most },
+      );
+    }
+    const handOutMs = counts.ready > 0 && !settings.paused ? HAND_OUT_MS : 0;
+    const lease = new Lease(holder, request.max, this.#clock);
+    const waiting = lease.wait(
+      this.#engine.consume(request.queue, lease),
+      Math.max(request.waitMs, handOutMs),
+    );
+    this.#sweepLater();
+    const gone = () => lease.giveBack();
+    request.signal.addEventListener("abort", gone);
+    try {
+      const deliveries = await waiting;
+      return { deliveries, giveBack: gone };
+    } finally {
+      request.signal.removeEventListener("abort", gone);
+    }
+  }
+
+  /**
+   * Settles deliveries, each by itself; `done` is called once for each tag, when that is on disk or
+   * with the error (`stale_delivery` when the principal does not hold it).
+   */
+  settle(
+    principal: string,
+    queue: string,
+    tags: readonly number[],
+    outcome: Outcome,
+    done: (tag: number, error: WarrenError | undefined) => void,
+  ): void {
+    const holder = this.#holders.get(keyOf(principal, queue));
+    for (const tag of tags) {
+      const lease = holder?.byTag.get(tag);
+      if (lease === undefined) {
+        done(tag, new WarrenError("stale_delivery", undefined, { tag }));
+        continue;
+      }
+      lease.settle(tag, outcome, (error) => {
+        done(tag, error);
+        lease.tidy();
+      });
+    }
+  }
+
+  /** Answers all that wait with what they have; nothing can be pulled any more. */
+  stop(): void {
+    this.#stopped = true;
+    this.#sweep?.cancel();
+    for (const holder of this.#holders.values()) {
+      for (const lease of holder.leases) lease.finish();
+    }
+  }
+
+  #holder(principal: string, queue: string): Holder {
+    const key = keyOf(principal, queue);
+    let holder = this.#holders.get(key);
+    if (holder === undefined) {
+      holder = { leases: new Set(), byTag: new Map() };
+      this.#holders.set(key, holder);
+    }
+    for (const lease of holder.leases) lease.tidy();
+    return holder;
+  }
+
+  #sweepLater(): void {
+    if (this.#sweep !== undefined) return;
+    this.#sweep = this.#clock.after(SWEEP_MS, () => {
+      this.#sweep = undefined;
+      for (const [key, holder] of this.#holders) {
+        for (const lease of holder.leases) lease.tidy();
+        if (holder.leases.size === 0) this.#holders.delete(key);
+      }
+      if (this.#holders.size > 0 && !this.#stopped) this.#sweepLater();
+    });
+  }
+}
+
+/** One pull and what it brought. */
+class Lease implements DeliverySink {
+  readonly #holder: Holder;
+  readonly #max: number;
+  readonly #clock: Clock;
+  readonly #deliveries: Delivery[] = [];
+  #consumer: Consumer | undefined;
+  #timer: Timer | undefined;
+  #answer: PromiseWithResolvers<readonly Delivery[]> | undefined;
+
+  constructor(holder: Holder, max: number, clock: Clock) {
+    this.#holder = holder;
+    this.#max = max;
+    this.#clock = clock;
+  }
+
+  /** How many deliveries it still waits for. */
+  get wanted(): number {
+    return this.#answer === undefined ? 0 : this.#max - this.#deliveries.length;
+  }
+
+  wait(consumer: Consumer, waitMs: number): Promise<readonly Delivery[]> {
+    this.#consumer = consumer;
+    this.#answer = Promise.withResolvers();
+    this.#holder.leases.add(this);
+    this.#timer = this.#clock.after(waitMs, () => this.finish());
+    consumer.credit(this.#max);
+    return this.#answer.promise;
+  }
+
+  deliver(delivery: Delivery): void {
+    this.#deliveries.push(delivery);
+    this.#holder.byTag.set(delivery.tag, this);
+    if (this.#deliveries.length === this.#max) this.finish();
+    // What else is handed out in this turn goes along.
+    else if (this.#deliveries.length === 1) this.#clock.endOfTurn(() => this.finish());
+  }
+
+  ended(error: WarrenError): void {
+    const answer = this.#answer;
+    this.#end();
+    answer?.reject(error);
+  }
+
+  /** Answers with what there is. Safe to call twice. */
+  finish(): void {
+    const answer = this.#answer;
+    if (answer === undefined) return;
+    this.#answer = undefined;
+    this.#timer?.cancel();
+    this.#consumer?.credit(0);
+    this.tidy();
+    answer.resolve(this.#deliveries);
+  }
+
+  giveBack(): void {
+    const answer = this.#answer;
+    this.#end();
+    answer?.resolve([]);
+  }
+
+  settle(tag: number, outcome: Outcome, settled: (error: WarrenError | undefined) => void): void {
+    if (this.#consumer?.holds(tag) !== true) {
+      settled(new WarrenError("stale_delivery", undefined, { tag }));
+    } else {
+      this.#consumer.settle([tag], outcome, settled);
+    }
+  }
+
+  /** Forgets what was settled or timed out, and ends when nothing is left to hold or to wait for. */
+  tidy(): void {
+    let holding = false;
+    for (const { tag } of this.#deliveries) {
+      if (this.#holder.byTag.get(tag) !== this) continue;
+      if (this.#consumer?.holds(tag) === true) holding = true;
+      else this.#holder.byTag.delete(tag);
+    }
+    if (!holding && this.#answer === undefined) this.#end();
+  }
+
+  /** Whatever is still unsettled is ready again. */
+  #end(): void {
+    this.#answer = undefined;
+    this.#timer?.cancel();
+    for (const { tag } of this.#deliveries) this.#holder.byTag.delete(tag);
+    this.#holder.leases.delete(this);
+    this.#consumer?.cancel();
+    this.#consumer = undefined;
+  }
+}
+
+function waitedFor(holder: Holder): number {
+  let wanted = 0;
+  for (const lease of holder.leases) wanted += lease.wanted;
+  return wanted;
+}
+
+/** Queue names hold no line break, so no two pairs make the same key. */
+function keyOf(principal: string, queue: string): string {
+  return `${queue}\n${principal}`;
+}
