@@ -1,0 +1,51 @@
+/** Starting generator processes and hearing what they measured. */
+import { join } from "node:path";
+import type { FromLoad, Job, JobResult, ToLoad } from "./load/jobs.ts";
+
+const SCRIPT = join(import.meta.dir, "load/main.ts");
+/** No job takes longer; past it the generator is ended and the measurement fails. */
+const LIMIT_MS = 300_000;
+
+export interface Generator {
+  /** The job has set up, or its load is on; only jobs that wait to be told to finish say so. */
+  readonly ready: Promise<void>;
+  readonly result: Promise<JobResult>;
+  finish(): void;
+}
+
+export function startGenerator(job: Job): Generator {
+  const ready = Promise.withResolvers<void>();
+  const result = Promise.withResolvers<JobResult>();
+  const fault = (message: string) => {
+    const error = new Error(`${job.kind}: ${message}`);
+    ready.reject(error);
+    result.reject(error);
+  };
+  // Whoever waits for one of the two need not wait for the other.
+  ready.promise.catch(() => {});
+  result.promise.catch(() => {});
+  const child = Bun.spawn([process.execPath, SCRIPT], {
+    stdin: "ignore",
+    stdout: "inherit",
+    stderr: "inherit",
+    ipc(message: FromLoad) {
+      if (message.kind === "ready") ready.resolve();
+      else if (message.kind === "result") result.resolve(message.result);
+      else fault(message.message);
+    },
+  });
+  const limit = setTimeout(() => child.kill("SIGKILL"), LIMIT_MS);
+  void child.exited.then((code) => {
+    clearTimeout(limit);
+    fault(`the generator ended with ${code} and no result`);
+  });
+  const say = (message: ToLoad) => child.send(message);
+  say({ kind: "job", job });
+  return {
+    ready: ready.promise,
+    result: result.promise,
+    finish: () => say({ kind: "finish" }),
+  };
+}
+
+export const runJob = (job: Job): Promise<JobResult> => startGenerator(job).result;

@@ -1,0 +1,43 @@
+/** Telemetry: thousands of connections with a topic each, one wildcard subscriber. */
+
+import { runJob } from "../generator.ts";
+import type { FaninJob, Load } from "../load/jobs.ts";
+import type { Scenario } from "../scenario.ts";
+import { type Case, CPU, figures, type Goal, jobBase, P50, P99, RATE } from "../scenario.ts";
+
+const PAYLOAD_BYTES = 128;
+const WINDOW = 2000;
+const PER_SECOND = 5000;
+const GOALS: Goal[] = [{ metric: "cpuUs", of: "ratio", bound: "at most", value: 1.3 }];
+
+function faninCase(devices: number, load: Load): Case {
+  const closed = "window" in load;
+  return {
+    name: `${closed ? "load" : "fixed"}-${devices}`,
+    title: `${devices} devices, ${closed ? `${load.window} in flight` : `${load.perSecond}/s`}`,
+    metrics: closed ? [RATE, CPU] : [RATE, CPU, P50, P99],
+    goals: GOALS,
+    measure: async (bench) => {
+      const server = await bench.start();
+      const job: FaninJob = {
+        kind: "fanin",
+        ...jobBase(bench, server),
+        devices,
+        payloadBytes: PAYLOAD_BYTES,
+        load,
+      };
+      return figures(await runJob(job));
+    },
+  };
+}
+
+export const fanin: Scenario = {
+  name: "fanin",
+  title: "Fan-in: a topic per connection, one subscriber of devices/+/telemetry (128 B)",
+  cases: [
+    faninCase(1000, { window: WINDOW }),
+    faninCase(1000, { perSecond: PER_SECOND }),
+    faninCase(5000, { window: WINDOW }),
+    faninCase(5000, { perSecond: PER_SECOND }),
+  ],
+};
