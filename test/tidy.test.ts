@@ -6,6 +6,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { unreached, wrongDirections } from "./tidy/imports.ts";
+import { metricsTableFaults, settingsTableFaults } from "./tidy/operating.ts";
 import {
   brokenLinks,
   closeCodeFaults,
@@ -48,19 +49,22 @@ const papers = [
   ...filesBelow("docs").filter((path) => path.endsWith(".md")),
 ].map((path) => source(path, readText(path)));
 const protocol = readText("docs/PROTOCOL.md");
+const operating = readText("docs/OPERATING.md");
 
 const TICKS = "```";
 const lines = (count: number) => "x();\n".repeat(count);
 const one = (path: string, text: string) => [source(path, text)];
 const wordless = (word: string) => `// ${word}: later\n`;
 
+type Look = () => readonly Finding[] | Promise<readonly Finding[]>;
+
 interface Rule {
   readonly what: string;
-  readonly findings: () => readonly Finding[];
+  readonly findings: Look;
   /** Each must be flagged. */
-  readonly canaries: Readonly<Record<string, () => readonly Finding[]>>;
+  readonly canaries: Readonly<Record<string, Look>>;
   /** Each must not. */
-  readonly innocent?: Readonly<Record<string, () => readonly Finding[]>>;
+  readonly innocent?: Readonly<Record<string, Look>>;
 }
 
 const imports = (path: string, target: string) =>
@@ -245,6 +249,18 @@ const RULES: readonly Rule[] = [
     },
   },
   {
+    what: "the operator's tables of settings and metrics are those of the code",
+    findings: async () => [
+      ...settingsTableFaults(operating),
+      ...(await metricsTableFaults(operating)),
+    ],
+    canaries: {
+      settings: () => settingsTableFaults(""),
+      "a setting too many": () => settingsTableFaults("| `x.y` | `WARREN_X_Y` |  |  | z |\n", []),
+      metrics: () => metricsTableFaults(""),
+    },
+  },
+  {
     what: "links in the papers lead somewhere",
     findings: () => papers.flatMap(({ path, text }) => brokenLinks(path, text)),
     canaries: { lost: () => brokenLinks("docs/x.md", "[x](lost.md#y)") },
@@ -266,14 +282,14 @@ const RULES: readonly Rule[] = [
 
 for (const rule of RULES) {
   describe(rule.what, () => {
-    test("in this repository", () => {
-      expect(rule.findings()).toEqual([]);
+    test("in this repository", async () => {
+      expect(await rule.findings()).toEqual([]);
     });
-    for (const [name, findings] of Object.entries(rule.canaries)) {
-      test(`canary: ${name}`, () => expect(findings()).not.toEqual([]));
+    for (const [name, look] of Object.entries(rule.canaries)) {
+      test(`canary: ${name}`, async () => expect(await look()).not.toEqual([]));
     }
-    for (const [name, findings] of Object.entries(rule.innocent ?? {})) {
-      test(`innocent: ${name}`, () => expect(findings()).toEqual([]));
+    for (const [name, look] of Object.entries(rule.innocent ?? {})) {
+      test(`innocent: ${name}`, async () => expect(await look()).toEqual([]));
     }
   });
 }
