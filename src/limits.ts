@@ -38,6 +38,10 @@ export interface Limits extends ClientLimits {
   /** Waiting messages of one queue held in memory, and delayed ones; the rest waits on disk. */
   queueWindowMessages: number;
   queueWindowBytes: number;
+  /** Places of delayed messages held in memory, the nearest ones. */
+  delayedWindow: number;
+  /** Messages whose expiry is looked for on disk at a time. */
+  expiryPageMessages: number;
   /** Operations in one storage transaction, and bytes of one batch to the writer. */
   commitOperations: number;
   commitBytes: number;
@@ -73,6 +77,8 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   dedupeWindowMs: 300_000,
   queueWindowMessages: 4096,
   queueWindowBytes: 4 * 1024 * 1024,
+  delayedWindow: 65_536,
+  expiryPageMessages: 256,
   commitOperations: 4096,
   commitBytes: 8 * 1024 * 1024,
   pendingOperations: 200_000,

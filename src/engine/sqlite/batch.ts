@@ -1,0 +1,246 @@
+/**
+ * The one packed buffer in which a batch of operations crosses to the writer thread, and the one in
+ * which rows come back: a hundred rows as objects would cost ten times as much to hand over.
+ */
+
+/** Kinds of operations; each is followed by its fields as `BatchWriter` writes them. */
+export const OPERATION = {
+  insert: 1,
+  insertFull: 2,
+  update: 3,
+  delete: 4,
+  /** A message that has come due joins its lane at the end. */
+  promote: 5,
+  /** Guards the inserts that follow: they are left out when the id was seen. */
+  dedupe: 6,
+  /** A rare operation as JSON: see `Control` in store.ts. */
+  control: 7,
+} as const;
+
+const START_BYTES = 256 * 1024;
+/** A buffer that grew beyond this is not used again, so that one large batch is not kept for ever. */
+const REUSE_BYTES = 4 * 1024 * 1024;
+
+export interface RowTimes {
+  readonly attempts: number;
+  readonly dueAt: number | undefined;
+  readonly expiresAt: number | undefined;
+}
+
+/** Writes operations one after the other; `take` gives the buffer away. */
+export class BatchWriter {
+  #buffer: Buffer<ArrayBuffer>;
+  #view: DataView<ArrayBuffer>;
+  #at = 0;
+  operations = 0;
+
+  constructor(recycled?: ArrayBuffer) {
+    this.#buffer = Buffer.from(recycled ?? new ArrayBuffer(START_BYTES));
+    this.#view = new DataView(this.#buffer.buffer);
+  }
+
+  get bytes(): number {
+    return this.#at;
+  }
+
+  /** Returns the length of the record in bytes. */
+  insert(lane: number, sequence: number, header: string, payload: string | Uint8Array): number {
+    this.#start(OPERATION.insert, 12);
+    this.#place(lane, sequence);
+    return this.#record(header, payload);
+  }
+
+  insertFull(
+    lane: number,
+    sequence: number,
+    times: RowTimes,
+    header: string,
+    payload: string | Uint8Array,
+  ): number {
+    this.#start(OPERATION.insertFull, 32);
+    this.#place(lane, sequence);
+    this.#times(times);
+    return this.#record(header, payload);
+  }
+
+  update(lane: number, sequence: number, times: RowTimes): void {
+    this.#start(OPERATION.update, 32);
+    this.#place(lane, sequence);
+    this.#times(times);
+  }
+
+  delete(lane: number, sequence: number, bytes: number): void {
+    this.#start(OPERATION.delete, 16);
+    this.#place(lane, sequence);
+    this.#u32(bytes);
+  }
+
+  promote(lane: number, sequence: number, newSequence: number): void {
+    this.#start(OPERATION.promote, 20);
+    this.#place(lane, sequence);
+    this.#f64(newSequence);
+  }
+
+  /** `guarded` is how many of the operations that follow belong to the message. */
+  dedupe(key: string, expiresAt: number, guarded: number): void {
+    this.#start(OPERATION.dedupe, 12);
+    this.#f64(expiresAt);
+    this.#u32(guarded);
+    this.#text(key);
+  }
+
+  control(control: object): void {
+    this.#start(OPERATION.control, 0);
+    this.#text(JSON.stringify(control));
+  }
+
+  take(): ArrayBuffer {
+    return this.#buffer.buffer;
+  }
+
+  #start(kind: number, bytes: number): void {
+    this.#reserve(bytes + 1);
+    this.#view.setUint8(this.#at, kind);
+    this.#at += 1;
+    this.operations++;
+  }
+
+  #place(lane: number, sequence: number): void {
+    this.#u32(lane);
+    this.#f64(sequence);
+  }
+
+  #times({ attempts, dueAt, expiresAt }: RowTimes): void {
+    this.#u32(attempts);
+    this.#f64(dueAt ?? Number.NaN);
+    this.#f64(expiresAt ?? Number.NaN);
+  }
+
+  #u32(value: number): void {
+    this.#view.setUint32(this.#at, value, true);
+    this.#at += 4;
+  }
+
+  #f64(value: number): void {
+    this.#view.setFloat64(this.#at, value, true);
+    this.#at += 8;
+  }
+
+  #text(text: string): void {
+    this.#reserve(4 + 3 * text.length);
+    const length = this.#buffer.write(text, this.#at + 4);
+    this.#u32(length);
+    this.#at += length;
+  }
+
+  #record(header: string, payload: string | Uint8Array): number {
+    if (typeof payload === "string") {
+      const start = this.#at;
+      this.#text(header + payload);
+      return this.#at - start - 4;
+    }
+    this.#reserve(4 + 3 * header.length + payload.length);
+    const length = this.#buffer.write(header, this.#at + 4);
+    this.#buffer.set(payload, this.#at + 4 + length);
+    this.#u32(length + payload.length);
+    this.#at += length + payload.length;
+    return length + payload.length;
+  }
+
+  #reserve(bytes: number): void {
+    const need = this.#at + bytes;
+    if (need <= this.#buffer.length) return;
+    const larger = Buffer.from(new ArrayBuffer(Math.max(need, 2 * this.#buffer.length)));
+    larger.set(this.#buffer.subarray(0, this.#at));
+    this.#buffer = larger;
+    this.#view = new DataView(larger.buffer);
+  }
+}
+
+/** Whether a buffer that came back is worth keeping for the next batch. */
+export function reusable(buffer: ArrayBuffer): boolean {
+  return buffer.byteLength <= REUSE_BYTES;
+}
+
+/** Reads what `BatchWriter` wrote, field by field. */
+export class BatchReader {
+  readonly #buffer: Buffer<ArrayBuffer>;
+  readonly #view: DataView<ArrayBuffer>;
+  readonly #end: number;
+  #at = 0;
+
+  constructor(buffer: ArrayBuffer, end: number) {
+    this.#buffer = Buffer.from(buffer);
+    this.#view = new DataView(buffer);
+    this.#end = end;
+  }
+
+  get done(): boolean {
+    return this.#at >= this.#end;
+  }
+
+  u8(): number {
+    return this.#view.getUint8(this.#at++);
+  }
+
+  u32(): number {
+    const value = this.#view.getUint32(this.#at, true);
+    this.#at += 4;
+    return value;
+  }
+
+  f64(): number {
+    const value = this.#view.getFloat64(this.#at, true);
+    this.#at += 8;
+    return value;
+  }
+
+  /** A time that may be absent. */
+  time(): number | null {
+    const value = this.f64();
+    return Number.isNaN(value) ? null : value;
+  }
+
+  /** A view of the buffer, valid until it is given back. */
+  blob(): Uint8Array<ArrayBuffer> {
+    const length = this.u32();
+    const blob = this.#buffer.subarray(this.#at, this.#at + length);
+    this.#at += length;
+    return blob;
+  }
+
+  text(): string {
+    const length = this.u32();
+    const text = this.#buffer.toString("utf8", this.#at, this.#at + length);
+    this.#at += length;
+    return text;
+  }
+}
+
+/** A row as it comes back from the writer thread. */
+export interface Row {
+  readonly lane: number;
+  readonly sequence: number;
+  readonly attempts: number;
+  readonly dueAt: number | undefined;
+  readonly expiresAt: number | undefined;
+  readonly record: Uint8Array;
+}
+
+/** Unpacks the rows of a read; the records are views of `buffer`. */
+export function unpackRows(buffer: ArrayBuffer, end: number): Row[] {
+  const reader = new BatchReader(buffer, end);
+  const rows: Row[] = [];
+  while (!reader.done) {
+    reader.u8();
+    rows.push({
+      lane: reader.u32(),
+      sequence: reader.f64(),
+      attempts: reader.u32(),
+      dueAt: reader.time() ?? undefined,
+      expiresAt: reader.time() ?? undefined,
+      record: reader.blob(),
+    });
+  }
+  return rows;
+}

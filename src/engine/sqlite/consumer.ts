@@ -1,0 +1,71 @@
+/** One consumer of one queue: its credit and what it holds. */
+import type { Consumer, DeliverySink, Outcome, Settled } from "../engine.ts";
+import type { Entry } from "./entry.ts";
+import type { SqliteQueue } from "./queue.ts";
+
+export class SqliteConsumer implements Consumer {
+  readonly sink: DeliverySink;
+  /** What it has not settled, by tag, oldest delivery first. */
+  readonly held = new Map<number, Entry>();
+  /** Whether it stands in the queue's line of those that can take a delivery. */
+  inLine = false;
+  readonly #queue: SqliteQueue;
+  #credit = 0;
+  #onHold = false;
+  #ended = false;
+
+  constructor(queue: SqliteQueue, sink: DeliverySink) {
+    this.#queue = queue;
+    this.sink = sink;
+  }
+
+  get queue(): string {
+    return this.#queue.name;
+  }
+
+  get available(): boolean {
+    return this.held.size < this.#credit && !this.#onHold && !this.#ended;
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  credit(credit: number): void {
+    this.#credit = credit;
+    this.#queue.wake(this);
+  }
+
+  hold(held: boolean): void {
+    this.#onHold = held;
+    if (!held) this.#queue.wake(this);
+  }
+
+  holds(tag: number): boolean {
+    return this.held.has(tag);
+  }
+
+  settle(tags: readonly number[], outcome: Outcome, settled?: Settled): void {
+    this.#queue.settle(this, tags, outcome, settled);
+  }
+
+  cancel(): void {
+    this.#leave(Number.POSITIVE_INFINITY);
+  }
+
+  disconnect(): void {
+    this.#leave(this.#queue.deliveryGraceMs);
+  }
+
+  /** The queue is gone or closing. */
+  end(): void {
+    this.#ended = true;
+    this.held.clear();
+  }
+
+  #leave(graceMs: number): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#queue.leave(this, graceMs);
+  }
+}

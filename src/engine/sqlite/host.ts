@@ -1,0 +1,29 @@
+/** What a queue needs of the engine around it; the engine implements it. */
+import type { Clock, Random } from "../../clock.ts";
+import type { WarrenError } from "../../errors.ts";
+import type { Limits } from "../../limits.ts";
+import type { EngineCounters } from "../engine.ts";
+import type { Place } from "./delayed.ts";
+import type { Entry } from "./entry.ts";
+import type { SqliteQueue } from "./queue.ts";
+import type { Storage } from "./storage.ts";
+
+export interface QueueHost {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly limits: Limits;
+  readonly storage: Storage;
+  readonly counters: EngineCounters;
+  /** Why nothing can be stored now; undefined when it can. */
+  storageRefusal(): WarrenError | undefined;
+  nextTag(): number;
+  /** The queue may have something to hand out; it is asked once this call of the event loop is over. */
+  pumpSoon(queue: SqliteQueue): void;
+  /** Calls `action` at the end of the turn: answers never come from inside a call. */
+  later(action: () => void): void;
+  deadline(entry: Entry): void;
+  deadlineMoved(entry: Entry): void;
+  deadlineOver(entry: Entry): void;
+  /** A message waits on disk for its time. */
+  delayed(place: Place): void;
+}

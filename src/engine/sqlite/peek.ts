@@ -1,0 +1,105 @@
+/** Looking into a queue without a side effect: pages of rows as they lie on disk, in order of delivery. */
+import { WarrenError } from "../../errors.ts";
+import type { MessageState, PeekOptions, PeekPage, StoredMessage } from "../engine.ts";
+import { matchesPeek } from "../rules.ts";
+import type { Row } from "./batch.ts";
+import { Entry } from "./entry.ts";
+import type { QueueHost } from "./host.ts";
+import { PRIORITIES, QUEUE_LANES } from "./lanes.ts";
+import type { SqliteQueue } from "./queue.ts";
+import type { Rows } from "./storage.ts";
+
+const PAGE_ROWS = 256;
+/** Rows that one peek looks at; past them it answers with what it found and a `next`. */
+const ROWS_AT_MOST = 5120;
+
+interface Position {
+  readonly lane: number;
+  readonly after: number;
+}
+
+/** One page of messages; `invalid_frame` for an `after` that no page gave. */
+export async function peek(
+  host: QueueHost,
+  queue: SqliteQueue,
+  options: PeekOptions,
+): Promise<PeekPage> {
+  const messages: StoredMessage[] = [];
+  let position = decode(queue, options.after);
+  for (let seen = 0; seen < ROWS_AT_MOST; seen += PAGE_ROWS) {
+    const { rows, complete } = await readAll(host, queue, position);
+    for (const row of rows) {
+      if (messages.length === options.limit) return { messages, next: encode(queue, position) };
+      position = { lane: row.lane, after: row.sequence };
+      const stored = asStored(host, queue, row);
+      const wanted = options.state === undefined || options.state === stored.state;
+      if (wanted && matchesPeek(stored.message, options)) messages.push(stored);
+    }
+    if (complete) return { messages };
+  }
+  return { messages, next: encode(queue, position) };
+}
+
+/** The message of this id; undefined when the queue does not hold it. */
+export async function find(
+  host: QueueHost,
+  queue: SqliteQueue,
+  messageId: string,
+): Promise<StoredMessage | undefined> {
+  let position = decode(queue, undefined);
+  for (;;) {
+    const { rows, complete } = await readAll(host, queue, position);
+    for (const row of rows) {
+      const stored = asStored(host, queue, row);
+      if (stored.message.id === messageId) return stored;
+      position = { lane: row.lane, after: row.sequence };
+    }
+    if (complete) return undefined;
+  }
+}
+
+function readAll(host: QueueHost, queue: SqliteQueue, position: Position): Promise<Rows> {
+  return host.storage.read({
+    kind: "all",
+    ...position,
+    lastLane: queue.number * QUEUE_LANES + PRIORITIES - 1,
+    limit: PAGE_ROWS,
+    bytes: host.limits.queueWindowBytes,
+  });
+}
+
+function asStored(host: QueueHost, queue: SqliteQueue, row: Row): StoredMessage {
+  const { message, attempts, deaths, expiresAt } = Entry.fromRow(queue, row);
+  return {
+    message,
+    state: stateOf(host, queue, row),
+    attempts,
+    expiresAt,
+    ...(row.dueAt === undefined ? {} : { dueAt: row.dueAt }),
+    ...(deaths === undefined ? {} : { deaths }),
+  };
+}
+
+function stateOf(host: QueueHost, queue: SqliteQueue, row: Row): MessageState {
+  if (row.dueAt !== undefined && row.dueAt > host.clock.now()) return "delayed";
+  for (const entry of queue.inFlight()) {
+    if (entry.sequence === row.sequence && entry.lane === row.lane) return "inflight";
+  }
+  return "ready";
+}
+
+function encode(queue: SqliteQueue, { lane, after }: Position): string {
+  return `${lane - queue.number * QUEUE_LANES}.${after}`;
+}
+
+function decode(queue: SqliteQueue, after: string | undefined): Position {
+  const first = queue.number * QUEUE_LANES;
+  if (after === undefined) return { lane: first, after: 0 };
+  const match = /^(\d)\.(\d{1,14})$/.exec(after);
+  if (match === null) {
+    throw new WarrenError("invalid_frame", "after is not a place that a page gave.", {
+      pointer: "/after",
+    });
+  }
+  return { lane: first + Number(match[1]), after: Number(match[2]) };
+}

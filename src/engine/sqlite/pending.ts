@@ -1,0 +1,132 @@
+/** What waits for a commit: each knows what its becoming durable, or its failing, changes. */
+import type { WarrenError } from "../../errors.ts";
+import type { AppendRequest, EngineCounters, Settled } from "../engine.ts";
+import type { Entry } from "./entry.ts";
+import type { Pending } from "./storage.ts";
+
+/** A message on its way into one or more queues. */
+export class PendingAppend implements Pending {
+  readonly #request: AppendRequest;
+  readonly #entries: readonly Entry[];
+  readonly #dueAt: number | undefined;
+
+  readonly #counters: EngineCounters;
+
+  constructor(
+    request: AppendRequest,
+    entries: readonly Entry[],
+    dueAt: number | undefined,
+    counters: EngineCounters,
+  ) {
+    this.#request = request;
+    this.#entries = entries;
+    this.#dueAt = dueAt;
+    this.#counters = counters;
+  }
+
+  get dedupes(): boolean {
+    return this.#request.dedupe;
+  }
+
+  committed(duplicate: boolean): void {
+    for (const entry of this.#entries) {
+      if (duplicate) entry.queue.appendDropped(entry);
+      else entry.queue.appended(entry, this.#dueAt);
+    }
+    if (duplicate) this.#counters.duplicates++;
+    else this.#counters.stored += this.#entries.length;
+    this.#request.stored({ queues: duplicate ? 0 : this.#entries.length, duplicate });
+  }
+
+  aborted(error: WarrenError): void {
+    for (const entry of this.#entries) entry.queue.appendDropped(entry);
+    this.#request.failed(error);
+  }
+}
+
+/** Messages that are leaving their queue for good. */
+export class PendingRemoval implements Pending {
+  readonly #entries: readonly Entry[];
+  readonly #settled: Settled | undefined;
+
+  constructor(entries: readonly Entry[], settled: Settled | undefined) {
+    this.#entries = entries;
+    this.#settled = settled;
+  }
+
+  committed(): void {
+    for (const entry of this.#entries) entry.queue.removed(entry);
+    this.#settled?.(undefined);
+  }
+
+  /** Nothing of it is on disk, so they are waiting still, and are handed out again. */
+  aborted(error: WarrenError): void {
+    for (const entry of this.#entries) entry.queue.notRemoved(entry);
+    this.#settled?.(error);
+  }
+}
+
+/** A message that moves into the dead-letter queue as `dead`. */
+export class PendingDeath implements Pending {
+  readonly #entry: Entry;
+  readonly #dead: Entry;
+  readonly #settled: Settled | undefined;
+
+  constructor(entry: Entry, dead: Entry, settled: Settled | undefined) {
+    this.#entry = entry;
+    this.#dead = dead;
+    this.#settled = settled;
+  }
+
+  committed(): void {
+    this.#entry.queue.removed(this.#entry);
+    this.#dead.queue.appended(this.#dead, undefined);
+    this.#settled?.(undefined);
+  }
+
+  aborted(error: WarrenError): void {
+    this.#dead.queue.appendDropped(this.#dead);
+    this.#entry.queue.notRemoved(this.#entry);
+    this.#settled?.(error);
+  }
+}
+
+/** A message that waits for its next attempt. */
+export class PendingDelay implements Pending {
+  readonly #entry: Entry;
+  readonly #dueAt: number;
+  readonly #settled: Settled | undefined;
+
+  constructor(entry: Entry, dueAt: number, settled: Settled | undefined) {
+    this.#entry = entry;
+    this.#dueAt = dueAt;
+    this.#settled = settled;
+  }
+
+  committed(): void {
+    this.#entry.queue.delayed(this.#entry, this.#dueAt);
+    this.#settled?.(undefined);
+  }
+
+  aborted(error: WarrenError): void {
+    this.#entry.queue.notDelayed(this.#entry);
+    this.#settled?.(error);
+  }
+}
+
+/** Anything else: told how it ended. */
+export class PendingChange implements Pending {
+  readonly #ended: (error: WarrenError | undefined) => void;
+
+  constructor(ended: (error: WarrenError | undefined) => void) {
+    this.#ended = ended;
+  }
+
+  committed(): void {
+    this.#ended(undefined);
+  }
+
+  aborted(error: WarrenError): void {
+    this.#ended(error);
+  }
+}

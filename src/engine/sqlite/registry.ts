@@ -1,0 +1,236 @@
+/** Which queues there are: definitions, changes and removals, one after the other; and looking into them. */
+import type { QueueSettings } from "../../../schemas/queue.ts";
+import { WarrenError } from "../../errors.ts";
+import type {
+  EngineListener,
+  PeekOptions,
+  PeekPage,
+  QueueReport,
+  Queues,
+  StoredMessage,
+} from "../engine.ts";
+import { deadLetterName, deadLetterSettings } from "../rules.ts";
+import type { DelayedWindow } from "./delayed.ts";
+import type { Entry } from "./entry.ts";
+import type { QueueHost } from "./host.ts";
+import { idText, QUEUE_NUMBERS } from "./lanes.ts";
+import { find, peek } from "./peek.ts";
+import { SqliteQueue } from "./queue.ts";
+import type { Control, Purged, QueueRow, QueueState } from "./store.ts";
+
+/** Messages that one commit of a purge deletes: a commit stays short, and the log small. */
+const PURGED_AT_ONCE = 5000;
+
+export class QueueRegistry implements Queues {
+  readonly #host: QueueHost;
+  readonly #delayed: DelayedWindow;
+  readonly #changed: EngineListener["queueChanged"];
+  readonly #byName = new Map<string, SqliteQueue>();
+  readonly #byNumber = new Map<number, SqliteQueue>();
+  /** Changes of the registry wait for one another. */
+  #lastChange: Promise<unknown> = Promise.resolve();
+
+  constructor(host: QueueHost, delayed: DelayedWindow, changed: EngineListener["queueChanged"]) {
+    this.#host = host;
+    this.#delayed = delayed;
+    this.#changed = changed;
+  }
+
+  recover(states: readonly QueueState[]): void {
+    for (const state of states) this.#enter(state).recover(state);
+    this.#joinDeadLetters();
+  }
+
+  /** The store was opened anew in mid-life: its totals are right. */
+  resynchronise(states: readonly QueueState[]): void {
+    for (const state of states) this.#byNumber.get(state.number)?.recover(state);
+  }
+
+  all(): Iterable<SqliteQueue> {
+    return this.#byName.values();
+  }
+
+  byNumber(number: number): SqliteQueue | undefined {
+    return this.#byNumber.get(number);
+  }
+
+  /** Throws `unknown_queue`. */
+  open(name: string): SqliteQueue {
+    const queue = this.#byName.get(name);
+    if (queue === undefined) throw new WarrenError("unknown_queue", undefined, { queue: name });
+    return queue;
+  }
+
+  list(): QueueReport[] {
+    return [...this.#byName.values()]
+      .map((queue) => queue.report)
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  describe(name: string): QueueReport {
+    return this.open(name).report;
+  }
+
+  define(name: string, settings: QueueSettings, bindings: readonly string[]): Promise<QueueReport> {
+    return this.#inTurn(async () => {
+      const existing = this.#byName.get(name);
+      const rows = existing
+        ? this.#changedRows(existing, settings, bindings)
+        : this.#newRows(name, settings, bindings);
+      await this.#commit({ define: rows });
+      for (const row of rows) {
+        const queue = this.#byName.get(row.name) ?? this.#enter(row);
+        const filters = JSON.parse(row.bindings) as string[];
+        queue.redefine(JSON.parse(row.settings) as QueueSettings, filters);
+      }
+      this.#joinDeadLetters();
+      for (const row of rows) this.#changed(row.name, this.open(row.name).description);
+      return this.describe(name);
+    });
+  }
+
+  remove(name: string): Promise<void> {
+    return this.#inTurn(async () => {
+      const queue = this.open(name);
+      const gone = queue.deadLetters === undefined ? [queue] : [queue, queue.deadLetters];
+      // From here on nothing more comes in; should the removal fail, it is there again.
+      for (const each of gone) {
+        this.#byName.delete(each.name);
+        this.#changed(each.name, undefined);
+        each.endConsumers(new WarrenError("unknown_queue", undefined, { queue: each.name }));
+      }
+      try {
+        for (const each of gone) await this.#purge(each);
+        await this.#commit({ remove: gone.map((each) => each.number) });
+      } catch (error) {
+        for (const each of gone) {
+          this.#byName.set(each.name, each);
+          this.#changed(each.name, each.description);
+        }
+        throw error;
+      }
+      for (const each of gone) this.#byNumber.delete(each.number);
+    });
+  }
+
+  purge(name: string): Promise<number> {
+    return this.#inTurn(() => this.#purge(this.open(name)));
+  }
+
+  peek(name: string, options: PeekOptions): Promise<PeekPage> {
+    return peek(this.#host, this.open(name), options);
+  }
+
+  find(name: string, messageId: string): Promise<StoredMessage | undefined> {
+    return find(this.#host, this.open(name), messageId);
+  }
+
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.#lastChange.then(change);
+    this.#lastChange = result.catch(() => {});
+    return result;
+  }
+
+  #enter(row: QueueRow): SqliteQueue {
+    const queue = new SqliteQueue(this.#host, row);
+    this.#byName.set(row.name, queue);
+    this.#byNumber.set(row.number, queue);
+    return queue;
+  }
+
+  #joinDeadLetters(): void {
+    for (const queue of this.#byName.values()) {
+      queue.deadLetters =
+        queue.deadLetterOf === undefined ? this.#byName.get(deadLetterName(queue.name)) : undefined;
+    }
+  }
+
+  #newRows(name: string, settings: QueueSettings, bindings: readonly string[]): QueueRow[] {
+    if (this.#byName.size / 2 >= this.#host.limits.queues) {
+      throw new WarrenError("conflict", `There are ${this.#host.limits.queues} queues already.`);
+    }
+    const [number, deadNumber] = this.#freeNumbers();
+    const createdAt = this.#host.clock.now();
+    return [
+      row(number, name, settings, bindings, createdAt, null),
+      row(deadNumber, deadLetterName(name), deadLetterSettings(settings), [], createdAt, name),
+    ];
+  }
+
+  #changedRows(
+    queue: SqliteQueue,
+    settings: QueueSettings,
+    bindings: readonly string[],
+  ): QueueRow[] {
+    const { number, name, createdAt, deadLetters } = queue;
+    const rows = [row(number, name, settings, bindings, createdAt, queue.deadLetterOf ?? null)];
+    if (deadLetters !== undefined) {
+      const { paused } = deadLetters.settings;
+      const dead = { ...deadLetterSettings(settings), paused };
+      rows.push(row(deadLetters.number, deadLetters.name, dead, [], createdAt, name));
+    }
+    return rows;
+  }
+
+  #freeNumbers(): [number, number] {
+    const free: number[] = [];
+    for (let number = 1; free.length < 2 && number <= QUEUE_NUMBERS; number++) {
+      if (!this.#byNumber.has(number)) free.push(number);
+    }
+    return free as [number, number];
+  }
+
+  async #purge(queue: SqliteQueue): Promise<number> {
+    const below = queue.lastSequence + 1;
+    const kept = new Set<Entry>(queue.inFlight());
+    const keep = [...kept].map((entry) => idText(entry.lane, entry.sequence));
+    let count = 0;
+    queue.freeze();
+    try {
+      for (let went = PURGED_AT_ONCE; went === PURGED_AT_ONCE; count += went) {
+        const control = { purge: queue.number, below, keep, limit: PURGED_AT_ONCE };
+        await this.#commit(control, (purged) => {
+          queue.purged(purged);
+          went = purged.messages;
+        });
+      }
+      this.#delayed.forget(queue.number, below);
+      queue.thaw(below, kept);
+      return count;
+    } catch (error) {
+      queue.thaw(0, kept);
+      throw error;
+    }
+  }
+
+  #commit(control: Control, purged?: (purged: Purged) => void): Promise<void> {
+    const refusal = this.#host.storageRefusal();
+    if (refusal !== undefined) return Promise.reject(refusal);
+    return new Promise((resolve, reject) => {
+      this.#host.storage.writer.control(control);
+      this.#host.storage.add({
+        committed: () => resolve(),
+        aborted: reject,
+        ...(purged === undefined ? {} : { purged }),
+      });
+    });
+  }
+}
+
+function row(
+  number: number,
+  name: string,
+  settings: QueueSettings,
+  bindings: readonly string[],
+  createdAt: number,
+  deadLetterOf: string | null,
+): QueueRow {
+  return {
+    number,
+    name,
+    settings: JSON.stringify(settings),
+    bindings: JSON.stringify(bindings),
+    createdAt,
+    deadLetterOf,
+  };
+}

@@ -1,0 +1,60 @@
+/**
+ * The tables, as drizzle knows them; `drizzle-kit generate` makes the migrations beside this file.
+ *
+ * `messages` is laid out for the happy path, one insert and one delete by rowid and no index in
+ * between (docs/decisions/0004): the rowid holds the order in which a queue hands out.
+ */
+import { sql } from "drizzle-orm";
+import { blob, index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
+
+/** Every queue, with the totals of its messages: kept in the same transactions, so that a start need not count. */
+export const queues = sqliteTable("queues", {
+  /** Small and stable: the upper bits of its messages' ids. */
+  number: integer("number").primaryKey(),
+  name: text("name").notNull().unique(),
+  settings: text("settings").notNull(),
+  bindings: text("bindings").notNull(),
+  createdAt: integer("created_at").notNull(),
+  /** The queue whose dead letters this one keeps. */
+  deadLetterOf: text("dead_letter_of"),
+  messages: integer("messages").notNull().default(0),
+  bytes: integer("bytes").notNull().default(0),
+});
+
+export const messages = sqliteTable(
+  "messages",
+  {
+    /** lane << 44 | sequence, where lane = queue number << 4 | (9 - priority): ascending is the order of delivery. */
+    id: integer("id").primaryKey(),
+    /** Attempts that have been counted. Being in flight is not written: after a crash it is ready again. */
+    attempts: integer("attempts").notNull().default(0),
+    /** Set for a message that waits for a time; it joins the line when that has come. */
+    dueAt: integer("due_at"),
+    /** Set only for a message that expires sooner than its queue's `ttlMs` says. */
+    expiresAt: integer("expires_at"),
+    /** One line of JSON (id, topic, time, headers, deaths …), a newline, the payload: see record.ts. */
+    record: blob("record", { mode: "buffer" }).notNull(),
+  },
+  (table) => [
+    // Partial: rows without such a time, nearly all, are in neither index.
+    index("messages_due").on(table.dueAt).where(sql`${table.dueAt} is not null`),
+    index("messages_expiry").on(table.expiresAt).where(sql`${table.expiresAt} is not null`),
+  ],
+);
+
+/** Message ids that publishers chose, for as long as a repetition counts as a duplicate [P-3.5]. */
+export const recentIds = sqliteTable(
+  "recent_ids",
+  {
+    /** topic, a zero character, message id. */
+    key: text("key").primaryKey(),
+    expiresAt: integer("expires_at").notNull(),
+  },
+  (table) => [index("recent_ids_expiry").on(table.expiresAt)],
+);
+
+/** Written by the probe that finds out whether a store that failed can be written to again. */
+export const health = sqliteTable("health", {
+  id: integer("id").primaryKey(),
+  probedAt: integer("probed_at").notNull(),
+});

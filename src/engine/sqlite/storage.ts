@@ -1,0 +1,303 @@
+/**
+ * The event loop's side of the writer thread: group commit. All that arrives while a commit is running
+ * goes into the next one; every operation is told in order whether it became durable. Knows when the
+ * store cannot be written to, and finds out when it can again.
+ */
+import type { Clock } from "../../clock.ts";
+import { WarrenError } from "../../errors.ts";
+import type { Limits } from "../../limits.ts";
+import type { EngineHealth } from "../engine.ts";
+import { BatchWriter, type Row, reusable, unpackRows } from "./batch.ts";
+import type { Durability } from "./database.ts";
+import type { Purged, QueueState, Read } from "./store.ts";
+import type { WriterReply, WriterRequest } from "./writer.ts";
+
+/** One operation, or several that stand and fall together, waiting for the commit. */
+export interface Pending {
+  /** `duplicate` is true when a dedupe operation of this item found its id. */
+  committed(duplicate: boolean): void;
+  aborted(error: WarrenError): void;
+  /** Whether the item wrote a dedupe operation. */
+  readonly dedupes?: boolean;
+  /** Called before `committed` with what went, when the item wrote a purge. */
+  purged?(purged: Purged): void;
+}
+
+export interface Rows {
+  readonly rows: readonly Row[];
+  /** There are no more behind these. */
+  readonly complete: boolean;
+}
+
+interface Batch {
+  readonly writer: BatchWriter;
+  readonly items: Pending[];
+}
+
+/** Commits that may be on their way at once: one being written, one waiting so that the writer never idles. */
+const OUTSTANDING_BATCHES = 2;
+const RECYCLED_BUFFERS = 4;
+const PROBE_MS = 1000;
+
+interface Expected {
+  reply(reply: WriterReply): void;
+}
+
+export interface StorageDependencies {
+  readonly dataDir: string;
+  readonly durability: Durability;
+  readonly clock: Clock;
+  readonly limits: Limits;
+  /** Called once for each batch, after all of its items were told. */
+  readonly afterCommit: (operations: number, durationMs: number) => void;
+  readonly healthChanged: (health: EngineHealth) => void;
+  /** The writer thread was lost and started again; what it found may differ from what was thought. */
+  readonly reopened: (queues: readonly QueueState[]) => void;
+}
+
+export class Storage {
+  readonly #deps: StorageDependencies;
+  #worker: Worker | undefined;
+  #current: Batch;
+  /** Sealed batches that wait for a place among the outstanding ones. */
+  readonly #sealed: Batch[] = [];
+  #outstanding = 0;
+  #scheduled = false;
+  /** Replies come in the order of the requests. */
+  readonly #expected: Expected[] = [];
+  readonly #recycled: ArrayBuffer[] = [];
+  #health: EngineHealth = { state: "ready" };
+  #waiting = 0;
+  #closing = false;
+
+  constructor(deps: StorageDependencies) {
+    this.#deps = deps;
+    this.#current = { writer: new BatchWriter(), items: [] };
+  }
+
+  get health(): EngineHealth {
+    return this.#health;
+  }
+
+  /** Operations that are not durable yet. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** Starts the writer thread and opens the store; rejects with a sentence for the operator. */
+  async open(): Promise<readonly QueueState[]> {
+    const reply = await this.#start();
+    if (reply.kind === "opened") return reply.queues;
+    const worker = this.#worker;
+    this.#worker = undefined;
+    worker?.terminate();
+    if (reply.kind === "failed") {
+      throw new WarrenError("storage_unavailable", `${reply.fault.reason}. ${reply.fault.advice}`);
+    }
+    throw new WarrenError("storage_unavailable");
+  }
+
+  /** Where the operations of the next item are written; follow it with `add`. */
+  get writer(): BatchWriter {
+    return this.#current.writer;
+  }
+
+  /** The operations written since the last `add` belong to `item`. */
+  add(item: Pending): void {
+    const { writer, items } = this.#current;
+    items.push(item);
+    this.#waiting++;
+    const { commitOperations, commitBytes } = this.#deps.limits;
+    if (writer.operations >= commitOperations || writer.bytes >= commitBytes) this.#seal();
+    if (!this.#scheduled && this.#outstanding < OUTSTANDING_BATCHES) {
+      this.#scheduled = true;
+      // At the end of the turn, so that all that this turn brought goes into one commit.
+      this.#deps.clock.endOfTurn(() => {
+        this.#scheduled = false;
+        this.#send();
+      });
+    }
+  }
+
+  /** Rows as they are after all operations so far. Rejects with `storage_unavailable`. */
+  read(read: Read): Promise<Rows> {
+    if (this.#current.items.length > 0) this.#seal();
+    this.#sendAll();
+    return new Promise((resolve, reject) => {
+      this.#request({ kind: "read", read }, [], (reply) => {
+        if (reply.kind !== "rows") reject(unavailable(reply));
+        else resolve({ rows: unpackRows(reply.buffer, reply.bytes), complete: reply.complete });
+      });
+    });
+  }
+
+  /** Resolves when all operations so far were told how they ended, and the file is closed. */
+  async close(): Promise<void> {
+    if (this.#worker === undefined) return;
+    this.#closing = true;
+    if (this.#current.items.length > 0) this.#seal();
+    this.#sendAll();
+    await new Promise<void>((resolve) => {
+      this.#request({ kind: "close" }, [], () => resolve());
+    });
+    this.#worker.terminate();
+    this.#worker = undefined;
+  }
+
+  #start(): Promise<WriterReply> {
+    const worker = new Worker(new URL("./writer.ts", import.meta.url).href);
+    this.#worker = worker;
+    worker.onmessage = (event: MessageEvent<WriterReply>) => {
+      this.#expected.shift()?.reply(event.data);
+    };
+    worker.onerror = (event) => {
+      if (this.#worker === worker) this.#lost(event.message);
+    };
+    worker.addEventListener("close", () => {
+      if (this.#worker === worker && !this.#closing) this.#lost("it ended");
+    });
+    const { dataDir, durability } = this.#deps;
+    return new Promise((resolve) => {
+      this.#request({ kind: "open", dataDir, durability }, [], resolve);
+    });
+  }
+
+  #request(
+    request: WriterRequest,
+    transfer: ArrayBuffer[],
+    reply: (reply: WriterReply) => void,
+  ): void {
+    if (this.#worker === undefined) {
+      reply({ kind: "failed", fault: { reason: "the store is closed", advice: "" } });
+      return;
+    }
+    this.#expected.push({ reply });
+    this.#worker.postMessage(request, transfer);
+  }
+
+  #seal(): void {
+    this.#sealed.push(this.#current);
+    this.#current = { writer: new BatchWriter(this.#recycled.pop()), items: [] };
+  }
+
+  /** Sends what may go now. */
+  #send(): void {
+    while (this.#outstanding < OUTSTANDING_BATCHES) {
+      if (this.#sealed.length === 0) {
+        if (this.#current.items.length === 0) return;
+        this.#seal();
+      }
+      this.#post(this.#sealed.shift()!);
+    }
+  }
+
+  /** Before a read, which must see everything: more batches than usual are on their way then. */
+  #sendAll(): void {
+    for (const batch of this.#sealed.splice(0)) this.#post(batch);
+  }
+
+  #post(batch: Batch): void {
+    this.#outstanding++;
+    const now = this.#deps.clock.now();
+    const { operations, bytes } = batch.writer;
+    const buffer = batch.writer.take();
+    this.#request({ kind: "batch", buffer, bytes, now }, [buffer], (reply) => {
+      this.#outstanding--;
+      this.#waiting -= batch.items.length;
+      this.#settle(batch, reply);
+      this.#deps.afterCommit(operations, this.#deps.clock.now() - now);
+      this.#send();
+    });
+  }
+
+  #settle(batch: Batch, reply: WriterReply): void {
+    if (reply.kind !== "committed") {
+      this.#failed(reply);
+      const error = unavailable(reply);
+      for (const item of batch.items) item.aborted(error);
+      return;
+    }
+    if (reusable(reply.buffer) && this.#recycled.length < RECYCLED_BUFFERS) {
+      this.#recycled.push(reply.buffer);
+    }
+    this.#setHealth({ state: "ready" });
+    const { duplicates, purged } = reply.result;
+    let dedupes = 0;
+    let seen = 0;
+    let purges = 0;
+    for (const item of batch.items) {
+      if (item.purged !== undefined) item.purged(purged[purges++]!);
+      if (item.dedupes === true) {
+        const duplicate = duplicates[seen] === dedupes;
+        if (duplicate) seen++;
+        dedupes++;
+        item.committed(duplicate);
+      } else {
+        item.committed(false);
+      }
+    }
+  }
+
+  #failed(reply: WriterReply): void {
+    const fault = reply.kind === "failed" ? reply.fault : { reason: reply.kind, advice: "" };
+    const wasReady = this.#health.state === "ready";
+    this.#setHealth({ state: "unavailable", ...fault });
+    if (wasReady && !this.#closing) this.#probeLater();
+  }
+
+  #setHealth(health: EngineHealth): void {
+    const changed =
+      health.state !== this.#health.state ||
+      (health.state === "unavailable" &&
+        this.#health.state === "unavailable" &&
+        health.reason !== this.#health.reason);
+    this.#health = health;
+    if (changed) this.#deps.healthChanged(health);
+  }
+
+  /** A small write each second until one succeeds: the success itself makes the store ready again. */
+  #probeLater(): void {
+    this.#deps.clock.after(PROBE_MS, () => {
+      if (this.#health.state === "ready" || this.#closing) return;
+      if (this.#worker === undefined) {
+        this.#restart();
+        return;
+      }
+      this.writer.control({ probe: this.#deps.clock.now() });
+      this.add({ committed: () => {}, aborted: () => {} });
+      this.#probeLater();
+    });
+  }
+
+  /** The thread is gone, and with it every answer that was due. */
+  #lost(reason: string): void {
+    this.#worker = undefined;
+    const fault = {
+      reason: `the writer thread was lost: ${reason}`,
+      advice: "It is started again; look at the log if this repeats.",
+    };
+    for (const expected of this.#expected.splice(0)) expected.reply({ kind: "failed", fault });
+    this.#failed({ kind: "failed", fault });
+  }
+
+  #restart(): void {
+    this.#start().then((reply) => {
+      if (reply.kind === "opened") {
+        this.#deps.reopened(reply.queues);
+        this.#setHealth({ state: "ready" });
+        this.#send();
+      } else {
+        const worker = this.#worker;
+        this.#worker = undefined;
+        worker?.terminate();
+        this.#probeLater();
+      }
+    });
+  }
+}
+
+function unavailable(reply: WriterReply): WarrenError {
+  if (reply.kind !== "failed") return new WarrenError("storage_unavailable");
+  const { reason } = reply.fault;
+  return new WarrenError("storage_unavailable", `The broker cannot use its storage: ${reason}.`);
+}

@@ -1,0 +1,284 @@
+/**
+ * The part of a queue's waiting messages that is in memory, in the order of delivery; the rest waits on
+ * disk behind it. Decides which page to read next, reads nothing itself.
+ *
+ * For every lane: all waiting messages up to `loadedThrough` are here (or out with a consumer); `more`
+ * says that behind it there may be others on disk. So the window stays a prefix of the queue, whatever
+ * is committed, handed out and returned meanwhile.
+ */
+import { Deque } from "../../collections/deque.ts";
+import { Heap } from "../../collections/heap.ts";
+import type { Row } from "./batch.ts";
+import type { Entry } from "./entry.ts";
+import { PRIORITIES, rankOf } from "./lanes.ts";
+
+interface Lane {
+  /** Never handed out, or at least not returned, in the order of their sequence. */
+  readonly fresh: Deque<Entry>;
+  /** Given back; they keep their place. */
+  readonly returned: Heap<Entry>;
+  loadedThrough: number;
+  more: boolean;
+  /** No message on disk behind the window came before this time. */
+  diskEnteredAt: number;
+}
+
+export interface PageRequest {
+  readonly rank: number;
+  readonly after: number;
+  readonly lastRank: number;
+  readonly limit: number;
+  readonly bytes: number;
+}
+
+export interface WindowBounds {
+  readonly messages: number;
+  readonly bytes: number;
+}
+
+const PAGE_MESSAGES = 2048;
+const PAGE_BYTES = 2 * 1024 * 1024;
+
+const older = (a: Entry, b: Entry) => a.sequence < b.sequence;
+
+export class Window {
+  readonly #bounds: WindowBounds;
+  readonly #lanes: (Lane | undefined)[] = new Array(PRIORITIES).fill(undefined);
+  #size = 0;
+  #bytes = 0;
+  /** No entry here expires before this time. */
+  #earliestExpiry = Number.POSITIVE_INFINITY;
+
+  constructor(bounds: WindowBounds) {
+    this.#bounds = bounds;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Takes a message that was just stored, or leaves it on disk; true when it is in the window. */
+  offer(entry: Entry): boolean {
+    const lane = this.#lane(rankOf(entry.lane));
+    const full = this.#size >= this.#bounds.messages || this.#bytes >= this.#bounds.bytes;
+    if (lane.more || full) {
+      this.leave(entry.lane, entry.enteredAt);
+      return false;
+    }
+    this.#append(lane, entry);
+    return true;
+  }
+
+  /** A message of this lane is on disk only. */
+  leave(laneNumber: number, enteredAt: number): void {
+    const lane = this.#lane(rankOf(laneNumber));
+    lane.more = true;
+    lane.diskEnteredAt = Math.min(lane.diskEnteredAt, enteredAt);
+  }
+
+  /** An entry that was out comes back to its place. */
+  giveBack(entry: Entry): void {
+    this.#lane(rankOf(entry.lane)).returned.push(entry);
+    this.#counted(entry);
+  }
+
+  /**
+   * Takes the next message: highest priority first, then oldest. Undefined when there is none, or when
+   * one of a higher priority must be read from disk first.
+   */
+  next(): Entry | undefined {
+    for (const lane of this.#lanes) {
+      if (lane === undefined) continue;
+      const returned = lane.returned.peek();
+      const fresh = lane.fresh.peek();
+      if (returned === undefined && fresh === undefined) {
+        if (lane.more) return undefined;
+        continue;
+      }
+      const entry =
+        fresh === undefined || (returned !== undefined && returned.sequence < fresh.sequence)
+          ? lane.returned.pop()!
+          : lane.fresh.shift()!;
+      this.#size--;
+      this.#bytes -= entry.bytes;
+      return entry;
+    }
+    return undefined;
+  }
+
+  /** The page that should be read now, if any. */
+  plan(): PageRequest | undefined {
+    const rank = this.#lanes.findIndex((lane) => lane?.more === true);
+    const lane = this.#lanes[rank];
+    if (lane === undefined) return undefined;
+    const waiting = lane.fresh.size + lane.returned.size;
+    const room = this.#bounds.messages - this.#size;
+    const low = waiting < this.#bounds.messages / 2 && room > 0 && this.#bytes < this.#bounds.bytes;
+    // An empty lane holds up all lower ones: it is read even when those fill the window.
+    if (!low && waiting > 0) return undefined;
+    const lastRank = this.#lastUntouched(rank);
+    // What is stored in these lanes from now on is either in the page or behind it.
+    for (let next = rank + 1; next <= lastRank; next++) this.#lane(next).more = true;
+    return {
+      rank,
+      after: lane.loadedThrough,
+      lastRank,
+      limit: Math.max(Math.min(room, PAGE_MESSAGES), 64),
+      bytes: PAGE_BYTES,
+    };
+  }
+
+  /** The rows that a planned page brought; `complete` when there are no more behind them. */
+  loaded(
+    page: PageRequest,
+    rows: readonly Row[],
+    complete: boolean,
+    entryOf: (row: Row) => Entry,
+  ): void {
+    const last = rows[rows.length - 1];
+    const reached = complete || last === undefined ? page.lastRank + 1 : rankOf(last.lane);
+    let newest: Entry | undefined;
+    for (const row of rows) {
+      newest = entryOf(row);
+      this.#append(this.#lane(rankOf(row.lane)), newest);
+    }
+    for (let rank = page.rank; rank <= page.lastRank; rank++) {
+      const lane = this.#lane(rank);
+      if (rank < reached) {
+        lane.more = false;
+        lane.diskEnteredAt = Number.POSITIVE_INFINITY;
+      } else if (rank === reached && newest !== undefined) {
+        lane.diskEnteredAt = newest.enteredAt;
+      }
+    }
+  }
+
+  /** Lanes with messages on disk that may have been there since `enteredBefore` or longer. */
+  *diskLanes(enteredBefore: number): Iterable<{ rank: number; after: number }> {
+    for (const [rank, lane] of this.#lanes.entries()) {
+      if (lane?.more === true && lane.diskEnteredAt <= enteredBefore) {
+        yield { rank, after: lane.loadedThrough };
+      }
+    }
+  }
+
+  /** All rows of the lane up to `sequence` are gone from disk. */
+  skipped(rank: number, sequence: number): void {
+    const lane = this.#lane(rank);
+    lane.loadedThrough = Math.max(lane.loadedThrough, sequence);
+  }
+
+  /** The first message of the lane on disk came at `enteredAt`; undefined when there is none. */
+  diskBegins(rank: number, enteredAt: number | undefined): void {
+    const lane = this.#lane(rank);
+    lane.more = enteredAt !== undefined;
+    lane.diskEnteredAt = enteredAt ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Whether a row of this place waits on disk, unseen by the window. */
+  isOnDisk(laneNumber: number, sequence: number): boolean {
+    const lane = this.#lanes[rankOf(laneNumber)];
+    return lane?.more === true && sequence > lane.loadedThrough;
+  }
+
+  /** Takes out what has expired. */
+  takeExpired(now: number): Entry[] {
+    if (now < this.#earliestExpiry) return [];
+    const expired: Entry[] = [];
+    this.#earliestExpiry = Number.POSITIVE_INFINITY;
+    const keep = (entry: Entry) => {
+      if (entry.expiresAt <= now) return false;
+      this.#earliestExpiry = Math.min(this.#earliestExpiry, entry.expiresAt);
+      return true;
+    };
+    for (const lane of this.#lanes) {
+      if (lane === undefined) continue;
+      expired.push(...lane.fresh.filter(keep));
+      for (const entry of [...lane.returned.values()]) {
+        if (keep(entry)) continue;
+        lane.returned.remove(entry);
+        expired.push(entry);
+      }
+    }
+    for (const entry of expired) this.#uncounted(entry);
+    return expired;
+  }
+
+  /** After settings changed: expiries must be looked at anew. */
+  reconsiderExpiry(): void {
+    this.#earliestExpiry = 0;
+  }
+
+  /** When the oldest message that waits came into the queue, as far as is known here. */
+  oldestEnteredAt(): number | undefined {
+    let oldest = Number.POSITIVE_INFINITY;
+    for (const lane of this.#lanes) {
+      if (lane === undefined) continue;
+      oldest = Math.min(
+        oldest,
+        lane.fresh.peek()?.enteredAt ?? oldest,
+        lane.returned.peek()?.enteredAt ?? oldest,
+        lane.more ? lane.diskEnteredAt : oldest,
+      );
+    }
+    return Number.isFinite(oldest) ? oldest : undefined;
+  }
+
+  /** Forgets what a purge took: everything below `sequence` except `kept`. */
+  clear(below: number, kept: ReadonlySet<Entry>): void {
+    const stays = (entry: Entry) => entry.sequence >= below || kept.has(entry);
+    for (const lane of this.#lanes) {
+      if (lane === undefined) continue;
+      for (const entry of lane.fresh.filter(stays)) this.#uncounted(entry);
+      for (const entry of [...lane.returned.values()]) {
+        if (stays(entry)) continue;
+        lane.returned.remove(entry);
+        this.#uncounted(entry);
+      }
+      lane.loadedThrough = Math.max(lane.loadedThrough, below - 1);
+    }
+  }
+
+  #lane(rank: number): Lane {
+    let lane = this.#lanes[rank];
+    if (lane === undefined) {
+      lane = {
+        fresh: new Deque(),
+        returned: new Heap(older),
+        loadedThrough: 0,
+        more: false,
+        diskEnteredAt: Number.POSITIVE_INFINITY,
+      };
+      this.#lanes[rank] = lane;
+    }
+    return lane;
+  }
+
+  #append(lane: Lane, entry: Entry): void {
+    lane.fresh.push(entry);
+    lane.loadedThrough = entry.sequence;
+    this.#counted(entry);
+  }
+
+  #counted(entry: Entry): void {
+    this.#size++;
+    this.#bytes += entry.bytes;
+    if (entry.expiresAt < this.#earliestExpiry) this.#earliestExpiry = entry.expiresAt;
+  }
+
+  #uncounted(entry: Entry): void {
+    this.#size--;
+    this.#bytes -= entry.bytes;
+  }
+
+  /** One read may go on through the following lanes as long as nothing of them is here. */
+  #lastUntouched(from: number): number {
+    let rank = from;
+    while (rank + 1 < PRIORITIES) {
+      const lane = this.#lanes[rank + 1];
+      if (lane !== undefined && (!lane.more || lane.loadedThrough > 0)) break;
+      rank++;
+    }
+    return rank;
+  }
+}
