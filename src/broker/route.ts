@@ -1,6 +1,6 @@
 /**
- * The way from the broker out to live subscribers. These interfaces are the broker's; protocols and
- * listeners implement them, so that nothing here knows an encoding or a socket.
+ * The way from the broker out to live subscribers. The interfaces are the broker's; protocols, sessions
+ * and listeners implement them, so that nothing here knows an encoding or a socket.
  */
 import type { Message } from "../message.ts";
 
@@ -38,6 +38,47 @@ export interface Socket {
   getBufferedAmount(): number;
   pause(): void;
   resume(): void;
+  ping(): number;
   close(code: number, reason: string): void;
   terminate(): void;
+}
+
+/** Someone with live subscriptions: a session. */
+export interface Subscriber {
+  readonly socket: Socket;
+  /**
+   * A route this subscriber is on has a reader with backpressure: whoever has too much waiting lets
+   * itself be suspended, or leaves [P-4.7].
+   */
+  checkBacklog(): void;
+}
+
+/**
+ * One filter in one encoding: everyone on it gets the same bytes, made once and handed to Bun once.
+ */
+export class Route {
+  readonly name: string;
+  readonly filter: string;
+  readonly encoder: EventEncoder;
+  readonly members = new Set<Subscriber>();
+  /** Members that have too much waiting, with `events` at the time they were taken off the air. */
+  lagging: Map<Subscriber, number> | undefined;
+  /** How many events this route has seen. */
+  events = 0;
+  /** Events of this turn, encoded, not yet handed to Bun. */
+  readonly pending: Bytes[] = [];
+  pendingBytes = 0;
+  /** Whom the pending events are kept from: the publisher of `echo: false` [P-3.2]. */
+  pendingExcept: Subscriber | undefined;
+
+  constructor(filter: string, encoder: EventEncoder) {
+    this.name = `${encoder.name}:${filter}`;
+    this.filter = filter;
+    this.encoder = encoder;
+  }
+
+  /** Members that Bun's publish reaches. */
+  get listening(): number {
+    return this.members.size - (this.lagging?.size ?? 0);
+  }
 }

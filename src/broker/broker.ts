@@ -1,0 +1,245 @@
+/**
+ * The only door to what the broker does: publish, subscribe, consume. Here the order of side effects is
+ * decided: first every queue has its copy, then live subscribers see the message, then its publisher is
+ * answered [P-3.3].
+ */
+import type { Clock, Random } from "../clock.ts";
+import type {
+  AppendReceipt,
+  AppendRequest,
+  Consumer,
+  DeliverySink,
+  Engine,
+  EngineHealth,
+  QueueDescription,
+} from "../engine/engine.ts";
+import { toWarrenError, WarrenError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import type { Message } from "../message.ts";
+import { Fanout } from "./fanout.ts";
+import type { Publication } from "./publication.ts";
+import { RecentIds } from "./recent-ids.ts";
+import type { EventEncoder, Route, RoutePublisher, Subscriber } from "./route.ts";
+import { Router, type TopicEntry } from "./router.ts";
+
+export interface BrokerDeps {
+  readonly engine: Engine;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly limits: Limits;
+  /** Makes ids of messages and sessions: UUIDv7. */
+  readonly newId: () => string;
+  readonly routes: RoutePublisher;
+  /** Told when the store can no longer be written, and when it can again. */
+  readonly healthChanged?: (health: EngineHealth) => void;
+}
+
+/** Plain numbers since the start. */
+export interface BrokerCounters {
+  /** Messages accepted from publishers, duplicates among them. */
+  published: number;
+  refused: number;
+  /** Repetitions of messages that no queue keeps; the engine counts the others. */
+  duplicates: number;
+  /** Events handed to routes, once for all subscribers of a route. */
+  readonly events: number;
+  /** Present routes and live subscriptions. */
+  readonly routes: number;
+  subscriptions: number;
+}
+
+export class Broker {
+  readonly engine: Engine;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly limits: Limits;
+  readonly newId: () => string;
+  readonly router: Router;
+  readonly fanout: Fanout;
+  readonly counters: BrokerCounters;
+  readonly #recentIds: RecentIds;
+  readonly #healthChanged: (health: EngineHealth) => void;
+
+  constructor(deps: BrokerDeps) {
+    this.engine = deps.engine;
+    this.clock = deps.clock;
+    this.random = deps.random;
+    this.limits = deps.limits;
+    this.newId = deps.newId;
+    this.#healthChanged = deps.healthChanged ?? (() => undefined);
+    const router = new Router(deps.limits);
+    const fanout = new Fanout(deps.routes, deps.clock, deps.limits);
+    this.router = router;
+    this.fanout = fanout;
+    this.#recentIds = new RecentIds(deps.limits.recentMessageIds, deps.limits.dedupeWindowMs);
+    this.counters = {
+      published: 0,
+      refused: 0,
+      duplicates: 0,
+      subscriptions: 0,
+      get events() {
+        return fanout.events;
+      },
+      get routes() {
+        return router.routes;
+      },
+    };
+  }
+
+  get health(): EngineHealth {
+    return this.engine.health;
+  }
+
+  /** Opens the engine and binds its queues. Rejects when the store cannot be used. */
+  async start(): Promise<void> {
+    await this.engine.open({
+      queueChanged: (name, description) => this.#bind(name, description),
+      healthChanged: this.#healthChanged,
+    });
+    for (const queue of this.engine.queues.list()) this.#bind(queue.name, queue);
+  }
+
+  /** Closes the engine: what it accepted is made durable and answered first. */
+  close(): Promise<void> {
+    return this.engine.close();
+  }
+
+  /**
+   * Publishes a message [P-3.3]. The publisher's right to do so has been checked. Refuses through the
+   * publication with `invalid_topic`, `forbidden` (the topic is the broker's own), `queue_full`,
+   * `storage_unavailable`, `busy`.
+   */
+  publish(publication: Publication): void {
+    let entry = publication.entry;
+    if (entry === undefined) {
+      try {
+        entry = this.router.lookup(publication.message.topic);
+      } catch (error) {
+        this.#refuse(publication, toWarrenError(error));
+        return;
+      }
+    }
+    if (entry.reserved) {
+      this.#refuse(
+        publication,
+        new WarrenError("forbidden", "Topics that begin with $ belong to the broker.", {
+          topic: entry.topic,
+        }),
+      );
+    } else if (entry.waiting !== undefined) entry.waiting.push(publication);
+    else this.#take(publication, entry);
+  }
+
+  /** Puts the subscriber on the filter's route. The filter is valid and the subscriber is not on it. */
+  subscribe(subscriber: Subscriber, filter: string, encoder: EventEncoder): Route {
+    const route = this.router.openRoute(filter, encoder);
+    this.fanout.join(subscriber, route);
+    this.counters.subscriptions++;
+    return route;
+  }
+
+  unsubscribe(subscriber: Subscriber, route: Route): void {
+    this.fanout.leave(subscriber, route);
+    this.counters.subscriptions--;
+    if (route.members.size === 0) this.router.closeRoute(route);
+  }
+
+  /** Throws `unknown_queue`. The consumer starts with no credit. */
+  consume(queue: string, sink: DeliverySink): Consumer {
+    return this.engine.consume(queue, sink);
+  }
+
+  #bind(name: string, description: QueueDescription | undefined): void {
+    this.router.bind(name, description?.bindings ?? []);
+  }
+
+  #take(publication: Publication, entry: TopicEntry): void {
+    const { message } = publication;
+    if (entry.queues.length > 0) {
+      entry.pendingStores++;
+      this.engine.append(new Store(this, publication, entry));
+    } else if (entry.pendingStores > 0) {
+      // The topic lost its queues while publishes are on their way to them: these are seen first.
+      entry.waiting = [publication];
+    } else if (publication.dedupe && !this.#isNew(message)) {
+      this.counters.published++;
+      this.counters.duplicates++;
+      publication.accepted({ messageId: message.id, queues: 0, duplicate: true });
+    } else {
+      this.fanout.publish(message, entry.routes, publication.except);
+      this.counters.published++;
+      publication.accepted({ messageId: message.id, queues: 0, duplicate: false });
+    }
+  }
+
+  #isNew(message: Message): boolean {
+    return this.#recentIds.add(message.topic, message.id, message.time);
+  }
+
+  /** The engine has the message, and nobody saw it yet. */
+  stored(publication: Publication, entry: TopicEntry, receipt: AppendReceipt): void {
+    const { message, except } = publication;
+    if (!receipt.duplicate) {
+      this.fanout.publish(message, this.router.lookup(entry.topic, entry).routes, except);
+    }
+    this.counters.published++;
+    publication.accepted({
+      messageId: message.id,
+      queues: receipt.queues,
+      duplicate: receipt.duplicate,
+    });
+    this.#answered(entry);
+  }
+
+  /** The engine could not store the message: nobody will see it [P-3.6]. */
+  failed(publication: Publication, entry: TopicEntry, error: WarrenError): void {
+    this.#refuse(publication, error);
+    this.#answered(entry);
+  }
+
+  #refuse(publication: Publication, error: WarrenError): void {
+    this.counters.refused++;
+    publication.refused(error);
+  }
+
+  #answered(entry: TopicEntry): void {
+    entry.pendingStores--;
+    const waiting = entry.waiting;
+    if (waiting === undefined || entry.pendingStores > 0) return;
+    entry.waiting = undefined;
+    for (const publication of waiting) {
+      // Taking one may have to wait again, and then so do all behind it.
+      if (entry.waiting !== undefined) (entry.waiting as Publication[]).push(publication);
+      else this.#take(publication, this.router.lookup(entry.topic, entry));
+    }
+  }
+}
+
+/** A publish on its way through the engine. */
+class Store implements AppendRequest {
+  readonly message: Message;
+  readonly queues: readonly string[];
+  readonly dedupe: boolean;
+  declare readonly dueAt?: number;
+  readonly #broker: Broker;
+  readonly #publication: Publication;
+  readonly #entry: TopicEntry;
+
+  constructor(broker: Broker, publication: Publication, entry: TopicEntry) {
+    this.message = publication.message;
+    this.queues = entry.queues;
+    this.dedupe = publication.dedupe;
+    if (publication.dueAt !== undefined) this.dueAt = publication.dueAt;
+    this.#broker = broker;
+    this.#publication = publication;
+    this.#entry = entry;
+  }
+
+  stored(receipt: AppendReceipt): void {
+    this.#broker.stored(this.#publication, this.#entry, receipt);
+  }
+
+  failed(error: WarrenError): void {
+    this.#broker.failed(this.#publication, this.#entry, error);
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * From what a publisher says to a message [P-3.2], the same over every transport: what the schema
+ * cannot check is checked here. The topic is the router's to judge, which has an answer at hand.
+ */
+import type { PublishBody } from "../../schemas/frames.ts";
+import { WarrenError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import type { Message } from "../message.ts";
+import { Payload } from "../payload.ts";
+import { assertTopic } from "../topic.ts";
+import type { Subscriber } from "./route.ts";
+import type { TopicEntry } from "./router.ts";
+
+export interface Receipt {
+  readonly messageId: string;
+  /** How many queues took a copy. */
+  readonly queues: number;
+  /** The message was published before, within the window: nobody gets it again [P-3.5]. */
+  readonly duplicate: boolean;
+}
+
+/**
+ * One publish on its way. Exactly one of `accepted` and `refused` is called: at once, from inside
+ * `publish`, when nothing has to be stored, else later. Neither may throw.
+ */
+export interface Publication {
+  readonly message: Message;
+  /** Queues must not hand it out before this time. Live subscribers see it at once. */
+  readonly dueAt?: number | undefined;
+  /** The publisher chose the message id, so a repetition is a duplicate. */
+  readonly dedupe: boolean;
+  /** The subscriber that is not to see it, its publisher with `echo: false`. */
+  readonly except?: Subscriber | undefined;
+  /** What `router.lookup` said of the topic just now, when the publisher has already asked. */
+  readonly entry?: TopicEntry | undefined;
+  accepted(receipt: Receipt): void;
+  refused(error: WarrenError): void;
+}
+
+export interface MessageContext {
+  readonly now: number;
+  readonly newId: () => string;
+  readonly limits: Limits;
+  /** The publisher's principal; absent for anonymous ones. */
+  readonly from?: string | undefined;
+  /** The body came as MessagePack: its binary is binary and its values may be more than JSON has. */
+  readonly packed: boolean;
+}
+
+export interface Draft {
+  readonly message: Message;
+  readonly dueAt: number | undefined;
+  readonly dedupe: boolean;
+  readonly echo: boolean;
+}
+
+/**
+ * Makes the message of a body that fits its schema. Throws `invalid_frame`, `invalid_topic` (for
+ * `replyTo`), `too_large` and `not_supported`, naming the field by its JSON Pointer in `detail.field`.
+ */
+export function toMessage(body: PublishBody, context: MessageContext): Draft {
+  if (body.retain === true) {
+    throw new WarrenError("not_supported", "Retained values are not kept.", { field: "/retain" });
+  }
+  const { delayMs, ttlMs } = body;
+  if (ttlMs !== undefined && delayMs !== undefined && ttlMs <= delayMs) {
+    throw new WarrenError("invalid_frame", "The message would expire before its delay is over.", {
+      field: "/ttlMs",
+    });
+  }
+  const message: Mutable<Message> = {
+    id: body.messageId ?? context.newId(),
+    topic: body.topic,
+    time: context.now,
+    payload: payloadOf(body, context),
+  };
+  if (context.from !== undefined) message.from = context.from;
+  addOptions(message, body, context);
+  return {
+    message,
+    dueAt: delayMs === undefined || delayMs === 0 ? undefined : context.now + delayMs,
+    dedupe: body.messageId !== undefined,
+    echo: body.echo !== false,
+  };
+}
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+function addOptions(message: Mutable<Message>, body: PublishBody, context: MessageContext): void {
+  if (body.headers !== undefined) {
+    assertHeaders(body.headers, context.limits);
+    message.headers = body.headers;
+  }
+  if (body.key !== undefined) message.key = body.key;
+  if (body.priority !== undefined) message.priority = body.priority;
+  if (body.ttlMs !== undefined) message.expiresAt = context.now + body.ttlMs;
+  if (body.replyTo !== undefined) {
+    assertReplyTo(body.replyTo, context.limits);
+    message.replyTo = body.replyTo;
+  }
+  if (body.correlationId !== undefined) message.correlationId = body.correlationId;
+  if (body.contentType !== undefined) message.contentType = body.contentType;
+}
+
+function payloadOf(body: PublishBody, context: MessageContext): Payload {
+  const { payload } = body;
+  if (body.payloadEncoding === "base64") return Payload.fromBinary(decodeBase64(payload));
+  if (payload === undefined) return Payload.fromValue(null);
+  if (payload instanceof Uint8Array) return Payload.fromBinary(payload);
+  if (typeof payload === "object" && !withinDepth(payload, context.limits.payloadDepth)) {
+    throw new WarrenError(
+      "invalid_frame",
+      `The payload is nested deeper than ${context.limits.payloadDepth} levels.`,
+      { field: "/payload", limit: context.limits.payloadDepth },
+    );
+  }
+  return context.packed ? Payload.fromPackedValue(payload) : Payload.fromValue(payload);
+}
+
+function decodeBase64(payload: unknown): Uint8Array {
+  if (typeof payload === "string") {
+    try {
+      return Uint8Array.fromBase64(payload, { lastChunkHandling: "strict" });
+    } catch {
+      // Said below, as for a payload that is no text at all.
+    }
+  }
+  throw new WarrenError("invalid_frame", "The payload is not base64 text.", { field: "/payload" });
+}
+
+/** Whether nothing in `value` lies deeper than `depth` levels of objects and arrays. */
+function withinDepth(value: unknown, depth: number): boolean {
+  if (typeof value !== "object" || value === null || value instanceof Uint8Array) return true;
+  if (depth === 0) return false;
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) if (!withinDepth(value[i], depth - 1)) return false;
+    return true;
+  }
+  for (const key in value) {
+    if (!withinDepth((value as Record<string, unknown>)[key], depth - 1)) return false;
+  }
+  return true;
+}
+
+function assertHeaders(headers: Readonly<Record<string, string>>, limits: Limits): void {
+  let entries = 0;
+  let bytes = 0;
+  for (const name in headers) {
+    entries++;
+    bytes += Buffer.byteLength(name) + Buffer.byteLength(headers[name] ?? "");
+  }
+  if (entries > limits.headers) {
+    throw new WarrenError("too_large", `There are more than ${limits.headers} headers.`, {
+      field: "/headers",
+      limit: limits.headers,
+    });
+  }
+  if (bytes > limits.headerBytes) {
+    throw new WarrenError("too_large", `The headers take more than ${limits.headerBytes} bytes.`, {
+      field: "/headers",
+      limit: limits.headerBytes,
+    });
+  }
+}
+
+function assertReplyTo(topic: string, limits: Limits): void {
+  try {
+    assertTopic(topic, limits);
+  } catch (error) {
+    if (!(error instanceof WarrenError)) throw error;
+    throw new WarrenError(error.code, error.message, { ...error.detail, field: "/replyTo" });
+  }
+}

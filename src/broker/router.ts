@@ -1,0 +1,186 @@
+/**
+ * Which routes and queues a topic has. The trie knows the filters; a bounded cache keeps the answer for
+ * the topics that are published to, so that a publish costs one look-up and no matching.
+ *
+ * A filter that comes or goes makes cached answers stale: without wildcards for its one topic, with
+ * them for all, each of which is then matched again when it is next asked for. Further subscribers of a
+ * route that exists change nothing here.
+ */
+import type { Limits } from "../limits.ts";
+import { assertTopic, hasWildcard } from "../topic.ts";
+import type { Publication } from "./publication.ts";
+import { type EventEncoder, Route } from "./route.ts";
+import { FilterTrie } from "./trie.ts";
+
+const STALE = -1;
+const NO_ROUTES: readonly Route[] = [];
+const NO_QUEUES: readonly string[] = [];
+
+/** What the broker knows of one valid topic. One object per topic while it is `cached`. */
+export class TopicEntry {
+  readonly topic: string;
+  /** Begins with `$`: belongs to the broker, nobody publishes to it [P-3.1]. */
+  readonly reserved: boolean;
+  routes: readonly Route[] = NO_ROUTES;
+  /** Names of the queues bound to the topic, each once. */
+  queues: readonly string[] = NO_QUEUES;
+  version = STALE;
+  cached = true;
+  /** Publishes to this topic that the engine has not answered yet. */
+  pendingStores = 0;
+  /** Publishes that must not overtake the pending ones, in order [P-3.7]. */
+  waiting: Publication[] | undefined;
+
+  constructor(topic: string) {
+    this.topic = topic;
+    this.reserved = topic.startsWith("$");
+  }
+}
+
+/** What hangs on one filter. */
+interface FilterTargets {
+  readonly routes: Route[];
+  readonly queues: string[];
+}
+
+export class Router {
+  readonly #limits: Limits;
+  readonly #filters = new FilterTrie<FilterTargets>();
+  readonly #bindings = new Map<string, readonly string[]>();
+  readonly #found: FilterTargets[] = [];
+  /** Two generations: an answer that was not asked for while half the cache was filled is dropped. */
+  #young = new Map<string, TopicEntry>();
+  #old = new Map<string, TopicEntry>();
+  #version = 0;
+  #routes = 0;
+
+  constructor(limits: Limits) {
+    this.#limits = limits;
+  }
+
+  get routes(): number {
+    return this.#routes;
+  }
+
+  get filters(): number {
+    return this.#filters.size;
+  }
+
+  get cachedTopics(): number {
+    return this.#young.size + this.#old.size;
+  }
+
+  /**
+   * The topic's entry, up to date. `hint` is the entry that the caller met last: when it is for the same
+   * topic the look-up is one string comparison. Throws `invalid_topic`.
+   */
+  lookup(topic: string, hint?: TopicEntry): TopicEntry {
+    const entry =
+      hint !== undefined && hint.topic === topic && hint.cached ? hint : this.#entry(topic);
+    if (entry.version !== this.#version) this.#match(entry);
+    return entry;
+  }
+
+  /** The route of the filter in that encoding, made if there is none. The filter must be valid. */
+  openRoute(filter: string, encoder: EventEncoder): Route {
+    const targets = this.#targets(filter);
+    const existing = targets.routes.find((route) => route.encoder === encoder);
+    if (existing !== undefined) return existing;
+    const route = new Route(filter, encoder);
+    targets.routes.push(route);
+    this.#routes++;
+    this.#invalidate(filter);
+    return route;
+  }
+
+  /** Forgets a route that has no members left. */
+  closeRoute(route: Route): void {
+    const targets = this.#filters.get(route.filter);
+    if (targets === undefined || !take(targets.routes, route)) return;
+    this.#routes--;
+    this.#release(route.filter, targets);
+  }
+
+  /** Binds the queue to exactly these filters; none unbinds it. Invalid filters match nothing. */
+  bind(queue: string, filters: readonly string[]): void {
+    const before = this.#bindings.get(queue) ?? [];
+    for (const filter of new Set(filters)) {
+      if (before.includes(filter)) continue;
+      this.#targets(filter).queues.push(queue);
+      this.#invalidate(filter);
+    }
+    for (const filter of before) {
+      const targets = this.#filters.get(filter);
+      if (filters.includes(filter) || targets === undefined) continue;
+      take(targets.queues, queue);
+      this.#release(filter, targets);
+    }
+    if (filters.length === 0) this.#bindings.delete(queue);
+    else this.#bindings.set(queue, [...new Set(filters)]);
+  }
+
+  #entry(topic: string): TopicEntry {
+    const young = this.#young.get(topic);
+    if (young !== undefined) return young;
+    let entry = this.#old.get(topic);
+    if (entry === undefined) {
+      assertTopic(topic, this.#limits);
+      entry = new TopicEntry(topic);
+    } else this.#old.delete(topic);
+    if (this.#young.size * 2 >= this.#limits.topicCache) this.#age();
+    this.#young.set(topic, entry);
+    return entry;
+  }
+
+  #age(): void {
+    const kept = new Map<string, TopicEntry>();
+    for (const [topic, entry] of this.#old) {
+      // Its order is being kept: a second entry for the topic would know nothing of it. How many
+      // there can be is bounded by the engine's own bound on pending operations.
+      if (entry.pendingStores > 0 || entry.waiting !== undefined) kept.set(topic, entry);
+      else entry.cached = false;
+    }
+    this.#old = this.#young;
+    this.#young = kept;
+  }
+
+  #match(entry: TopicEntry): void {
+    const found = this.#found;
+    this.#filters.match(entry.topic, found);
+    entry.routes = found.length === 0 ? NO_ROUTES : found.flatMap((targets) => targets.routes);
+    entry.queues = found.every((targets) => targets.queues.length === 0)
+      ? NO_QUEUES
+      : [...new Set(found.flatMap((targets) => targets.queues))];
+    entry.version = this.#version;
+    found.length = 0;
+  }
+
+  #targets(filter: string): FilterTargets {
+    let targets = this.#filters.get(filter);
+    if (targets === undefined) {
+      targets = { routes: [], queues: [] };
+      this.#filters.set(filter, targets);
+    }
+    return targets;
+  }
+
+  #release(filter: string, targets: FilterTargets): void {
+    if (targets.routes.length === 0 && targets.queues.length === 0) this.#filters.delete(filter);
+    this.#invalidate(filter);
+  }
+
+  #invalidate(filter: string): void {
+    if (hasWildcard(filter)) this.#version++;
+    else {
+      const entry = this.#young.get(filter) ?? this.#old.get(filter);
+      if (entry !== undefined) entry.version = STALE;
+    }
+  }
+}
+
+function take<T>(items: T[], item: T): boolean {
+  const at = items.indexOf(item);
+  if (at < 0) return false;
+  items.splice(at, 1);
+  return true;
+}
