@@ -97,7 +97,9 @@ export function isExhausted(queue: string, settings: QueueSettings, attempts: nu
  */
 export function backoffMs(settings: QueueSettings, attempts: number, random: Random): number {
   const { minMs, maxMs, factor, jitter } = settings.backoff;
-  const delayMs = Math.min(maxMs, minMs * factor ** (attempts - 1));
+  // Finite, since nothing times infinity is no number.
+  const growth = Math.min(factor ** (attempts - 1), Number.MAX_SAFE_INTEGER);
+  const delayMs = Math.min(maxMs, minMs * growth);
   return Math.round(delayMs * (1 - jitter) + delayMs * jitter * random());
 }
 

@@ -1,0 +1,27 @@
+/**
+ * The contract of `src/engine/engine.ts` as a suite that every engine passes. Engines answer in their
+ * own time, from other threads and from the disk: the suite waits for what it means, and where nothing
+ * is to happen it lets other operations go all the way first. Only the clock is in its hand.
+ */
+import { describe } from "bun:test";
+import { describeAppend } from "./engine/append.ts";
+import { describeConsume } from "./engine/consume.ts";
+import { describeDeadLetters } from "./engine/dead-letters.ts";
+import { describeLife } from "./engine/life.ts";
+import { describeQueues } from "./engine/queues.ts";
+import { describeSettle } from "./engine/settle.ts";
+import type { EngineKind } from "./engine/subject.ts";
+
+export type { EngineKind, EngineParts, EngineStore } from "./engine/subject.ts";
+
+/** To be called at the top of a test file of the engine. */
+export function describeEngine(kind: EngineKind): void {
+  describe(`${kind.name} engine`, () => {
+    describeAppend(kind);
+    describeConsume(kind);
+    describeSettle(kind);
+    describeDeadLetters(kind);
+    describeQueues(kind);
+    describeLife(kind);
+  });
+}
