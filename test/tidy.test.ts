@@ -5,7 +5,8 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { unreached, wrongDirections } from "./tidy/imports.ts";
+import packageJson from "../package.json";
+import { undeclared, unreached, wrongDirections } from "./tidy/imports.ts";
 import { metricsTableFaults, settingsTableFaults } from "./tidy/operating.ts";
 import {
   brokenLinks,
@@ -98,6 +99,12 @@ const RULES: readonly Rule[] = [
       "in a comment": () => wrongDirections(one("src/engine/x.ts", '// from "../main.ts"\n')),
       "in a string": () => wrongDirections(one("src/engine/x.ts", "x('from \"../main.ts\"');")),
     },
+  },
+  {
+    what: "what the broker imports is installed with it",
+    findings: () => undeclared(broker, packageJson.dependencies),
+    canaries: { ws: () => undeclared(one("src/x.ts", 'import "ws";'), { pino: "1.0.0" }) },
+    innocent: { sub: () => undeclared(one("src/x.ts", 'import "jose/x";'), { jose: "1.0.0" }) },
   },
   {
     what: "every file is reached from something that is started",

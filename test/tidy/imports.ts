@@ -80,6 +80,21 @@ function roomFault(from: string, target: string, to: string): string | undefined
   return `imports ${target}: src/${from}/ may import ${[from, ...allowed].join(", ")} and leaves`;
 }
 
+/** Packages that the broker imports without depending on them at run time. */
+export function undeclared(
+  files: readonly Source[],
+  dependencies: Readonly<Record<string, string>>,
+): Finding[] {
+  return files.flatMap((file) =>
+    importsOf(file)
+      .filter(({ local, target }) => !local && !/^(?:bun|node)(?::|$)/.test(target))
+      .filter(({ target }) => !Object.hasOwn(dependencies, target))
+      .map(({ index, target }) =>
+        finding(file, index, `imports ${target}, which is not among the dependencies`),
+      ),
+  );
+}
+
 /** Files of src and schemas that no entry reaches. */
 export function unreached(files: readonly Source[], entries = ENTRIES): Finding[] {
   const byPath = new Map(files.map((file) => [file.path, file]));
