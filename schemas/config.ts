@@ -60,6 +60,8 @@ const LIMIT_TEXT: Readonly<Record<keyof Limits, readonly [unit: string, descript
   dedupeWindowMs: ["ms", "How long a message id is remembered."],
   queueWindowMessages: ["messages", "Messages of one queue that are held in memory."],
   queueWindowBytes: ["bytes", "Bytes of messages of one queue that are held in memory."],
+  delayedWindow: ["messages", "Delayed messages whose places are held in memory."],
+  expiryPageMessages: ["messages", "Messages whose expiry is looked for on disk at a time."],
   commitOperations: ["operations", "Operations in one storage transaction."],
   commitBytes: ["bytes", "Bytes in one storage transaction."],
   pendingOperations: ["operations", "Operations waiting for storage before publishers get `busy`."],
@@ -126,7 +128,7 @@ export const ConfigSchema = Type.Object(
       description: "Listen beyond loopback without any credentials: anyone may do anything.",
     }),
     allowedOrigins: Type.Array(
-      Type.String({ pattern: "^(\\*|https?://[^/\\s]+)$", maxLength: 512 }),
+      Type.String({ pattern: "^(\\*|[a-z][a-z0-9+.-]*://[^/\\s]+)$", maxLength: 512 }),
       {
         default: [],
         maxItems: 256,

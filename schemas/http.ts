@@ -14,7 +14,7 @@ const Tag = Type.Integer({ minimum: 0 });
 const Reason = Type.Optional(Type.String({ maxLength: 1024 }));
 
 /** Longest wait of a long poll; clients poll again. */
-export const PULL_WAIT_MS = 60_000;
+const PULL_WAIT_MS = 60_000;
 /** Most items on one page of a list. */
 const PAGE_LIMIT = 1000;
 
@@ -162,9 +162,13 @@ export interface Operation {
   readonly summary: string;
   /** `nobody`: no credentials are asked for. */
   readonly access: "nobody" | "publish" | "consume" | "admin";
+  /** For `admin`: the area that the right must cover [P-13.1]. */
+  readonly area?: string;
   readonly query?: TObject;
-  /** Checked before the handler runs; without it a body is not read, or is read as it is. */
+  /** Checked before the handler runs. */
   readonly body?: TSchema;
+  /** Checked by the handler, which answers the items of an array one by one. */
+  readonly items?: TSchema;
   /** Anything may be sent, and means itself. */
   readonly rawBody?: true;
   /** Absent where the answer is no object of the two encodings. */
@@ -201,6 +205,7 @@ export const OPERATIONS = {
     path: "/metrics",
     summary: "Figures for Prometheus; queue names are among them.",
     access: "admin",
+    area: "metrics",
   },
   openapi: {
     method: "GET",
@@ -216,7 +221,7 @@ export const OPERATIONS = {
       "Publishes one message or an array of them. An array answers each by itself; one message that " +
       "fails is a problem.",
     access: "publish",
-    body: Type.Union([PublishBody, Type.Array(PublishBody)]),
+    items: PublishBody,
     answer: Type.Object({ results: Type.Array(Type.Union([Published, ErrorResult])) }),
   },
   publishTopic: {
@@ -238,8 +243,10 @@ export const OPERATIONS = {
     access: "consume",
     body: Type.Object(
       {
-        max: Type.Integer({ minimum: 1, default: 1 }),
-        waitMs: Type.Integer({ minimum: 0, maximum: PULL_WAIT_MS, default: 0 }),
+        max: Type.Optional(Type.Integer({ minimum: 1, description: "1 if absent." })),
+        waitMs: Type.Optional(
+          Type.Integer({ minimum: 0, maximum: PULL_WAIT_MS, description: "0 if absent." }),
+        ),
       },
       closed,
     ),
@@ -265,6 +272,7 @@ export const OPERATIONS = {
     path: "/admin/v1/info",
     summary: "What runs here, with which engine, durability and limits.",
     access: "admin",
+    area: "info",
     answer: Info,
   },
   stats: {
@@ -272,6 +280,7 @@ export const OPERATIONS = {
     path: "/admin/v1/stats",
     summary: "Counters since the start and present figures.",
     access: "admin",
+    area: "stats",
     answer: Stats,
   },
   listQueues: {
@@ -279,6 +288,7 @@ export const OPERATIONS = {
     path: "/admin/v1/queues",
     summary: "Every queue, by name, dead-letter queues included.",
     access: "admin",
+    area: "queues",
     query: Type.Object(Page, closed),
     answer: Type.Object({ queues: Type.Array(Queue), next: Type.Optional(Type.String()) }),
   },
@@ -287,6 +297,7 @@ export const OPERATIONS = {
     path: queuePath,
     summary: "Defines a queue or changes it; what is left out keeps its value.",
     access: "admin",
+    area: "queues",
     body: QueueDefinition,
     answer: Queue,
   },
@@ -295,6 +306,7 @@ export const OPERATIONS = {
     path: queuePath,
     summary: "One queue, with its settings and counts.",
     access: "admin",
+    area: "queues",
     answer: Queue,
   },
   deleteQueue: {
@@ -302,6 +314,7 @@ export const OPERATIONS = {
     path: queuePath,
     summary: "Removes a queue and its dead-letter queue; `force=true` if they hold messages.",
     access: "admin",
+    area: "queues",
     query: Type.Object({ force: Type.Boolean({ default: false }) }, closed),
     status: 204,
   },
@@ -310,6 +323,7 @@ export const OPERATIONS = {
     path: `${queuePath}/pause`,
     summary: "Stops handing out messages of a queue; it goes on storing them.",
     access: "admin",
+    area: "queues",
     answer: Queue,
   },
   resumeQueue: {
@@ -317,6 +331,7 @@ export const OPERATIONS = {
     path: `${queuePath}/resume`,
     summary: "Hands out messages of a queue again.",
     access: "admin",
+    area: "queues",
     answer: Queue,
   },
   purgeQueue: {
@@ -324,6 +339,7 @@ export const OPERATIONS = {
     path: `${queuePath}/purge`,
     summary: "Removes all messages of a queue that are not in flight.",
     access: "admin",
+    area: "queues",
     answer: Type.Object({ purged: Count }),
   },
   peekQueue: {
@@ -331,6 +347,7 @@ export const OPERATIONS = {
     path: `${queuePath}/messages`,
     summary: "Messages of a queue, in the order they would be handed out; changes nothing.",
     access: "admin",
+    area: "queues",
     query: Type.Object(
       {
         ...Page,
@@ -356,6 +373,7 @@ export const OPERATIONS = {
     path: `${queuePath}/messages/{messageId}`,
     summary: "One message of a queue, whatever its state.",
     access: "admin",
+    area: "queues",
     answer: PeekedMessage,
   },
 } as const satisfies Record<string, Operation>;

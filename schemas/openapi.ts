@@ -33,7 +33,9 @@ export function openApiDocument(version: string): Record<string, unknown> {
 }
 
 function describe(name: string, operation: Operation): Record<string, unknown> {
-  const body = operation.body ?? (operation.rawBody === true ? {} : undefined);
+  const { items } = operation;
+  const several = items && { anyOf: [items, { type: "array", items }] };
+  const body = operation.body ?? several ?? (operation.rawBody === true ? {} : undefined);
   return {
     operationId: name,
     summary: operation.summary,

@@ -11,6 +11,7 @@ import { WarrenError } from "../errors.ts";
 export const MSGPACK = "application/msgpack";
 
 const packr = new Packr({ useRecords: false, moreTypes: false });
+const utf8 = new TextDecoder("utf-8", { fatal: true });
 const compiled = new WeakMap<TSchema, TypeCheck<TSchema>>();
 
 /** The whole body; `too_large` past the bound, before it is read where its length is stated. */
@@ -21,6 +22,16 @@ export async function readBytes(request: Request, maxBytes: number): Promise<Uin
     throw new WarrenError("too_large", `The body is over ${maxBytes} bytes.`, { limit: maxBytes });
   }
   return bytes;
+}
+
+/** What the bytes say in their encoding: MessagePack where the type says so, else JSON. */
+export function decoded(bytes: Uint8Array, type: string): unknown {
+  try {
+    return type === MSGPACK ? packr.unpack(bytes) : JSON.parse(utf8.decode(bytes));
+  } catch (cause) {
+    const encoding = type === MSGPACK ? "MessagePack" : "JSON";
+    throw new WarrenError("malformed_frame", `The body is not ${encoding}.`, undefined, { cause });
+  }
 }
 
 /** The media type of a body, lower case and without parameters. */
@@ -42,24 +53,23 @@ export function checkedQuery<S extends TSchema>(schema: S, url: URL): Static<S> 
     }
     given[name] = text;
   }
-  return checked(schema, Value.Convert(schema, given), "query");
+  return checked(schema, Value.Default(schema, Value.Convert(schema, given)), "query");
 }
 
-/** The value with defaults filled in; `invalid_frame` with the JSON Pointer of the first fault. */
+/** The value as the schema has it, without defaults; `invalid_frame` with the JSON Pointer of the first fault. */
 export function checked<S extends TSchema>(
   schema: S,
   value: unknown,
   what = "body",
   pointer = "",
 ): Static<S> {
-  const whole = Value.Default(schema, value);
   let check = compiled.get(schema) as TypeCheck<S> | undefined;
   if (check === undefined) {
     check = TypeCompiler.Compile(schema);
     compiled.set(schema, check);
   }
-  if (check.Check(whole)) return whole;
-  const fault = Value.Errors(schema, whole).First();
+  if (check.Check(value)) return value;
+  const fault = Value.Errors(schema, value).First();
   const place = pointer + (fault?.path ?? "");
   throw new WarrenError(
     "invalid_frame",

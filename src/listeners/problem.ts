@@ -50,3 +50,14 @@ export function problemResponse(
   if (status === 401) all.set("WWW-Authenticate", 'Bearer realm="warren"');
   return new Response(JSON.stringify(problemOf(error)), { status, headers: all });
 }
+
+/** An error as one of several results in an answer: the fields of an `error` frame [P-2.2]. */
+export function errorResult(error: WarrenError): object {
+  return {
+    type: "error",
+    code: error.code,
+    message: error.message,
+    retry: error.retry,
+    ...(error.detail === undefined ? {} : { detail: error.detail }),
+  };
+}

@@ -1,0 +1,196 @@
+/**
+ * The operator's plane: queues, what is in them, and what runs here [P-13.3], [P-13.4]. Every change is
+ * written to the log with who made it [P-13.5].
+ */
+import type { PeekOptions, QueueReport } from "../engine/engine.ts";
+import { completeSettings, deadLetterName, isDeadLetterName } from "../engine/rules.ts";
+import { WarrenError } from "../errors.ts";
+import { assertFilter, type TopicBounds } from "../topic.ts";
+import { acceptsMsgpack } from "./body.ts";
+import { storedView } from "./message-view.ts";
+import { type Call, type Handlers, param, type Services } from "./services.ts";
+
+type AdminOperation =
+  | "info"
+  | "stats"
+  | "listQueues"
+  | "putQueue"
+  | "getQueue"
+  | "deleteQueue"
+  | "pauseQueue"
+  | "resumeQueue"
+  | "purgeQueue"
+  | "peekQueue"
+  | "findMessage";
+
+export const adminHandlers: Handlers<AdminOperation> = {
+  info(_call, { engine, config, version, node, startedAt }) {
+    const { durable, shared } = engine.capabilities;
+    const durability = durable ? config.durability : "none";
+    return {
+      name: "warren",
+      version,
+      bun: Bun.version,
+      node,
+      startedAt,
+      engine: { name: engine.name, durable, shared, durability },
+      storage: engine.health,
+      limits: config.limits,
+    };
+  },
+
+  stats(_call, { clock, figures }) {
+    return { time: clock.now(), gauges: figures.gauges(), counters: figures.counters() };
+  },
+
+  listQueues({ query }, { engine }) {
+    const { limit, after } = query;
+    const all = engine.queues.list().filter(({ name }) => after === undefined || name > after);
+    const queues = all.sort((a, b) => (a.name < b.name ? -1 : 1)).slice(0, limit);
+    const last = queues.at(-1);
+    return {
+      queues: queues.map(queueView),
+      ...(last !== undefined && all.length > limit ? { next: last.name } : {}),
+    };
+  },
+
+  async putQueue(call, services) {
+    const name = param(call, "name");
+    const { bindings, ...definition } = call.body;
+    const existing = existingQueue(services, name);
+    const settings = completeSettings(definition, existing?.settings);
+    const filters = bindings ?? existing?.bindings ?? [];
+    assertBindings(filters, services.config.limits);
+    const report = await services.engine.queues.define(name, settings, filters);
+    audit(call, services, existing === undefined ? "queue.define" : "queue.change", name);
+    return queueView(report);
+  },
+
+  getQueue: (call, { engine }) => queueView(engine.queues.describe(param(call, "name"))),
+
+  async deleteQueue(call, services) {
+    const name = param(call, "name");
+    const { queues } = services.engine;
+    const held = heldInAll(services, name);
+    if (held > 0 && !call.query.force) {
+      throw new WarrenError(
+        "conflict",
+        `The queue and its dead-letter queue hold ${held} messages; ?force=true removes them too.`,
+        { queue: name, messages: held },
+      );
+    }
+    await queues.remove(name);
+    audit(call, services, "queue.delete", name, { messages: held });
+    return undefined;
+  },
+
+  pauseQueue: (call, services) => setPaused(call, services, true),
+  resumeQueue: (call, services) => setPaused(call, services, false),
+
+  async purgeQueue(call, services) {
+    const name = param(call, "name");
+    const purged = await services.engine.queues.purge(name);
+    audit(call, services, "queue.purge", name, { messages: purged });
+    return { purged };
+  },
+
+  async peekQueue(call, { engine, config }) {
+    const name = param(call, "name");
+    const { limit, after, state, topic, search } = call.query;
+    if (topic !== undefined) assertFilter(topic, config.limits);
+    const options: PeekOptions = {
+      limit,
+      ...(after === undefined ? {} : { after }),
+      ...(state === undefined ? {} : { state }),
+      ...(topic === undefined ? {} : { topic }),
+      ...(search === undefined ? {} : { search }),
+    };
+    const { messages, next } = await engine.queues.peek(name, options);
+    const packed = acceptsMsgpack(call.request);
+    return {
+      messages: messages.map((stored) => storedView(stored, packed)),
+      ...(next === undefined ? {} : { next }),
+    };
+  },
+
+  async findMessage(call, { engine }) {
+    const name = param(call, "name");
+    const messageId = param(call, "messageId");
+    const stored = await engine.queues.find(name, messageId);
+    if (stored === undefined) {
+      throw new WarrenError("not_found", `The queue ${name} does not hold this message.`, {
+        queue: name,
+        messageId,
+      });
+    }
+    return storedView(stored, acceptsMsgpack(call.request));
+  },
+};
+
+/** A queue as `PUT` takes it, with what is known of it beside. */
+export function queueView(report: QueueReport): object {
+  const { name, bindings, settings, createdAt, deadLetterOf, counts, oldestTime } = report;
+  return {
+    name,
+    bindings,
+    ...settings,
+    createdAt,
+    ...(deadLetterOf === undefined ? {} : { deadLetterOf }),
+    counts,
+    ...(oldestTime === undefined ? {} : { oldestTime }),
+  };
+}
+
+/** Throws `invalid_filter` with the JSON Pointer of the first binding that is none. */
+export function assertBindings(bindings: readonly string[], bounds: TopicBounds): void {
+  bindings.forEach((filter, at) => {
+    try {
+      assertFilter(filter, bounds);
+    } catch (error) {
+      if (!(error instanceof WarrenError)) throw error;
+      const detail = { ...error.detail, pointer: `/bindings/${at}` };
+      throw new WarrenError(error.code, error.message, detail);
+    }
+  });
+}
+
+async function setPaused(call: Call, services: Services, paused: boolean): Promise<object> {
+  const name = param(call, "name");
+  const { queues } = services.engine;
+  const { settings, bindings, deadLetterOf } = queues.describe(name);
+  if (deadLetterOf !== undefined) {
+    throw new WarrenError("not_supported", "A dead-letter queue cannot be paused.", {
+      queue: name,
+    });
+  }
+  const report = await queues.define(name, { ...settings, paused }, bindings);
+  audit(call, services, paused ? "queue.pause" : "queue.resume", name);
+  return queueView(report);
+}
+
+function existingQueue({ engine }: Services, name: string): QueueReport | undefined {
+  try {
+    return engine.queues.describe(name);
+  } catch (error) {
+    if (error instanceof WarrenError && error.code === "unknown_queue") return undefined;
+    throw error;
+  }
+}
+
+/** Throws `unknown_queue`. */
+function heldInAll({ engine }: Services, name: string): number {
+  const names = isDeadLetterName(name) ? [name] : [name, deadLetterName(name)];
+  return names
+    .map((one) => engine.queues.describe(one).counts)
+    .reduce((sum, { ready, delayed, inFlight }) => sum + ready + delayed + inFlight, 0);
+}
+
+function audit(
+  call: Pick<Call, "principal">,
+  { log }: Services,
+  action: string,
+  on: string,
+  more?: Readonly<Record<string, unknown>>,
+): void {
+  log.info("audit", { action, on, principal: call.principal.name, ...more });
+}

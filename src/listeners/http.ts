@@ -1,0 +1,124 @@
+/**
+ * HTTP: from a request to its operation and back, with every failure rendered in one place [P-12.1].
+ * Origins and credentials are looked at before anything else is.
+ */
+import type { Server } from "bun";
+import { OPERATIONS, type Operation } from "../../schemas/http.ts";
+import type { Principal } from "../broker/access.ts";
+import { toWarrenError, WarrenError } from "../errors.ts";
+import { findCredential, redactUrl } from "../security/credentials.ts";
+import type { OriginCheck } from "../security/origins.ts";
+import { checked, checkedQuery, decoded, encodedResponse, mediaType, readBytes } from "./body.ts";
+import { HANDLERS } from "./operations.ts";
+import { problemResponse } from "./problem.ts";
+import { matchOperation } from "./router.ts";
+import type { Answer, Call, Services } from "./services.ts";
+
+type Peer = Pick<Server<unknown>, "timeout" | "requestIP">;
+
+/** Answers requests; it never rejects. */
+export type HttpHandler = (request: Request, server: Peer) => Promise<Response>;
+
+export function createHttpHandler(services: Services, origins: OriginCheck): HttpHandler {
+  return async (request, server) => {
+    const cors = corsHeaders(request, origins);
+    let response: Response;
+    try {
+      response = await respond(request, server, services, origins);
+    } catch (thrown) {
+      response = renderFailure(thrown, request, services);
+    }
+    for (const [name, value] of Object.entries(cors)) response.headers.set(name, value);
+    return response;
+  };
+}
+
+async function respond(
+  request: Request,
+  server: Peer,
+  services: Services,
+  origins: OriginCheck,
+): Promise<Response> {
+  const url = new URL(request.url);
+  if (!origins.allows(request.headers.get("Origin"), request.url)) {
+    throw new WarrenError("forbidden", "Pages of this origin may not use this broker.", {
+      origin: request.headers.get("Origin"),
+    });
+  }
+  if (request.method === "OPTIONS") return new Response(null, { status: 204 });
+  const { name, params } = matchOperation(request.method, url.pathname);
+  const operation: Operation = OPERATIONS[name];
+  const principal = await principalOf(operation, request, server, services, origins);
+  const call = {
+    request,
+    params,
+    principal,
+    server,
+    query: operation.query === undefined ? undefined : checkedQuery(operation.query, url),
+    body: await bodyOf(operation, request, services.config.limits.frameBytes),
+  };
+  // The table gives each operation's handler exactly the input that its own entry describes.
+  const handle = HANDLERS[name] as (call: unknown, services: Services) => Answer | Promise<Answer>;
+  const answer = await handle(call satisfies Record<keyof Call, unknown>, services);
+  if (answer === undefined) return new Response(null, { status: 204 });
+  return answer instanceof Response ? answer : encodedResponse(request, answer);
+}
+
+const NOBODY = "";
+
+async function principalOf(
+  operation: Operation,
+  request: Request,
+  server: Peer,
+  { authenticator }: Services,
+  origins: OriginCheck,
+): Promise<Principal | undefined> {
+  if (operation.access === "nobody") return undefined;
+  const address = server.requestIP(request as never)?.address ?? NOBODY;
+  const credential = findCredential(request, origins);
+  const principal = await authenticator.authenticate(credential, { address });
+  if (operation.area !== undefined && !principal.rights.may("admin", operation.area)) {
+    throw new WarrenError("forbidden", `You have no admin right on ${operation.area}.`, {
+      area: operation.area,
+    });
+  }
+  return principal;
+}
+
+async function bodyOf({ body }: Operation, request: Request, maxBytes: number): Promise<unknown> {
+  if (body === undefined) return undefined;
+  const bytes = await readBytes(request, maxBytes);
+  // No body says as much as an empty object does.
+  return checked(body, bytes.length === 0 ? {} : decoded(bytes, mediaType(request)));
+}
+
+function renderFailure(thrown: unknown, request: Request, { log }: Services): Response {
+  const error = toWarrenError(thrown);
+  if (error.code === "internal") {
+    const { method } = request;
+    log.error("request failed", { method, url: redactUrl(request.url), error: error.cause });
+  }
+  const { allow, ...detail } = error.detail ?? {};
+  if (!Array.isArray(allow)) return problemResponse(error);
+  return problemResponse(new WarrenError(error.code, error.message, detail), {
+    Allow: allow.join(", "),
+  });
+}
+
+/** What lets a page of an allowed origin read the answer; nothing for any other [P-1.6]. */
+function corsHeaders(request: Request, origins: OriginCheck): Record<string, string> {
+  const origin = request.headers.get("Origin");
+  if (origin === null || !origins.allows(origin, request.url)) return {};
+  return {
+    "Access-Control-Allow-Origin": origin,
+    Vary: "Origin",
+    ...(request.method === "OPTIONS"
+      ? {
+          "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE",
+          "Access-Control-Allow-Headers":
+            request.headers.get("Access-Control-Request-Headers") ?? "",
+          "Access-Control-Max-Age": "600",
+        }
+      : {}),
+  };
+}

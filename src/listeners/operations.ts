@@ -1,0 +1,14 @@
+/** Every operation with its handler; the type makes sure that none is left out. */
+import type { OperationName } from "../../schemas/http.ts";
+import { adminHandlers } from "./admin.ts";
+import { opsHandlers } from "./ops.ts";
+import { publishHandlers } from "./publish.ts";
+import { pullHandlers } from "./pull.ts";
+import type { Handlers } from "./services.ts";
+
+export const HANDLERS: Handlers<OperationName> = {
+  ...opsHandlers,
+  ...publishHandlers,
+  ...pullHandlers,
+  ...adminHandlers,
+};

@@ -1,0 +1,136 @@
+/** Publishing over HTTP: messages as objects [P-12.3], or a body that is the payload [P-12.4]. */
+import { PublishBody } from "../../schemas/frames.ts";
+import type { Receipt } from "../broker/publication.ts";
+import { toMessage } from "../broker/publication.ts";
+import { toWarrenError, WarrenError } from "../errors.ts";
+import { checked, decoded, MSGPACK, mediaType, readBytes } from "./body.ts";
+import { errorResult } from "./problem.ts";
+import { type Call, type Handlers, param, type Services } from "./services.ts";
+
+/** Options of `POST /v1/topics/<topic>` by their header; the rest of `Warren-` is `Warren-Header-…`. */
+const OPTION_HEADERS: Readonly<Record<string, keyof PublishBody>> = {
+  "warren-message-id": "messageId",
+  "warren-key": "key",
+  "warren-ttl-ms": "ttlMs",
+  "warren-delay-ms": "delayMs",
+  "warren-priority": "priority",
+  "warren-reply-to": "replyTo",
+  "warren-correlation-id": "correlationId",
+};
+const NUMBERS: readonly string[] = ["ttlMs", "delayMs", "priority"];
+const HEADER_PREFIX = "warren-header-";
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+export const publishHandlers: Handlers<"publish" | "publishTopic"> = {
+  async publish(call, services) {
+    const { batch, frameBytes } = services.config.limits;
+    const bytes = await readBytes(call.request, frameBytes);
+    const type = mediaType(call.request);
+    const body = decoded(bytes, type);
+    const packed = type === MSGPACK;
+    if (!Array.isArray(body)) return { results: [await publishOne(call, services, body, packed)] };
+    if (body.length > batch) {
+      throw new WarrenError("invalid_frame", `At most ${batch} messages at a time.`, {
+        pointer: "",
+        limit: batch,
+      });
+    }
+    // All are begun before the first is waited for: in order, and in one transaction.
+    const results = body.map((item, at) =>
+      publishOne(call, services, item, packed, `/${at}`).catch((error: unknown) =>
+        errorResult(toWarrenError(error)),
+      ),
+    );
+    return { results: await Promise.all(results) };
+  },
+
+  async publishTopic(call, services) {
+    const bytes = await readBytes(call.request, services.config.limits.frameBytes);
+    const type = mediaType(call.request);
+    const body = {
+      topic: param(call, "topic"),
+      payload: payloadOf(bytes, type),
+      ...contentTypeOf(call.request, type),
+      ...optionsOf(call.request.headers),
+    };
+    return publishOne(call, services, body, type === MSGPACK);
+  },
+};
+
+/** Rejects with the error; what goes wrong before the broker takes the message is found at once. */
+async function publishOne(
+  call: Pick<Call, "principal">,
+  services: Services,
+  value: unknown,
+  packed: boolean,
+  pointer = "",
+): Promise<object> {
+  if (services.phase() === "draining") throw new WarrenError("draining");
+  const body = checked(PublishBody, value, "message", pointer);
+  const { broker, clock, config } = services;
+  const { name, rights } = call.principal;
+  const entry = broker.router.lookup(body.topic);
+  if (!rights.mayPublish(body.topic)) {
+    throw new WarrenError("forbidden", `You may not publish to ${body.topic}.`, {
+      topic: body.topic,
+    });
+  }
+  const { message, dueAt, dedupe } = toMessage(body, {
+    now: clock.now(),
+    newId: broker.newId,
+    limits: config.limits,
+    from: name === "anonymous" ? undefined : name,
+    packed,
+  });
+  const receipt = await new Promise<Receipt>((accepted, refused) => {
+    broker.publish({ message, dueAt, dedupe, entry, accepted, refused });
+  });
+  const { messageId, queues, duplicate } = receipt;
+  return { type: "ok", messageId, queues, ...(duplicate ? { duplicate } : {}) };
+}
+
+/** Raw bytes become what their content type says they are [P-2.6]. */
+function payloadOf(bytes: Uint8Array, type: string): unknown {
+  if (type === MSGPACK || type === "application/json" || type.endsWith("+json")) {
+    return decoded(bytes, type);
+  }
+  // What curl says of its `-d` unless told otherwise: text, whatever is in it.
+  if (type.startsWith("text/") || type === "application/x-www-form-urlencoded") {
+    try {
+      return utf8.decode(bytes);
+    } catch {
+      return bytes;
+    }
+  }
+  return bytes;
+}
+
+/** Kept where it says more than the value of the payload does itself, and was chosen by someone. */
+function contentTypeOf(request: Request, type: string): { contentType?: string } {
+  const given = request.headers.get("Content-Type");
+  const implied = ["", MSGPACK, "application/json", "application/x-www-form-urlencoded"];
+  return given === null || implied.includes(type) ? {} : { contentType: given };
+}
+
+function optionsOf(headers: Headers): Record<string, unknown> {
+  const options: Record<string, unknown> = {};
+  const own: Record<string, string> = {};
+  for (const [name, text] of headers) {
+    if (!name.startsWith("warren-")) continue;
+    const option = OPTION_HEADERS[name];
+    if (name.startsWith(HEADER_PREFIX)) own[name.slice(HEADER_PREFIX.length)] = text;
+    else if (option === undefined) {
+      const known = [...Object.keys(OPTION_HEADERS), `${HEADER_PREFIX}<name>`].join(", ");
+      throw new WarrenError("invalid_frame", `${name} is no option; there are ${known}.`, {
+        header: name,
+      });
+    } else options[option] = NUMBERS.includes(option) ? numberOf(name, text) : text;
+  }
+  return Object.keys(own).length === 0 ? options : { ...options, headers: own };
+}
+
+function numberOf(header: string, text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw new WarrenError("invalid_frame", `${header} must be an integer.`, { header });
+}

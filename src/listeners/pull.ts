@@ -1,0 +1,94 @@
+/** Queues over HTTP: take deliveries, wait for them, settle them in a later request [P-12.7], [P-12.8]. */
+import type { SettleBody } from "../../schemas/http.ts";
+import type { Outcome } from "../engine/engine.ts";
+import { WarrenError } from "../errors.ts";
+import { acceptsMsgpack } from "./body.ts";
+import { deliveryView } from "./message-view.ts";
+import { errorResult } from "./problem.ts";
+import { type Call, type Handlers, param, type Services } from "./services.ts";
+
+/** How long past its wait a request may take before the server gives it up. */
+const SLACK_SECONDS = 10;
+
+export const pullHandlers: Handlers<"pull" | "settle"> = {
+  async pull(call, services) {
+    const { max = 1, waitMs = 0 } = call.body;
+    const queue = queueOf(call);
+    assertAtMost(max, services.config.limits.credit, "/max");
+    if (services.phase() === "draining") throw new WarrenError("draining");
+    call.server.timeout(call.request, Math.ceil(waitMs / 1000) + SLACK_SECONDS);
+    const { signal } = call.request;
+    const principal = call.principal.name;
+    const pulled = await services.leases.pull({ principal, queue, max, waitMs, signal });
+    if (signal.aborted) pulled.giveBack();
+    const packed = acceptsMsgpack(call.request);
+    return { deliveries: pulled.deliveries.map((delivery) => deliveryView(delivery, packed)) };
+  },
+
+  async settle(call, services) {
+    const queue = queueOf(call);
+    const steps = stepsOf(call.body);
+    const tags = steps.reduce((sum, step) => sum + step.tags.length, 0);
+    assertAtMost(tags, services.config.limits.credit, "");
+    const results = steps.map((step) => settleStep(call, services, queue, step));
+    return { results: (await Promise.all(results)).flat() };
+  },
+};
+
+interface Step {
+  readonly tags: readonly number[];
+  readonly outcome: Outcome;
+}
+
+/** Each list in the order of its entries: acks first, then nacks, rejects and extends. */
+function stepsOf(body: SettleBody): Step[] {
+  return [
+    { tags: body.ack ?? [], outcome: { kind: "ack" } },
+    ...(body.nack ?? []).map((entry) => stepOf("nack", entry)),
+    ...(body.reject ?? []).map((entry) => stepOf("reject", entry)),
+    ...(body.extend ?? []).map((entry) => stepOf("extend", entry)),
+  ];
+}
+
+function stepOf(
+  kind: "nack" | "reject" | "extend",
+  entry: number | { tags: readonly number[] },
+): Step {
+  if (typeof entry === "number") return { tags: [entry], outcome: { kind } };
+  const { tags, ...options } = entry;
+  return { tags, outcome: { kind, ...options } };
+}
+
+/** One result for each tag, in order, when all of them are known. */
+function settleStep(
+  call: Call<"settle">,
+  { leases }: Services,
+  queue: string,
+  { tags, outcome }: Step,
+): Promise<object[]> {
+  if (tags.length === 0) return Promise.resolve([]);
+  const { promise, resolve } = Promise.withResolvers<object[]>();
+  const results: object[] = [];
+  leases.settle(call.principal.name, queue, tags, outcome, (tag, error) => {
+    results.push(error === undefined ? { type: "ok", tag } : { tag, ...errorResult(error) });
+    if (results.length === tags.length) resolve(results);
+  });
+  return promise;
+}
+
+/** The queue of the address; `forbidden` before anything is said of it. */
+function queueOf(call: Pick<Call, "params" | "principal">): string {
+  const queue = param(call, "queue");
+  if (!call.principal.rights.mayConsume(queue)) {
+    throw new WarrenError("forbidden", `You may not consume from ${queue}.`, { queue });
+  }
+  return queue;
+}
+
+function assertAtMost(count: number, limit: number, pointer: string): void {
+  if (count <= limit) return;
+  throw new WarrenError("invalid_frame", `At most ${limit} deliveries at a time.`, {
+    pointer,
+    limit,
+  });
+}

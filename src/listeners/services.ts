@@ -1,0 +1,59 @@
+/** What the handlers of HTTP requests have at hand; put together by the composition root. */
+import type { Server } from "bun";
+import type { OperationBody, OperationName, OperationQuery } from "../../schemas/http.ts";
+import type { Principal } from "../broker/access.ts";
+import type { Broker } from "../broker/broker.ts";
+import type { Clock } from "../clock.ts";
+import type { Config } from "../config.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { Logger } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import type { Authenticator } from "../security/authenticator.ts";
+import type { Leases } from "./leases.ts";
+
+/** Figures for operators: what is now, and what has happened since the start. */
+export interface Figures {
+  gauges(): Readonly<Record<string, number>>;
+  counters(): Readonly<Record<string, number>>;
+}
+
+export interface Services {
+  readonly config: Config;
+  readonly broker: Broker;
+  readonly engine: Engine;
+  readonly authenticator: Authenticator;
+  readonly leases: Leases;
+  readonly metrics: Metrics;
+  readonly figures: Figures;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly version: string;
+  /** The name of this node. */
+  readonly node: string;
+  readonly startedAt: number;
+  /** Whether new work is taken. */
+  phase(): "starting" | "running" | "draining";
+}
+
+/** One request, its rights checked and its input as the table of operations says. */
+export interface Call<N extends OperationName = OperationName> {
+  readonly request: Request;
+  readonly params: Readonly<Record<string, string>>;
+  readonly principal: Principal;
+  readonly query: OperationQuery<N>;
+  readonly body: OperationBody<N>;
+  readonly server: Pick<Server<unknown>, "timeout">;
+}
+
+/** A value is encoded as the client accepts it; nothing is 204; a Response is itself. */
+export type Answer = object | undefined;
+
+/** The handlers of some operations. */
+export type Handlers<N extends OperationName> = {
+  readonly [K in N]: (call: Call<K>, services: Services) => Answer | Promise<Answer>;
+};
+
+/** A path parameter, which the router made sure is there. */
+export function param(call: Pick<Call, "params">, name: string): string {
+  return call.params[name] as string;
+}
