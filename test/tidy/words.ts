@@ -14,7 +14,7 @@ const BANS: readonly Ban[] = [
   { what: /\bDate\.now\b/g, ...CLOCK },
   { what: /\bnew Date\(\s*\)/g, ...CLOCK },
   { what: /\bMath\.random\b/g, ...CLOCK },
-  { what: /\b(?:setTimeout|setInterval|setImmediate|queueMicrotask)\s*\(/g, ...CLOCK },
+  { what: /\b(?:setTimeout|setInterval|setImmediate)\s*\(/g, ...CLOCK },
   { what: /\bBun\.sleep(?:Sync)?\b/g, homes: [], advice: "wait for what you mean" },
   {
     what: /\b(?:process|Bun|import\.meta)\.env\b/g,
