@@ -52,27 +52,34 @@ export function filterMatches(filter: string, topic: string): boolean {
  */
 export function filterContains(outer: string, inner: string): boolean {
   if (isWild(outer.charCodeAt(0)) && inner.charCodeAt(0) === DOLLAR) return false;
-  // A topic has at least one level, so `+/#` and `#` match the same topics.
+  // A topic has at least one level, so `+/#` and `#` match the same topics; and none is empty, so `/#`
+  // and `/+/#` do.
   if (outer === "+/#") return true;
+  if (inner === "/#") return filterContains(outer, "/+/#");
   let o = 0;
   let i = 0;
   for (;;) {
+    if (o === outer.length) return i === inner.length;
     const want = outer.charCodeAt(o);
     if (want === HASH) return true;
-    // `inner` goes on for ever where `outer` asks for a level.
-    if (inner.charCodeAt(i) === HASH) return false;
-    const end = levelEnd(outer, o);
-    const innerEnd = levelEnd(inner, i);
-    if (want !== PLUS && !sameLevel(outer, o, end, inner, i, innerEnd)) return false;
-    if (end === outer.length) return innerEnd === inner.length;
-    if (innerEnd === inner.length) return isLastHash(outer, end + 1);
-    o = end + 1;
-    i = innerEnd + 1;
+    if (want === PLUS) {
+      // `inner` goes on for ever where `outer` asks for one level.
+      if (inner.charCodeAt(i) === HASH) return false;
+      o++;
+      i = levelEnd(inner, i);
+      continue;
+    }
+    if (i === inner.length) return isParentOfHash(outer, o);
+    if (want !== inner.charCodeAt(i)) return false;
+    o++;
+    i++;
   }
 }
 
 /** Whether some topic is matched by both filters: what a denied filter takes from a subscription. */
 export function filterOverlaps(one: string, other: string): boolean {
+  // The empty topic, which both would match, is none.
+  if ((one === "+" && other === "/#") || (one === "/#" && other === "+")) return false;
   const first = one.charCodeAt(0);
   const otherFirst = other.charCodeAt(0);
   if (isWild(first) && otherFirst === DOLLAR) return false;
@@ -82,14 +89,18 @@ export function filterOverlaps(one: string, other: string): boolean {
   for (;;) {
     const x = one.charCodeAt(a);
     const y = other.charCodeAt(b);
+    // Both stand at the start of a level here if one of them holds a wildcard.
     if (x === HASH || y === HASH) return true;
-    const end = levelEnd(one, a);
-    const otherEnd = levelEnd(other, b);
-    if (x !== PLUS && y !== PLUS && !sameLevel(one, a, end, other, b, otherEnd)) return false;
-    if (end === one.length) return otherEnd === other.length || isLastHash(other, otherEnd + 1);
-    if (otherEnd === other.length) return isLastHash(one, end + 1);
-    a = end + 1;
-    b = otherEnd + 1;
+    if (x === PLUS || y === PLUS) {
+      a = levelEnd(one, a);
+      b = levelEnd(other, b);
+      continue;
+    }
+    if (a === one.length) return b === other.length || isParentOfHash(other, b);
+    if (b === other.length) return isParentOfHash(one, a);
+    if (x !== y) return false;
+    a++;
+    b++;
   }
 }
 
@@ -104,24 +115,13 @@ function levelEnd(text: string, start: number): number {
   return at;
 }
 
-function sameLevel(
-  one: string,
-  from: number,
-  end: number,
-  other: string,
-  otherFrom: number,
-  otherEnd: number,
-): boolean {
-  if (end - from !== otherEnd - otherFrom) return false;
-  const shift = otherFrom - from;
-  for (let at = from; at < end; at++) {
-    if (one.charCodeAt(at) !== other.charCodeAt(at + shift)) return false;
-  }
-  return true;
-}
-
-function isLastHash(filter: string, at: number): boolean {
-  return at === filter.length - 1 && filter.charCodeAt(at) === HASH;
+/** Whether `/#` is what is left of the filter, so that it matches what came before it too. */
+function isParentOfHash(filter: string, at: number): boolean {
+  return (
+    at === filter.length - 2 &&
+    filter.charCodeAt(at) === SLASH &&
+    filter.charCodeAt(at + 1) === HASH
+  );
 }
 
 function commonFault(text: string, bounds: TopicBounds): string | undefined {
