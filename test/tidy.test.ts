@@ -14,6 +14,7 @@ import {
   errorTableFaults,
   fenceFaults,
   lifeOfAMessageFaults,
+  limitsTableFaults,
   lockFileFaults,
   unknownClauses,
   unprovenClauses,
@@ -219,6 +220,15 @@ const RULES: readonly Rule[] = [
       "a row too many": () => errorTableFaults("| `lost` | 400 | yes |  | x |\n", {}),
       "a close code": () => closeCodeFaults("", { lost: 4999 }),
     },
+  },
+  {
+    what: "the protocol's table of limits is that of src/limits.ts",
+    findings: () => limitsTableFaults(protocol),
+    canaries: {
+      "a missing row": () => limitsTableFaults("", { x: 1 }),
+      "a wrong default": () => limitsTableFaults("| `x` | 1 000 things | y |\n", { x: 100 }),
+    },
+    innocent: { right: () => limitsTableFaults("| `x` | 1 000 things | y |\n", { x: 1000 }) },
   },
   {
     what: "every clause in force is cited by a test title",

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { CLOSE, ERRORS, type ErrorRule } from "../../schemas/errors.ts";
+import { clientLimits, DEFAULT_LIMITS } from "../../src/limits.ts";
 import { type Finding, finding, ROOT, type Source } from "./sources.ts";
 
 const PROTOCOL = "docs/PROTOCOL.md";
@@ -34,6 +35,22 @@ export function closeCodeFaults(
   return Object.entries(codes)
     .filter(([, code]) => !new RegExp(`^\\| ${code} \\|`, "m").test(protocol))
     .map(([name, code]) => `${PROTOCOL}: the close code ${code} (${name}) is not in its table`);
+}
+
+/** Limits that clients must respect whose default in the table of [P-11.1] is another one. */
+export function limitsTableFaults(
+  protocol: string,
+  limits: Readonly<Record<string, number>> = { ...clientLimits(DEFAULT_LIMITS) },
+): Finding[] {
+  const table = new Map(
+    [...protocol.matchAll(/^\| `(\w+)` \| ([\d ]+)[^|]*\| [^|]+\|$/gm)].map(([, name, digits]) => [
+      name!,
+      Number(digits!.replaceAll(" ", "")),
+    ]),
+  );
+  return Object.entries(limits)
+    .filter(([name, value]) => table.get(name) !== value)
+    .map(([name, value]) => `${PROTOCOL}: the default of ${name} is ${value}`);
 }
 
 /** Clause numbers of the protocol; `later` ones are decided and not built. */
