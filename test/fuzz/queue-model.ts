@@ -1,0 +1,330 @@
+/**
+ * What queues should do, said as naively as possible: lists and scans, one thing at a time. It is told
+ * of every call in the order of the calls, predicts the answers, and judges every delivery as it comes.
+ */
+import type { QueueSettings } from "../../schemas/queue.ts";
+import type { Outcome, StoredMessage } from "../../src/engine/engine.ts";
+import type { DeathReason, DeathRecord, Delivery } from "../../src/message.ts";
+
+export type Death = Pick<DeathRecord, "queue" | "reason" | "attempts">;
+
+/** One message in one queue. */
+export interface Copy {
+  /** Tells messages apart that have the same id. */
+  readonly serial: number;
+  readonly priority: number;
+  /** Which of two copies of a priority is older; equal where the contract does not say. */
+  readonly rank: number;
+  readonly expiresAt: number;
+  readonly deaths: readonly Death[];
+  confirmed: boolean;
+  attempts: number;
+  dueAt: number;
+  lease: { peer: ModelPeer; tag: number; since: number; deadline: number } | undefined;
+}
+
+export interface ModelPeer {
+  readonly queue: ModelQueue;
+  readonly held: Map<number, Copy>;
+  credit: number;
+  onHold: boolean;
+  gone: boolean;
+}
+
+export interface ModelQueue {
+  readonly name: string;
+  readonly dead: ModelQueue | undefined;
+  settings: QueueSettings;
+  copies: Copy[];
+  peers: ModelPeer[];
+}
+
+export interface ModelAppend {
+  readonly serial: number;
+  readonly seenAs: string;
+  readonly queues: readonly string[];
+  readonly priority: number | undefined;
+  readonly expiresAt: number | undefined;
+  readonly dueAt: number | undefined;
+  readonly dedupe: boolean;
+}
+
+export class QueueModel {
+  now: number;
+  readonly queues = new Map<string, ModelQueue>();
+  /** What went wrong; the driver looks. */
+  readonly faults: string[] = [];
+  /** What the engine's counters should say since it was opened. */
+  tally = emptyTally();
+  readonly #graceMs: number;
+  readonly #seen = new Map<string, number>();
+  readonly #tags = new Set<number>();
+  #ages = 0;
+
+  constructor(now: number, graceMs: number) {
+    this.now = now;
+    this.#graceMs = graceMs;
+  }
+
+  define(name: string, settings: QueueSettings): void {
+    const deadSettings = { ...settings, ttlMs: settings.deadLetter.ttlMs, paused: false };
+    const known = this.queues.get(name);
+    if (known?.dead !== undefined) {
+      known.settings = settings;
+      known.dead.settings = deadSettings;
+      return;
+    }
+    const base = { copies: [], peers: [] };
+    const dead = { name: `${name}.dead`, dead: undefined, settings: deadSettings, ...base };
+    this.queues.set(dead.name, dead);
+    this.queues.set(name, { name, dead, settings, copies: [], peers: [] });
+  }
+
+  /** What the append will be answered, and the copies that are there once it is. */
+  append(request: ModelAppend): { answer: string; copies: Copy[] } {
+    const queues = request.queues.map((name) => this.queues.get(name)!);
+    if (request.dedupe && (this.#seen.get(request.seenAs) ?? 0) > this.now) {
+      this.tally.duplicates++;
+      return { answer: "duplicate", copies: [] };
+    }
+    const full = queues.find((queue) => queue.copies.length >= (queue.settings.maxMessages ?? 1e9));
+    if (full !== undefined) return { answer: "queue_full", copies: [] };
+    if (request.dedupe) {
+      const windowMs = Math.max(...queues.map(({ settings }) => settings.dedupeWindowMs));
+      this.#seen.set(request.seenAs, this.now + windowMs);
+    }
+    const copies = queues.map((queue) => this.#enter(queue, request));
+    this.tally.stored += copies.length;
+    return { answer: `stored ${copies.length}`, copies };
+  }
+
+  consume(name: string): ModelPeer {
+    const queue = this.queues.get(name)!;
+    const peer = { queue, held: new Map(), credit: 0, onHold: false, gone: false };
+    queue.peers.push(peer);
+    return peer;
+  }
+
+  /** Judges a delivery, and takes note of it. */
+  delivered(peer: ModelPeer, delivery: Delivery, serial: number): void {
+    const { queue } = peer;
+    const where = `${queue.name} #${serial} attempt ${delivery.attempt}`;
+    const copy = queue.copies.find((candidate) => candidate.serial === serial);
+    const demand = (holds: boolean, what: string) => {
+      if (!holds) this.faults.push(`${where}: ${what}`);
+    };
+    if (copy === undefined) {
+      demand(false, "delivered, but it is not in the queue");
+      return;
+    }
+    demand(!peer.gone, "delivered to a consumer that has gone");
+    demand(!peer.onHold, "delivered to a consumer on hold");
+    demand(peer.held.size < peer.credit, `delivered beyond the credit of ${peer.credit}`);
+    demand(!queue.settings.paused, "delivered from a paused queue");
+    demand(copy.confirmed, "delivered before its publisher was told");
+    demand(copy.lease === undefined, "delivered while somebody holds it");
+    demand(copy.dueAt <= this.now, `delivered ${copy.dueAt - this.now} ms early`);
+    demand(copy.expiresAt > this.now, "delivered although expired");
+    demand(delivery.attempt === copy.attempts + 1, `has ${copy.attempts} counted attempts`);
+    demand(delivery.expiresAt === copy.expiresAt, `expires at ${copy.expiresAt}`);
+    demand((delivery.deaths?.length ?? 0) === copy.deaths.length, "has other deaths");
+    demand(!this.#tags.has(delivery.tag), `has a tag that was used before`);
+    const before = queue.copies.find((other) => this.isReady(other) && isBefore(other, copy));
+    demand(before === undefined, `delivered before #${before?.serial}`);
+    this.#tags.add(delivery.tag);
+    this.tally.delivered++;
+    if (copy.attempts > 0) this.tally.redelivered++;
+    const deadline = this.now + queue.settings.ackTimeoutMs;
+    copy.lease = { peer, tag: delivery.tag, since: this.now, deadline };
+    peer.held.set(delivery.tag, copy);
+  }
+
+  /** The code of the error that the call will be answered with, if any. */
+  settle(peer: ModelPeer, tags: readonly number[], outcome: Outcome): string | undefined {
+    if (tags.some((tag) => !peer.held.has(tag))) return "stale_delivery";
+    for (const tag of new Set(tags)) {
+      const copy = peer.held.get(tag)!;
+      if (outcome.kind === "extend") {
+        copy.lease!.deadline = this.now + (outcome.byMs ?? peer.queue.settings.ackTimeoutMs);
+        continue;
+      }
+      this.#release(copy);
+      if (outcome.kind === "ack") {
+        this.tally.acked++;
+        this.#drop(peer.queue, copy);
+      } else if (outcome.kind === "nack") {
+        this.tally.nacked++;
+        this.#return(peer.queue, copy, true, this.now + nackDelayMs(peer.queue, copy, outcome));
+      } else {
+        copy.attempts++;
+        this.#die(peer.queue, copy, "rejected");
+      }
+    }
+    return undefined;
+  }
+
+  leave(peer: ModelPeer, how: "cancel" | "disconnect"): void {
+    peer.gone = true;
+    peer.queue.peers = peer.queue.peers.filter((other) => other !== peer);
+    for (const copy of [...peer.held.values()]) {
+      const counts = how === "disconnect" && this.now - copy.lease!.since > this.#graceMs;
+      this.#release(copy);
+      this.#return(peer.queue, copy, counts, this.now);
+    }
+  }
+
+  purge(name: string): number {
+    const queue = this.queues.get(name)!;
+    const before = queue.copies.length;
+    queue.copies = queue.copies.filter(({ lease }) => lease !== undefined);
+    return before - queue.copies.length;
+  }
+
+  /** A new engine on the old store. */
+  restart(): void {
+    for (const queue of this.queues.values()) {
+      for (const peer of [...queue.peers]) this.leave(peer, "cancel");
+    }
+    this.tally = emptyTally();
+  }
+
+  /** When the next thing happens by itself. */
+  nextTime(): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const { copies } of this.queues.values()) {
+      for (const { lease, dueAt, expiresAt } of copies) {
+        if (lease !== undefined) next = Math.min(next, lease.deadline);
+        else if (dueAt > this.now) next = Math.min(next, dueAt, expiresAt);
+        else next = Math.min(next, expiresAt);
+      }
+    }
+    return next;
+  }
+
+  /** Time has passed, at most to `nextTime`. */
+  pass(now: number): void {
+    this.now = now;
+    for (const queue of this.queues.values()) {
+      for (const copy of [...queue.copies]) {
+        if (copy.lease !== undefined && copy.lease.deadline <= now) {
+          this.tally.timedOut++;
+          this.#release(copy);
+          this.#return(queue, copy, true, now);
+        } else if (copy.lease === undefined && copy.expiresAt <= now) {
+          this.#expire(queue, copy);
+        }
+      }
+    }
+  }
+
+  isReady(copy: Copy): boolean {
+    return copy.confirmed && copy.lease === undefined && copy.dueAt <= this.now;
+  }
+
+  /** Whether there is a message to hand out and somebody to hand it to. */
+  owes(queue: ModelQueue): boolean {
+    const wants = ({ onHold, held, credit }: ModelPeer) => !onHold && held.size < credit;
+    return (
+      !queue.settings.paused &&
+      queue.peers.some(wants) &&
+      queue.copies.some((copy) => this.isReady(copy))
+    );
+  }
+
+  counts(queue: ModelQueue) {
+    const of = (state: string) => queue.copies.filter((copy) => this.state(copy) === state).length;
+    return {
+      ready: of("ready"),
+      delayed: of("delayed"),
+      inFlight: of("inflight"),
+      consumers: queue.peers.length,
+    };
+  }
+
+  state(copy: Copy): StoredMessage["state"] {
+    if (copy.lease !== undefined) return "inflight";
+    return copy.dueAt > this.now ? "delayed" : "ready";
+  }
+
+  #enter(queue: ModelQueue, request: ModelAppend): Copy {
+    const copy: Copy = {
+      serial: request.serial,
+      priority: request.priority ?? queue.settings.defaultPriority,
+      rank: ++this.#ages,
+      expiresAt: Math.min(request.expiresAt ?? 1e15, this.now + queue.settings.ttlMs),
+      deaths: [],
+      confirmed: false,
+      attempts: 0,
+      dueAt: request.dueAt ?? 0,
+      lease: undefined,
+    };
+    queue.copies.push(copy);
+    return copy;
+  }
+
+  #drop(queue: ModelQueue, copy: Copy): void {
+    queue.copies = queue.copies.filter((other) => other !== copy);
+  }
+
+  #release(copy: Copy): void {
+    copy.lease?.peer.held.delete(copy.lease.tag);
+    copy.lease = undefined;
+  }
+
+  #return(queue: ModelQueue, copy: Copy, counts: boolean, dueAt: number): void {
+    if (counts) copy.attempts++;
+    copy.dueAt = dueAt;
+    const isLast = queue.dead !== undefined && copy.attempts >= queue.settings.maxDeliveries;
+    if (counts && isLast) this.#die(queue, copy, "max_deliveries");
+    else if (copy.expiresAt <= this.now) this.#expire(queue, copy);
+  }
+
+  #expire(queue: ModelQueue, copy: Copy): void {
+    this.tally.expired++;
+    this.#die(queue, copy, "expired");
+  }
+
+  #die(queue: ModelQueue, copy: Copy, reason: DeathReason): void {
+    this.#drop(queue, copy);
+    if (queue.dead === undefined) return;
+    this.tally.deadLettered++;
+    queue.dead.copies.push({
+      ...copy,
+      // Of those that die in the same millisecond the contract does not say which comes first.
+      rank: this.now,
+      expiresAt: this.now + queue.dead.settings.ttlMs,
+      deaths: [{ queue: queue.name, reason, attempts: copy.attempts }, ...copy.deaths],
+      attempts: 0,
+      dueAt: this.now,
+      lease: undefined,
+    });
+  }
+}
+
+function isBefore(a: Copy, b: Copy): boolean {
+  return a.priority > b.priority || (a.priority === b.priority && a.rank < b.rank);
+}
+
+/** Fuzzed queues have no jitter. */
+function nackDelayMs(
+  queue: ModelQueue,
+  copy: Copy,
+  outcome: Extract<Outcome, { kind: "nack" }>,
+): number {
+  const { minMs, maxMs, factor } = queue.settings.backoff;
+  return outcome.delayMs ?? Math.min(maxMs, minMs * factor ** copy.attempts);
+}
+
+function emptyTally() {
+  return {
+    stored: 0,
+    delivered: 0,
+    redelivered: 0,
+    acked: 0,
+    nacked: 0,
+    deadLettered: 0,
+    expired: 0,
+    timedOut: 0,
+    duplicates: 0,
+  };
+}
