@@ -217,7 +217,7 @@ class PlannedRights implements Rights {
       speaksOfAction = true;
       if (filter === undefined || filter === NOTHING) unfilled ??= entry.filter;
       else if (action !== "consume" && filterOverlaps(filter, on)) {
-        return `${on} is wider than the grant on ${filter}; ask for what lies inside it.`;
+        return `${on} reaches beyond the grant on ${filter}; ask for what lies inside it.`;
       }
     }
     if (!speaksOfAction) return `No grant allows ${action} on anything.`;
