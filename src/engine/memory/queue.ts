@@ -198,10 +198,8 @@ export class MemoryQueue {
   }
 
   #insert(entry: Entry): Entry {
-    const before = this.entries.findLastIndex(
-      ({ priority, age }) =>
-        priority > entry.priority || (priority === entry.priority && age < entry.age),
-    );
+    // It is the youngest of the queue, so it goes behind all that are not less urgent.
+    const before = this.entries.findLastIndex(({ priority }) => priority >= entry.priority);
     this.entries.splice(before + 1, 0, entry);
     this.bytes += entry.bytes;
     this.#watch(entry);

@@ -80,6 +80,30 @@ export function describeAppend(kind: EngineKind): void {
       }
     });
 
+    test("[P-3.4] nor what is appended while another publisher is told", async () => {
+      await using subject = await Subject.open(kind);
+      await subject.define("a");
+      const events: string[] = [];
+      const peer = subject.consume("a", 100);
+      peer.onDeliver = ({ message }) => events.push(`delivered ${message.id}`);
+      const append = (n: number) =>
+        subject.engine.append({
+          message: subject.message({ id: `${n}` }),
+          queues: ["a"],
+          dedupe: false,
+          stored: () => {
+            events.push(`stored ${n}`);
+            if (n < 9) append(n + 1);
+          },
+          failed: () => {},
+        });
+      append(1);
+      await peer.has(9);
+      for (let n = 1; n <= 9; n++) {
+        expect(events.indexOf(`stored ${n}`)).toBeLessThan(events.indexOf(`delivered ${n}`));
+      }
+    });
+
     test("[P-3.7] first attempts come in the order of the appends", async () => {
       await using subject = await Subject.open(kind);
       await subject.define("a");
@@ -288,8 +312,8 @@ export function describeAppend(kind: EngineKind): void {
       expect(await refusal(subject.append("a"))).toBe("queue_full");
       await peer.ack(again.tag);
       expect(await refusal(subject.append("a"))).toBeUndefined();
-      await subject.engine.queues.purge("a");
       await peer.has(1);
+      await subject.engine.queues.purge("a");
       expect(await refusal(subject.append("a"))).toBeUndefined();
     });
 

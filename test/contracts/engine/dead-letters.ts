@@ -78,7 +78,11 @@ export function describeDeadLetters(kind: EngineKind): void {
       for (let i = 0; i < 2; i++) await peer.nack((await peer.next()).tag, 0);
       await subject.define("a", { maxDeliveries: 1 });
       expect((await peer.next()).attempt).toBe(3);
-      await peer.nack(peer.seen.at(-1)!.tag, 0);
+      peer.consumer.cancel();
+      await subject.quiet();
+      expect(subject.states("a")).toEqual([1, 0, 0]);
+      const last = subject.consume("a", 1);
+      await last.nack((await last.next()).tag, 0);
       await subject.quiet();
       expect(subject.states("a")).toEqual([0, 0, 0]);
       const dead = await subject.engine.queues.find("a.dead", "x");

@@ -128,6 +128,7 @@ function describeMemory(kind: EngineKind): void {
     await subject.reopen();
     expect(subject.states("a")).toEqual([2, 1, 0]);
     subject.clock.advance(5000);
+    await subject.quiet();
     const next = subject.consume("a", 10);
     await next.has(3);
     expect(next.seen.map(({ message, attempt }) => [message.id, attempt])).toEqual([

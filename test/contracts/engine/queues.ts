@@ -115,10 +115,22 @@ export function describeQueues(kind: EngineKind): void {
       expect(await refusal(subject.append("a"))).toBe("unknown_queue");
       expect(() => subject.consume("a.dead")).toThrow();
       expect(subject.states("b")).toEqual([0, 0, 1]);
-      expect(subject.changes.at(-1)).not.toBe("a");
       expect(subject.changes.filter(([name, to]) => name === "a" && to === undefined).length).toBe(
         1,
       );
+    });
+
+    test("a consumer that leaves while its queue goes is not told", async () => {
+      await using subject = await Subject.open(kind);
+      await subject.define("a");
+      const peers = ["a", "a", "a.dead"].map((queue) => subject.consume(queue, 1));
+      const removed = subject.engine.queues.remove("a");
+      peers[0]!.consumer.cancel();
+      peers[1]!.consumer.disconnect();
+      peers[2]!.consumer.cancel();
+      await removed;
+      await subject.quiet();
+      expect(peers.map(({ ended }) => ended)).toEqual([undefined, undefined, undefined]);
     });
 
     test("[P-13.3] one of the same name begins anew", async () => {
