@@ -116,6 +116,14 @@ export function measureOnce(
   });
 }
 
+/** The figures of one measurement on one line. */
+function inShort(item: Case, figures: Figures): string {
+  const parts = item.metrics.map(
+    ({ name, title, unit }) => `${title} ${Number(figures[name]?.toPrecision(4))} ${unit}`,
+  );
+  return parts.join(", ");
+}
+
 export async function measureCase(
   scenario: Scenario,
   item: Case,
@@ -130,7 +138,7 @@ export async function measureCase(
     for (const side of options.sides) {
       try {
         figures[side] = await measureOnce(item, side, options, before);
-        progress(`${scenario.name}/${item.name} ${round}/${options.rounds} ${side}`);
+        progress(`${scenario.name}/${item.name} ${round} ${side}: ${inShort(item, figures[side])}`);
       } catch (error) {
         faults.push(`round ${round}, ${side}: ${(error as Error).message}`);
         progress(`${scenario.name}/${item.name} ${round} ${side}: ${faults.at(-1)}`);

@@ -9,7 +9,7 @@ import { profile } from "./profile.ts";
 import { type Run, writeReport } from "./report.ts";
 import type { Case, Scenario } from "./scenario.ts";
 import { SCENARIOS } from "./scenarios/index.ts";
-import { type Side, warrenExists } from "./servers.ts";
+import { abandonServers, type Side, warrenExists } from "./servers.ts";
 
 const WRONG_USAGE = 2;
 
@@ -75,6 +75,9 @@ async function profileCommand(name: string | undefined): Promise<number> {
   return 0;
 }
 
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => void abandonServers().then(() => process.exit(130)));
+}
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {

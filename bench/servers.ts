@@ -18,14 +18,26 @@ const STOP_LIMIT_MS = 30_000;
 /** Whether there is a broker to measure. */
 export const warrenExists = (): boolean => existsSync(WARREN);
 
+/** What must not outlive the run, however it ends. */
+const runningServers = new Set<ServerProcess>();
+const dataDirs = new Set<string>();
+
 /** A directory that lives as long as a measurement; several servers may run on it in turn. */
 export async function withDataDir<T>(use: (dir: string) => Promise<T>): Promise<T> {
   const dir = await mkdtemp(join(tmpdir(), "warren-bench-"));
+  dataDirs.add(dir);
   try {
     return await use(dir);
   } finally {
     rmSync(dir, { recursive: true, force: true });
+    dataDirs.delete(dir);
   }
+}
+
+/** For a run that is interrupted: ends its servers and removes their directories. */
+export async function abandonServers(): Promise<void> {
+  await Promise.all([...runningServers].map((server) => server.stop()));
+  for (const dir of dataDirs) rmSync(dir, { recursive: true, force: true });
 }
 
 function freePort(): number {
@@ -75,6 +87,8 @@ export class ServerProcess {
     });
     closeSync(log);
     this.pid = this.#child.pid;
+    runningServers.add(this);
+    void this.#child.exited.then(() => runningServers.delete(this));
   }
 
   static async start(side: Side, dir: string, profileDir?: string): Promise<ServerProcess> {

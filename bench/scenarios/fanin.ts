@@ -19,9 +19,12 @@ function faninCase(devices: number, load: Load): Case {
     goals: GOALS,
     measure: async (bench) => {
       const server = await bench.start();
+      const base = jobBase(bench, server);
       const job: FaninJob = {
         kind: "fanin",
-        ...jobBase(bench, server),
+        ...base,
+        // CPU time is read in steps of 10 ms: little load needs a long window.
+        measureMs: closed ? base.measureMs : base.measureMs * 3,
         devices,
         payloadBytes: PAYLOAD_BYTES,
         load,
