@@ -19,6 +19,14 @@ export class Deque<T> {
     this.#size++;
   }
 
+  /** Puts `item` at the front again. */
+  unshift(item: T): void {
+    if (this.#size === this.#ring.length) this.#grow();
+    this.#head = (this.#head - 1) & (this.#ring.length - 1);
+    this.#ring[this.#head] = item;
+    this.#size++;
+  }
+
   shift(): T | undefined {
     if (this.#size === 0) return undefined;
     const item = this.#ring[this.#head];

@@ -3,18 +3,22 @@
  * which rows come back: a hundred rows as objects would cost ten times as much to hand over.
  */
 
+import type { EncodedRecord } from "./record.ts";
+
 /** Kinds of operations; each is followed by its fields as `BatchWriter` writes them. */
 export const OPERATION = {
   insert: 1,
   insertFull: 2,
   update: 3,
   delete: 4,
-  /** A message that has come due joins its lane at the end. */
-  promote: 5,
+  /** A message waits for its time no longer. */
+  release: 5,
+  /** It goes to the end of its lane. */
+  move: 6,
   /** Guards the inserts that follow: they are left out when the id was seen. */
-  dedupe: 6,
+  dedupe: 7,
   /** A rare operation as JSON: see `Control` in store.ts. */
-  control: 7,
+  control: 8,
 } as const;
 
 const START_BYTES = 256 * 1024;
@@ -44,23 +48,17 @@ export class BatchWriter {
   }
 
   /** Returns the length of the record in bytes. */
-  insert(lane: number, sequence: number, header: string, payload: string | Uint8Array): number {
+  insert(lane: number, sequence: number, record: EncodedRecord): number {
     this.#start(OPERATION.insert, 12);
     this.#place(lane, sequence);
-    return this.#record(header, payload);
+    return this.#record(record);
   }
 
-  insertFull(
-    lane: number,
-    sequence: number,
-    times: RowTimes,
-    header: string,
-    payload: string | Uint8Array,
-  ): number {
+  insertFull(lane: number, sequence: number, times: RowTimes, record: EncodedRecord): number {
     this.#start(OPERATION.insertFull, 32);
     this.#place(lane, sequence);
     this.#times(times);
-    return this.#record(header, payload);
+    return this.#record(record);
   }
 
   update(lane: number, sequence: number, times: RowTimes): void {
@@ -75,16 +73,25 @@ export class BatchWriter {
     this.#u32(bytes);
   }
 
-  promote(lane: number, sequence: number, newSequence: number): void {
-    this.#start(OPERATION.promote, 20);
+  /** A conditional operation: the item is told when there is no such message any more. */
+  release(lane: number, sequence: number): void {
+    this.#start(OPERATION.release, 12);
+    this.#place(lane, sequence);
+  }
+
+  move(lane: number, sequence: number, newSequence: number): void {
+    this.#start(OPERATION.move, 20);
     this.#place(lane, sequence);
     this.#f64(newSequence);
   }
 
-  /** `guarded` is how many of the operations that follow belong to the message. */
-  dedupe(key: string, expiresAt: number, guarded: number): void {
+  /**
+   * A conditional operation: the item is told when the id was seen. `guarded` is how many of the
+   * operations that follow belong to the message; without `expiresAt` the id is only looked up.
+   */
+  dedupe(key: string, expiresAt: number | undefined, guarded: number): void {
     this.#start(OPERATION.dedupe, 12);
-    this.#f64(expiresAt);
+    this.#f64(expiresAt ?? Number.NaN);
     this.#u32(guarded);
     this.#text(key);
   }
@@ -133,7 +140,7 @@ export class BatchWriter {
     this.#at += length;
   }
 
-  #record(header: string, payload: string | Uint8Array): number {
+  #record({ header, payload }: EncodedRecord): number {
     if (typeof payload === "string") {
       const start = this.#at;
       this.#text(header + payload);

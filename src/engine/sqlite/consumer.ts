@@ -27,10 +27,6 @@ export class SqliteConsumer implements Consumer {
     return this.held.size < this.#credit && !this.#onHold && !this.#ended;
   }
 
-  get ended(): boolean {
-    return this.#ended;
-  }
-
   credit(credit: number): void {
     this.#credit = credit;
     this.#queue.wake(this);
@@ -57,10 +53,15 @@ export class SqliteConsumer implements Consumer {
     this.#leave(this.#queue.deliveryGraceMs);
   }
 
-  /** The queue is gone or closing. */
-  end(): void {
-    this.#ended = true;
-    this.held.clear();
+  /** The deliveries of these tags, each once; undefined when one is not held. Nothing changes. */
+  deliveriesOf(tags: readonly number[]): Entry[] | undefined {
+    const entries: Entry[] = [];
+    for (const tag of tags) {
+      const entry = this.held.get(tag);
+      if (entry === undefined) return undefined;
+      entries.push(entry);
+    }
+    return tags.length > 1 ? [...new Set(entries)] : entries;
   }
 
   #leave(graceMs: number): void {

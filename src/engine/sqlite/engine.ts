@@ -16,21 +16,29 @@ import type {
   EngineHealth,
   EngineListener,
 } from "../engine.ts";
+import type { Row } from "./batch.ts";
 import { SqliteConsumer } from "./consumer.ts";
 import type { Durability } from "./database.ts";
 import { DelayedWindow, type Place } from "./delayed.ts";
 import type { Entry } from "./entry.ts";
 import type { QueueHost } from "./host.ts";
-import { queueNumberOf } from "./lanes.ts";
-import { PendingAppend, PendingChange } from "./pending.ts";
+import { idText, queueNumberOf } from "./lanes.ts";
+import { PendingAppend, PendingChange, PendingRefusal, PendingRelease } from "./pending.ts";
 import type { SqliteQueue } from "./queue.ts";
+import { encodeRecord } from "./record.ts";
 import { QueueRegistry } from "./registry.ts";
 import { Storage } from "./storage.ts";
 import { Timetable } from "./timetable.ts";
 
-/** Delayed messages that join their lanes in one go. */
-const PROMOTED_AT_ONCE = 1000;
+/** Delayed messages whose time has come, and expired ones, that are seen to in one go. */
+const RELEASED_AT_ONCE = 1000;
 const EXPIRED_AT_ONCE = 1000;
+/** Until the index of own expiries is read again, when all that was due there is in memory. */
+const LOOK_AGAIN_MS = 1000;
+const FORGET_MS = 10_000;
+/** Together 2^53: every tag is an integer that JSON carries exactly. */
+const TAGS_PER_LIFE = 2 ** 33;
+const LIVES = 2 ** 20;
 
 export interface SqliteEngineDependencies {
   readonly dataDir: string;
@@ -72,6 +80,10 @@ export class SqliteEngine implements Engine, QueueHost {
   #state: "new" | "open" | "closed" = "new";
   #lastTag = 0;
   #lastForgetAt = 0;
+  /** No message expires by a time of its own before this. */
+  #nextOwnExpiryAt = 0;
+  /** Ids of rows to be fetched once this commit has been dealt with. */
+  readonly #wanted: string[] = [];
 
   constructor(deps: SqliteEngineDependencies) {
     this.clock = deps.clock;
@@ -88,7 +100,7 @@ export class SqliteEngine implements Engine, QueueHost {
         this.counters.commits++;
         this.counters.commitOperations += operations;
         this.counters.commitMs += durationMs;
-        this.#pumpDirty();
+        this.#fetchWanted();
       },
       healthChanged: (health) => this.#listener?.healthChanged(health),
       reopened: (states) => this.queues.resynchronise(states),
@@ -103,11 +115,11 @@ export class SqliteEngine implements Engine, QueueHost {
   }
 
   async open(listener: EngineListener): Promise<void> {
-    const states = await this.storage.open();
+    const { queues: states, openings } = await this.storage.open();
     this.#listener = listener;
     this.#state = "open";
     // Tags of an earlier life must not be taken for tags of this one.
-    this.#lastTag = this.clock.now() * 1000;
+    this.#lastTag = (openings % LIVES) * TAGS_PER_LIFE;
     this.queues.recover(states);
     if (states.some((state) => state.delayed > 0)) this.#delayed.startFromDisk();
     this.#timetable.start();
@@ -117,11 +129,11 @@ export class SqliteEngine implements Engine, QueueHost {
 
   append(request: AppendRequest): void {
     try {
-      const queues = this.#destinations(request);
-      this.#store(request, queues);
+      this.#store(request, this.#destinations(request));
     } catch (error) {
       if (!(error instanceof WarrenError)) throw error;
-      this.later(() => request.failed(error));
+      if (error.code === "queue_full" && request.dedupe) this.#refuse(request, error);
+      else this.later(() => request.failed(error));
     }
   }
 
@@ -129,28 +141,35 @@ export class SqliteEngine implements Engine, QueueHost {
     const refusal = this.storageRefusal();
     if (refusal !== undefined) throw refusal;
     if (this.storage.waiting >= this.limits.pendingOperations) throw new WarrenError("busy");
-    const queues = request.queues.map((name) => this.queues.open(name));
-    // Nobody gets a copy unless everybody has room [P-3.6].
-    const bytes = sizeOf(request.message);
-    for (const queue of queues) queue.assertRoom(bytes);
-    return queues;
+    return request.queues.map((name) => this.queues.open(name));
   }
 
   #store(request: AppendRequest, queues: readonly SqliteQueue[]): void {
     const { message, dueAt, dedupe } = request;
+    const record = encodeRecord(message, message.time, undefined);
+    // Nobody gets a copy unless everybody has room [P-3.6].
+    for (const queue of queues) queue.assertRoom(record);
     if (dedupe) {
       const windowMs = Math.max(...queues.map((queue) => queue.settings.dedupeWindowMs));
       const expiresAt = this.clock.now() + windowMs;
-      this.storage.writer.dedupe(`${message.topic}\0${message.id}`, expiresAt, queues.length);
+      this.storage.writer.dedupe(recentKey(message), expiresAt, queues.length);
     }
-    const entries = queues.map((queue) => queue.write(message, message.time, undefined, dueAt));
-    this.storage.add(new PendingAppend(request, entries, dueAt, this.counters));
+    const write = (queue: SqliteQueue) =>
+      queue.write(message, message.time, undefined, dueAt, record);
+    this.storage.add(new PendingAppend(request, queues.map(write), dueAt, this.counters));
+  }
+
+  /** A duplicate needs no room, so that is found out before a publisher is refused for want of it. */
+  #refuse(request: AppendRequest, refusal: WarrenError): void {
+    this.storage.writer.dedupe(recentKey(request.message), undefined, 0);
+    this.storage.add(new PendingRefusal(request, refusal, this.counters));
   }
 
   consume(name: string, sink: DeliverySink): Consumer {
+    if (this.#state !== "open") throw new WarrenError("draining");
     const queue = this.queues.open(name);
     const consumer = new SqliteConsumer(queue, sink);
-    queue.consume(consumer);
+    queue.join(consumer);
     return consumer;
   }
 
@@ -183,7 +202,7 @@ export class SqliteEngine implements Engine, QueueHost {
   }
 
   pumpSoon(queue: SqliteQueue): void {
-    if (this.#dirty.size === 0) queueMicrotask(this.#pump);
+    if (this.#dirty.size === 0) this.clock.endOfTurn(this.#pump);
     this.#dirty.add(queue);
   }
 
@@ -206,6 +225,14 @@ export class SqliteEngine implements Engine, QueueHost {
     this.#timetable.arm();
   }
 
+  expiresEarly(expiresAt: number): void {
+    this.#nextOwnExpiryAt = Math.min(this.#nextOwnExpiryAt, expiresAt);
+  }
+
+  fetch(lane: number, sequence: number): void {
+    this.#wanted.push(idText(lane, sequence));
+  }
+
   #pumpDirty(): void {
     if (this.#state !== "open") return;
     for (const queue of this.#dirty) {
@@ -223,22 +250,23 @@ export class SqliteEngine implements Engine, QueueHost {
       if (entry === undefined || entry.deadline > now) break;
       entry.queue.timeOut(entry);
     }
-    this.#promoteDue(now);
+    this.#releaseDue(now);
     if (sweep) this.#sweep(now);
   }
 
-  /** Those whose time has come join their lanes, on disk first; while that fails they stay delayed. */
-  #promoteDue(now: number): void {
+  /** Those whose time has come wait no longer, on disk first; while that fails they stay delayed. */
+  #releaseDue(now: number): void {
     if (this.storageRefusal() !== undefined) return;
-    for (const place of this.#delayed.takeDue(now, PROMOTED_AT_ONCE)) {
-      const queue = this.queues.byNumber(queueNumberOf(place.lane));
+    for (const place of this.#delayed.takeDue(now, RELEASED_AT_ONCE)) {
+      const { lane, sequence } = place;
+      const queue = this.queues.byNumber(queueNumberOf(lane));
       if (queue === undefined) continue;
-      const { promoted } = queue.promote(place.lane, place.sequence);
+      this.storage.writer.release(lane, sequence);
       this.storage.add(
-        new PendingChange((error) => {
-          if (error === undefined) promoted();
-          else this.delayed(place);
-        }),
+        new PendingRelease(
+          (gone) => queue.released(lane, sequence, gone),
+          () => this.delayed(place),
+        ),
       );
     }
     this.#readDelayed();
@@ -266,8 +294,8 @@ export class SqliteEngine implements Engine, QueueHost {
     for (const queue of this.queues.all()) queue.sweep(now);
     this.#readDelayed();
     if (this.storageRefusal() !== undefined) return;
-    this.#expireOwn(now);
-    if (now - this.#lastForgetAt >= 10_000) {
+    if (now >= this.#nextOwnExpiryAt) this.#expireOwn();
+    if (now - this.#lastForgetAt >= FORGET_MS) {
       this.#lastForgetAt = now;
       this.storage.writer.control({ forgetIdsBefore: now });
       this.storage.add(new PendingChange(() => {}));
@@ -275,23 +303,51 @@ export class SqliteEngine implements Engine, QueueHost {
   }
 
   /** Messages on disk that expire by a time of their own: the index over these times finds them. */
-  #expireOwn(now: number): void {
-    this.storage.read({ kind: "expired", now, limit: EXPIRED_AT_ONCE }).then(
+  #expireOwn(): void {
+    this.#nextOwnExpiryAt = Number.POSITIVE_INFINITY;
+    this.storage.read({ kind: "expiring", limit: EXPIRED_AT_ONCE }).then(
+      ({ rows, complete }) => {
+        const now = this.clock.now();
+        const later = rows.find((row) => row.expiresAt! > now);
+        if (later !== undefined) this.expiresEarly(later.expiresAt!);
+        else if (!complete) this.expiresEarly(now + LOOK_AGAIN_MS);
+        const over = rows.filter((row) => row.expiresAt! <= now);
+        if (over.length > 0) this.#expireRows(over, now);
+      },
+      () => this.expiresEarly(this.clock.now()),
+    );
+  }
+
+  /** Reads those of which the window knows nothing; the window sees to the others itself. */
+  #expireRows(places: readonly Row[], now: number): void {
+    const ids = places.map((row) => idText(row.lane, row.sequence));
+    this.#readIds(ids, (queue, rows) => queue.backlog.expireFound(rows, now));
+  }
+
+  #fetchWanted(): void {
+    if (this.#wanted.length === 0) return;
+    this.#readIds(this.#wanted.splice(0), (queue, rows) => {
+      for (const row of rows) queue.backlog.fetched(row);
+      this.pumpSoon(queue);
+    });
+  }
+
+  #readIds(ids: readonly string[], take: (queue: SqliteQueue, rows: readonly Row[]) => void): void {
+    this.storage.read({ kind: "ids", ids: `[${ids.join(",")}]`, limit: ids.length }).then(
       ({ rows }) => {
-        if (this.storageRefusal() !== undefined) return;
-        for (const row of rows) {
-          this.queues.byNumber(queueNumberOf(row.lane))?.expireRow(row);
+        const byQueue = Map.groupBy(rows, (row) => queueNumberOf(row.lane));
+        for (const [number, group] of byQueue) {
+          const queue = this.queues.byNumber(number);
+          if (queue !== undefined) take(queue, group);
         }
       },
+      // Rare beyond care: the store failed between a commit and this read. A restart finds them.
       () => {},
     );
   }
 }
 
-/** An estimate of what the record will take, for bounds in bytes: within a few bytes of it. */
-function sizeOf(message: Message): number {
-  const { payload } = message;
-  const body = payload.format === 0 ? payload.json().length : payload.storedBytes().length;
-  const headers = message.headers === undefined ? 0 : JSON.stringify(message.headers).length;
-  return 50 + message.id.length + message.topic.length + headers + body;
+/** What a message id is remembered under: it counts per topic [P-3.5]. */
+function recentKey(message: Message): string {
+  return `${message.topic}\0${message.id}`;
 }

@@ -15,9 +15,9 @@ export class Entry implements HeapItem {
   readonly enteredAt: number;
   readonly deaths: readonly DeathRecord[] | undefined;
   /** Length of the record, as stored. */
-  bytes: number;
+  bytes = 0;
   /** Attempts that have been counted. */
-  attempts: number;
+  attempts = 0;
 
   /** In the heap of returned messages or of ack deadlines, never in both. */
   heapIndex = -1;
@@ -34,8 +34,6 @@ export class Entry implements HeapItem {
     message: Message,
     enteredAt: number,
     deaths: readonly DeathRecord[] | undefined,
-    bytes: number,
-    attempts: number,
   ) {
     this.queue = queue;
     this.lane = lane;
@@ -43,22 +41,14 @@ export class Entry implements HeapItem {
     this.message = message;
     this.enteredAt = enteredAt;
     this.deaths = deaths;
-    this.bytes = bytes;
-    this.attempts = attempts;
   }
 
   static fromRow(queue: SqliteQueue, row: Row): Entry {
     const { message, enteredAt, deaths } = decodeRecord(row.record);
-    return new Entry(
-      queue,
-      row.lane,
-      row.sequence,
-      message,
-      enteredAt,
-      deaths,
-      row.record.length,
-      row.attempts,
-    );
+    const entry = new Entry(queue, row.lane, row.sequence, message, enteredAt, deaths);
+    entry.bytes = row.record.length;
+    entry.attempts = row.attempts;
+    return entry;
   }
 
   /**

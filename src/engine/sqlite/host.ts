@@ -17,7 +17,7 @@ export interface QueueHost {
   /** Why nothing can be stored now; undefined when it can. */
   storageRefusal(): WarrenError | undefined;
   nextTag(): number;
-  /** The queue may have something to hand out; it is asked once this call of the event loop is over. */
+  /** The queue may have something to hand out; it is asked at the end of the turn. */
   pumpSoon(queue: SqliteQueue): void;
   /** Calls `action` at the end of the turn: answers never come from inside a call. */
   later(action: () => void): void;
@@ -26,4 +26,8 @@ export interface QueueHost {
   deadlineOver(entry: Entry): void;
   /** A message waits on disk for its time. */
   delayed(place: Place): void;
+  /** A message was stored that expires by a time of its own, at `expiresAt`. */
+  expiresEarly(expiresAt: number): void;
+  /** Reads one message from disk and gives it to the queue's backlog. */
+  fetch(lane: number, sequence: number): void;
 }

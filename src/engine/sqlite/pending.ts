@@ -24,7 +24,7 @@ export class PendingAppend implements Pending {
     this.#counters = counters;
   }
 
-  get dedupes(): boolean {
+  get conditional(): boolean {
     return this.#request.dedupe;
   }
 
@@ -61,7 +61,7 @@ export class PendingRemoval implements Pending {
 
   /** Nothing of it is on disk, so they are waiting still, and are handed out again. */
   aborted(error: WarrenError): void {
-    for (const entry of this.#entries) entry.queue.notRemoved(entry);
+    for (const entry of this.#entries) entry.queue.waitsAgain(entry);
     this.#settled?.(error);
   }
 }
@@ -86,31 +86,79 @@ export class PendingDeath implements Pending {
 
   aborted(error: WarrenError): void {
     this.#dead.queue.appendDropped(this.#dead);
-    this.#entry.queue.notRemoved(this.#entry);
+    this.#entry.queue.waitsAgain(this.#entry);
     this.#settled?.(error);
   }
 }
 
-/** A message that waits for its next attempt. */
+/** A message that waits for its next attempt, until `dueAt` or not at all. */
 export class PendingDelay implements Pending {
   readonly #entry: Entry;
-  readonly #dueAt: number;
-  readonly #settled: Settled | undefined;
+  readonly #dueAt: number | undefined;
+  readonly #settled: Settled;
 
-  constructor(entry: Entry, dueAt: number, settled: Settled | undefined) {
+  constructor(entry: Entry, dueAt: number | undefined, settled: Settled) {
     this.#entry = entry;
     this.#dueAt = dueAt;
     this.#settled = settled;
   }
 
   committed(): void {
-    this.#entry.queue.delayed(this.#entry, this.#dueAt);
-    this.#settled?.(undefined);
+    if (this.#dueAt === undefined) this.#entry.queue.waitsAgain(this.#entry);
+    else this.#entry.queue.delayed(this.#entry, this.#dueAt);
+    this.#settled(undefined);
   }
 
   aborted(error: WarrenError): void {
-    this.#entry.queue.notDelayed(this.#entry);
-    this.#settled?.(error);
+    this.#entry.queue.waitsAgain(this.#entry);
+    this.#settled(error);
+  }
+}
+
+/** A message that was refused for want of room, unless it turns out to be a duplicate. */
+export class PendingRefusal implements Pending {
+  readonly conditional = true;
+  readonly #request: AppendRequest;
+  readonly #refusal: WarrenError;
+  readonly #counters: EngineCounters;
+
+  constructor(request: AppendRequest, refusal: WarrenError, counters: EngineCounters) {
+    this.#request = request;
+    this.#refusal = refusal;
+    this.#counters = counters;
+  }
+
+  committed(duplicate: boolean): void {
+    if (duplicate) {
+      this.#counters.duplicates++;
+      this.#request.stored({ queues: 0, duplicate });
+    } else {
+      this.#request.failed(this.#refusal);
+    }
+  }
+
+  aborted(error: WarrenError): void {
+    this.#request.failed(error);
+  }
+}
+
+/** A message whose time has come. */
+export class PendingRelease implements Pending {
+  readonly conditional = true;
+  readonly #released: (gone: boolean) => void;
+  readonly #failed: () => void;
+
+  constructor(released: (gone: boolean) => void, failed: () => void) {
+    this.#released = released;
+    this.#failed = failed;
+  }
+
+  committed(gone: boolean): void {
+    this.#released(gone);
+  }
+
+  aborted(): void {
+    this.#failed();
   }
 }
 
@@ -129,4 +177,15 @@ export class PendingChange implements Pending {
   aborted(error: WarrenError): void {
     this.#ended(error);
   }
+}
+
+/** Calls `settled` once, when `count` outcomes are known; with the first error, if there was one. */
+export function whenAll(count: number, settled: Settled | undefined): Settled {
+  let left = count;
+  let first: WarrenError | undefined;
+  return (error) => {
+    first ??= error;
+    left--;
+    if (left === 0) settled?.(first);
+  };
 }

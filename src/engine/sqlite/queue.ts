@@ -6,24 +6,25 @@
  *   stored -> waiting (in the window, or on disk behind it) -> in flight -> acked: gone
  *                ^                                                |
  *                |-- returned at once, in its place <-------------|- timed out, cancelled, disconnected
- *                |-- at the end of its lane, when due <- delayed <|- nacked
+ *                |-- delayed until due, then in its place <-------|- nacked
  *                                                                 '- rejected, exhausted, expired: dead
  */
-import type { QueueCounts, QueueSettings } from "../../../schemas/queue.ts";
-import { Deque } from "../../collections/deque.ts";
+import type { QueueSettings } from "../../../schemas/queue.ts";
 import { WarrenError } from "../../errors.ts";
-import type { DeathReason, Message } from "../../message.ts";
+import type { DeathReason, DeathRecord, Message } from "../../message.ts";
 import type { Outcome, QueueDescription, QueueReport, Settled } from "../engine.ts";
 import { backoffMs, isExhausted, priorityOf, withDeath } from "../rules.ts";
-import type { Row } from "./batch.ts";
+import { Backlog } from "./backlog.ts";
+import type { RowTimes } from "./batch.ts";
 import type { SqliteConsumer } from "./consumer.ts";
 import { Entry } from "./entry.ts";
 import type { QueueHost } from "./host.ts";
-import { laneOf, QUEUE_LANES } from "./lanes.ts";
-import { PendingDeath, PendingDelay, PendingRemoval } from "./pending.ts";
-import { recordHeader, recordPayload } from "./record.ts";
+import { laneOf } from "./lanes.ts";
+import { Line } from "./line.ts";
+import { PendingChange, PendingDeath, PendingDelay, PendingRemoval, whenAll } from "./pending.ts";
+import { type EncodedRecord, encodeRecord, recordBytes } from "./record.ts";
 import type { Purged, QueueRow, QueueState } from "./store.ts";
-import { Window } from "./window.ts";
+import { Totals } from "./totals.ts";
 
 export class SqliteQueue {
   readonly number: number;
@@ -34,30 +35,13 @@ export class SqliteQueue {
   bindings: readonly string[];
   /** Where its dead letters go; absent for a dead-letter queue. */
   deadLetters: SqliteQueue | undefined;
+  readonly backlog: Backlog;
 
   readonly #host: QueueHost;
-  readonly #window: Window;
+  readonly #totals = new Totals();
   readonly #consumers = new Set<SqliteConsumer>();
-  /** Consumers that can take a delivery, in turn. */
-  readonly #line = new Deque<SqliteConsumer>();
+  readonly #line = new Line();
   #nextSequence = 1;
-  /** A page is being read, or the expired are being looked for on disk: one at a time. */
-  #reading = false;
-  /** Counts up when what a read brings has become void. */
-  #readEpoch = 0;
-  /** Being purged, or gone. */
-  #frozen = false;
-
-  /** Durable messages in all states, and their bytes. */
-  #messages = 0;
-  #bytes = 0;
-  /** Accepted and not yet durable. */
-  #pendingMessages = 0;
-  #pendingBytes = 0;
-  #delayed = 0;
-  #inFlight = 0;
-  /** Taken from a consumer, with the commit of what follows still to come. */
-  #settling = 0;
 
   constructor(host: QueueHost, row: QueueRow) {
     this.#host = host;
@@ -67,17 +51,16 @@ export class SqliteQueue {
     this.deadLetterOf = row.deadLetterOf ?? undefined;
     this.settings = JSON.parse(row.settings) as QueueSettings;
     this.bindings = JSON.parse(row.bindings) as string[];
-    const { queueWindowMessages, queueWindowBytes } = host.limits;
-    this.#window = new Window({ messages: queueWindowMessages, bytes: queueWindowBytes });
+    this.backlog = new Backlog(this, host);
   }
 
   /** Takes over what the store found at its opening. */
   recover(state: QueueState): void {
-    this.#messages = state.messages;
-    this.#bytes = state.bytes;
-    this.#delayed = state.delayed;
+    this.#totals.messages = state.messages;
+    this.#totals.bytes = state.bytes;
+    this.#totals.delayed = state.delayed;
     this.#nextSequence = Math.max(this.#nextSequence, state.sequence + 1);
-    for (const { lane, enteredAt } of state.heads) this.#window.leave(lane, enteredAt);
+    for (const { lane, enteredAt } of state.heads) this.backlog.window.leave(lane, enteredAt);
   }
 
   get deliveryGraceMs(): number {
@@ -86,31 +69,17 @@ export class SqliteQueue {
 
   get description(): QueueDescription {
     const { name, settings, bindings, createdAt, deadLetterOf } = this;
-    return {
-      name,
-      settings,
-      bindings,
-      createdAt,
-      ...(deadLetterOf === undefined ? {} : { deadLetterOf }),
-    };
-  }
-
-  get counts(): QueueCounts {
-    return {
-      ready: this.#messages - this.#delayed - this.#inFlight - this.#settling,
-      delayed: this.#delayed,
-      inFlight: this.#inFlight,
-      bytes: this.#bytes,
-      consumers: this.#consumers.size,
-    };
+    const described = { name, settings, bindings, createdAt };
+    return deadLetterOf === undefined ? described : { ...described, deadLetterOf };
   }
 
   get report(): QueueReport {
-    const { description, counts } = this;
-    let oldestTime = this.#window.oldestEnteredAt() ?? Number.POSITIVE_INFINITY;
+    const { description } = this;
+    const counts = this.#totals.counts(this.#consumers.size);
+    let oldestTime = this.backlog.window.oldestEnteredAt() ?? Number.POSITIVE_INFINITY;
     for (const entry of this.inFlight()) oldestTime = Math.min(oldestTime, entry.enteredAt);
-    if (this.#messages === 0 || !Number.isFinite(oldestTime)) return { ...description, counts };
-    return { ...description, counts, oldestTime };
+    const known = this.#totals.messages > 0 && Number.isFinite(oldestTime);
+    return known ? { ...description, counts, oldestTime } : { ...description, counts };
   }
 
   get lastSequence(): number {
@@ -124,169 +93,111 @@ export class SqliteQueue {
 
   // Storing
 
-  /** Throws `queue_full` when one more message of `bytes` would be over a bound of the queue. */
-  assertRoom(bytes: number): void {
-    const { maxMessages, maxBytes } = this.settings;
-    const full =
-      (maxMessages !== undefined && this.#messages + this.#pendingMessages >= maxMessages) ||
-      (maxBytes !== undefined && this.#bytes + this.#pendingBytes + bytes > maxBytes);
-    if (full) throw new WarrenError("queue_full", undefined, { queue: this.name });
+  /** Throws `queue_full` when the record would be over a bound of the queue. */
+  assertRoom(record: EncodedRecord): void {
+    if (this.#totals.hasRoom(this.settings, () => recordBytes(record))) return;
+    throw new WarrenError("queue_full", undefined, { queue: this.name });
   }
 
   /** Writes the message as an operation of the next commit; `appended` or `appendDropped` follows. */
   write(
     message: Message,
     enteredAt: number,
-    deaths: Entry["deaths"],
+    deaths: readonly DeathRecord[] | undefined,
     dueAt: number | undefined,
+    record: EncodedRecord,
   ): Entry {
     const lane = laneOf(this.number, priorityOf(message, this.settings));
     const sequence = this.#nextSequence++;
-    const header = recordHeader(
-      message,
-      enteredAt === message.time ? undefined : enteredAt,
-      deaths,
-    );
-    const payload = recordPayload(message.payload);
-    // A dead letter has only its queue's time to live.
-    const expiresAt = this.deadLetterOf === undefined ? message.expiresAt : undefined;
+    const entry = new Entry(this, lane, sequence, message, enteredAt, deaths);
+    const times = this.#times(entry, dueAt);
     const { writer } = this.#host.storage;
-    const bytes =
-      dueAt === undefined && expiresAt === undefined
-        ? writer.insert(lane, sequence, header, payload)
-        : writer.insertFull(lane, sequence, { attempts: 0, dueAt, expiresAt }, header, payload);
-    this.#pendingMessages++;
-    this.#pendingBytes += bytes;
-    return new Entry(this, lane, sequence, message, enteredAt, deaths, bytes, 0);
+    entry.bytes =
+      times.dueAt === undefined && times.expiresAt === undefined
+        ? writer.insert(lane, sequence, record)
+        : writer.insertFull(lane, sequence, times, record);
+    this.#totals.pendingMessages++;
+    this.#totals.pendingBytes += entry.bytes;
+    return entry;
   }
 
   appended(entry: Entry, dueAt: number | undefined): void {
     this.appendDropped(entry);
-    this.#messages++;
-    this.#bytes += entry.bytes;
+    this.#totals.messages++;
+    this.#totals.bytes += entry.bytes;
     if (dueAt !== undefined) {
-      this.#delayed++;
+      this.#totals.delayed++;
       this.#host.delayed({ dueAt, lane: entry.lane, sequence: entry.sequence });
     } else if (this.#consumers.size === 0) {
-      // Nobody waits for it: it need not be held in memory.
-      this.#window.leave(entry.lane, entry.enteredAt);
+      // Nobody is there to take it: it need not be held in memory.
+      this.backlog.window.leave(entry.lane, entry.enteredAt);
     } else {
-      this.#window.offer(entry);
+      this.backlog.window.offer(entry);
       this.#host.pumpSoon(this);
     }
   }
 
   appendDropped(entry: Entry): void {
-    this.#pendingMessages--;
-    this.#pendingBytes -= entry.bytes;
+    this.#totals.pendingMessages--;
+    this.#totals.pendingBytes -= entry.bytes;
   }
 
-  /** A message that waited for a time joins its lane at the end, on disk first. */
-  promote(lane: number, sequence: number): { readonly promoted: () => void } {
-    this.#host.storage.writer.promote(lane, sequence, this.#nextSequence++);
-    return {
-      promoted: () => {
-        this.#delayed--;
-        this.#window.leave(lane, this.#host.clock.now());
-        this.#host.pumpSoon(this);
-      },
-    };
+  /**
+   * What the row says beside the record. The own expiry is there for the index that the sweep reads:
+   * messages that expire by the queue's time are found by their place instead.
+   */
+  #times(entry: Entry, dueAt: number | undefined): RowTimes {
+    const { attempts, message, expiresAt } = entry;
+    const own = this.deadLetterOf === undefined && message.expiresAt === expiresAt;
+    const early = own || (dueAt !== undefined && expiresAt < dueAt);
+    if (early) this.#host.expiresEarly(expiresAt);
+    return { attempts, dueAt, expiresAt: early ? expiresAt : undefined };
   }
 
   // Handing out
 
-  consume(consumer: SqliteConsumer): void {
+  join(consumer: SqliteConsumer): void {
     this.#consumers.add(consumer);
   }
 
   /** The consumer may be able to take something now. */
   wake(consumer: SqliteConsumer): void {
-    if (!consumer.available) return;
-    this.#standInLine(consumer);
-    this.#host.pumpSoon(this);
+    this.#line.join(consumer);
+    if (consumer.available) this.#host.pumpSoon(this);
   }
 
   /** Hands out what can be handed out, and sees to it that the window is filled again. */
   pump(): void {
-    if (this.settings.paused || this.#frozen) return;
+    if (this.settings.paused || this.backlog.frozen) return;
     const now = this.#host.clock.now();
-    for (;;) {
-      const consumer = this.#nextInLine();
-      if (consumer === undefined) break;
-      const entry = this.#window.next();
-      if (entry === undefined) {
-        this.#standInLine(consumer);
-        break;
-      }
+    for (let consumer = this.#line.peek(); consumer !== undefined; consumer = this.#line.peek()) {
+      const entry = this.backlog.window.next();
+      if (entry === undefined) break;
       if (entry.expiresAt <= now) {
-        this.#standInLine(consumer);
         this.expire(entry);
         continue;
       }
+      this.#line.next();
       this.#deliver(entry, consumer, now);
+      this.#line.join(consumer);
     }
-    if (this.#consumers.size > 0) this.#readPage();
-  }
-
-  #nextInLine(): SqliteConsumer | undefined {
-    for (;;) {
-      const consumer = this.#line.shift();
-      if (consumer === undefined) return undefined;
-      consumer.inLine = false;
-      if (consumer.available) return consumer;
-    }
-  }
-
-  #standInLine(consumer: SqliteConsumer): void {
-    if (consumer.inLine) return;
-    consumer.inLine = true;
-    this.#line.push(consumer);
+    if (this.#consumers.size > 0) this.backlog.fill();
   }
 
   #deliver(entry: Entry, consumer: SqliteConsumer, now: number): void {
+    const { counters } = this.#host;
     entry.tag = this.#host.nextTag();
     entry.consumer = consumer;
     entry.deliveredAt = now;
     entry.deadline = now + this.settings.ackTimeoutMs;
     consumer.held.set(entry.tag, entry);
-    this.#inFlight++;
+    this.#totals.inFlight++;
     this.#host.deadline(entry);
-    if (consumer.available) this.#standInLine(consumer);
-    this.#host.counters.delivered++;
-    if (entry.attempts > 0) this.#host.counters.redelivered++;
-    const { tag, message, attempts, deaths } = entry;
-    consumer.sink.deliver({
-      tag,
-      queue: this.name,
-      message,
-      attempt: attempts + 1,
-      expiresAt: entry.expiresAt,
-      ...(deaths === undefined ? {} : { deaths }),
-    });
-  }
-
-  #readPage(): void {
-    if (this.#reading) return;
-    const page = this.#window.plan();
-    if (page === undefined) return;
-    this.#reading = true;
-    const epoch = this.#readEpoch;
-    const lane = this.number * QUEUE_LANES + page.rank;
-    const lastLane = this.number * QUEUE_LANES + page.lastRank;
-    const { after, limit, bytes } = page;
-    this.#host.storage.read({ kind: "page", lane, after, lastLane, limit, bytes }).then(
-      ({ rows, complete }) => {
-        this.#reading = false;
-        if (epoch === this.#readEpoch) {
-          this.#window.loaded(page, rows, complete, (row) => Entry.fromRow(this, row));
-        }
-        this.#host.pumpSoon(this);
-      },
-      () => {
-        // The store cannot be read: the next sweep tries again.
-        this.#reading = false;
-      },
-    );
+    counters.delivered++;
+    if (entry.attempts > 0) counters.redelivered++;
+    const { tag, message, attempts, expiresAt, deaths } = entry;
+    const delivery = { tag, queue: this.name, message, attempt: attempts + 1, expiresAt };
+    consumer.sink.deliver(deaths === undefined ? delivery : { ...delivery, deaths });
   }
 
   // Settling
@@ -297,18 +208,23 @@ export class SqliteQueue {
     outcome: Outcome,
     settled: Settled | undefined,
   ): void {
-    const error = this.#refusal(consumer, tags, outcome);
-    if (error !== undefined) {
+    const entries = consumer.deliveriesOf(tags);
+    const error =
+      entries === undefined
+        ? new WarrenError("stale_delivery", undefined, { tags })
+        : outcome.kind === "extend"
+          ? undefined
+          : this.#host.storageRefusal();
+    if (entries === undefined || error !== undefined) {
       if (settled !== undefined) this.#host.later(() => settled(error));
       return;
     }
-    const entries = tags.map((tag) => consumer.held.get(tag)!);
     if (outcome.kind === "extend") {
       this.#extend(entries, outcome.byMs ?? this.settings.ackTimeoutMs);
       if (settled !== undefined) this.#host.later(() => settled(undefined));
       return;
     }
-    for (const entry of entries) this.#take(entry);
+    for (const entry of entries) this.#release(entry);
     if (outcome.kind === "ack") {
       this.#host.counters.acked += entries.length;
       this.#remove(entries, settled);
@@ -322,21 +238,6 @@ export class SqliteQueue {
     this.wake(consumer);
   }
 
-  #refusal(
-    consumer: SqliteConsumer,
-    tags: readonly number[],
-    outcome: Outcome,
-  ): WarrenError | undefined {
-    const seen = tags.length > 1 ? new Set(tags) : undefined;
-    if (seen !== undefined && seen.size < tags.length) {
-      return new WarrenError("invalid_frame", "A tag is named twice.", { pointer: "/tags" });
-    }
-    const stale = tags.filter((tag) => !consumer.held.has(tag));
-    if (stale.length > 0) return new WarrenError("stale_delivery", undefined, { tags: stale });
-    if (outcome.kind === "extend") return undefined;
-    return this.#host.storageRefusal();
-  }
-
   #extend(entries: readonly Entry[], byMs: number): void {
     const deadline = this.#host.clock.now() + byMs;
     for (const entry of entries) {
@@ -345,13 +246,13 @@ export class SqliteQueue {
     }
   }
 
-  /** Out of the consumer's hands; it counts as settling until the commit. */
-  #take(entry: Entry): void {
+  /** Out of the consumer's hands; it counts as settling until the commit of what follows. */
+  #release(entry: Entry): void {
     entry.consumer?.held.delete(entry.tag);
     entry.consumer = undefined;
     this.#host.deadlineOver(entry);
-    this.#inFlight--;
-    this.#settling++;
+    this.#totals.inFlight--;
+    this.#totals.settling++;
   }
 
   #remove(entries: readonly Entry[], settled: Settled | undefined): void {
@@ -361,14 +262,20 @@ export class SqliteQueue {
   }
 
   removed(entry: Entry): void {
-    this.#settling--;
-    this.#messages--;
-    this.#bytes -= entry.bytes;
+    this.#totals.settling--;
+    this.#totals.messages--;
+    this.#totals.bytes -= entry.bytes;
   }
 
-  notRemoved(entry: Entry): void {
-    this.#settling--;
-    this.#return(entry);
+  /** Waits again, in its place: it was returned, or what should have become of it failed. */
+  waitsAgain(entry: Entry): void {
+    this.#totals.settling--;
+    if (entry.expiresAt <= this.#host.clock.now() && this.#host.storageRefusal() === undefined) {
+      this.expire(entry);
+      return;
+    }
+    this.backlog.window.giveBack(entry);
+    this.#host.pumpSoon(this);
   }
 
   #nack(entry: Entry, outcome: Extract<Outcome, { kind: "nack" }>, settled: Settled): void {
@@ -379,24 +286,36 @@ export class SqliteQueue {
       this.#die(entry, "max_deliveries", attempts, outcome.reason, settled);
       return;
     }
-    const dueAt = clock.now() + (outcome.delayMs ?? backoffMs(this.settings, attempts, random));
     entry.attempts = attempts;
-    storage.writer.update(entry.lane, entry.sequence, {
-      attempts,
-      dueAt,
-      expiresAt: this.deadLetterOf === undefined ? entry.message.expiresAt : undefined,
-    });
+    const delayMs = outcome.delayMs ?? backoffMs(this.settings, attempts, random);
+    const dueAt = delayMs === 0 ? undefined : clock.now() + delayMs;
+    storage.writer.update(entry.lane, entry.sequence, this.#times(entry, dueAt));
     storage.add(new PendingDelay(entry, dueAt, settled));
   }
 
   delayed(entry: Entry, dueAt: number): void {
-    this.#settling--;
-    this.#delayed++;
+    this.#totals.settling--;
+    this.#totals.delayed++;
     this.#host.delayed({ dueAt, lane: entry.lane, sequence: entry.sequence });
   }
 
-  notDelayed(entry: Entry): void {
-    this.notRemoved(entry);
+  /** Its time has come: on disk first, then in its place. `gone` when it was purged or expired. */
+  released(lane: number, sequence: number, gone: boolean): void {
+    if (gone) return;
+    this.#totals.delayed--;
+    this.backlog.cameDue(lane, sequence, this.#consumers.size > 0);
+    this.#host.pumpSoon(this);
+  }
+
+  moveToEnd(lane: number, sequence: number): void {
+    const { storage, clock } = this.#host;
+    storage.writer.move(lane, sequence, this.#nextSequence++);
+    storage.add(
+      new PendingChange(() => {
+        this.backlog.window.leave(lane, clock.now());
+        this.#host.pumpSoon(this);
+      }),
+    );
   }
 
   /** Into the dead-letter queue with a record of why; out of a dead-letter queue, for good [P-5.6]. */
@@ -412,35 +331,31 @@ export class SqliteQueue {
       this.#remove([entry], settled);
       return;
     }
-    const now = this.#host.clock.now();
-    const deaths = withDeath(entry.deaths, {
-      queue: this.name,
-      reason,
-      attempts,
-      firstAt: entry.enteredAt,
-      lastAt: now,
-      ...(detail === undefined ? {} : { detail }),
-    });
-    this.#host.counters.deadLettered++;
-    const { storage } = this.#host;
-    const dead = target.write(entry.message, now, deaths, undefined);
+    const { storage, counters, clock } = this.#host;
+    const lastAt = clock.now();
+    const record = { queue: this.name, reason, attempts, firstAt: entry.enteredAt, lastAt };
+    const deaths = withDeath(entry.deaths, detail === undefined ? record : { ...record, detail });
+    counters.deadLettered++;
+    const encoded = encodeRecord(entry.message, lastAt, deaths);
+    const dead = target.write(entry.message, lastAt, deaths, undefined, encoded);
     storage.writer.delete(entry.lane, entry.sequence, entry.bytes);
     storage.add(new PendingDeath(entry, dead, settled));
   }
 
-  /** A message whose time to live is over and that is in no one's hands. */
-  expire(entry: Entry): void {
-    this.#settling++;
+  /** A message in no one's hands whose time is over; `delayed` when it still waited for another. */
+  expire(entry: Entry, delayed = false): void {
+    if (delayed) this.#totals.delayed--;
+    this.#totals.settling++;
     this.#host.counters.expired++;
     this.#die(entry, "expired", entry.attempts, undefined, undefined);
   }
 
   /** The ack timeout passed [P-5.5]. */
   timeOut(entry: Entry): void {
-    const consumer = entry.consumer;
+    const { consumer } = entry;
     this.#host.counters.timedOut++;
-    this.#take(entry);
-    this.#countAttempt(entry);
+    this.#release(entry);
+    this.#countAttempt(entry, "ack timeout");
     if (consumer !== undefined) this.wake(consumer);
   }
 
@@ -449,140 +364,58 @@ export class SqliteQueue {
     this.#consumers.delete(consumer);
     const since = this.#host.clock.now() - graceMs;
     for (const entry of [...consumer.held.values()]) {
-      this.#take(entry);
-      if (entry.deliveredAt < since) {
-        this.#countAttempt(entry);
-      } else {
-        this.#settling--;
-        this.#return(entry);
-      }
+      this.#release(entry);
+      if (entry.deliveredAt < since) this.#countAttempt(entry, "connection lost");
+      else this.waitsAgain(entry);
     }
+    if (this.#consumers.size === 0) this.backlog.unload();
     this.#host.pumpSoon(this);
   }
 
-  #countAttempt(entry: Entry): void {
+  #countAttempt(entry: Entry, detail: string): void {
+    const { storage } = this.#host;
     const attempts = entry.attempts + 1;
     if (isExhausted(this.name, this.settings, attempts)) {
-      this.#die(entry, "max_deliveries", attempts, "ack timeout", undefined);
+      this.#die(entry, "max_deliveries", attempts, detail, undefined);
       return;
     }
     entry.attempts = attempts;
-    this.#settling--;
-    this.#return(entry);
-    const { storage } = this.#host;
-    if (this.#host.storageRefusal() !== undefined) return;
-    storage.writer.update(entry.lane, entry.sequence, {
-      attempts,
-      dueAt: undefined,
-      expiresAt: this.deadLetterOf === undefined ? entry.message.expiresAt : undefined,
-    });
-    storage.add({ committed: () => {}, aborted: () => {} });
+    // Without storage the count is kept in memory only: a crash forgets it, the message it does not.
+    if (this.#host.storageRefusal() === undefined) {
+      storage.writer.update(entry.lane, entry.sequence, this.#times(entry, undefined));
+      storage.add(new PendingChange(() => {}));
+    }
+    this.waitsAgain(entry);
   }
 
-  /** Waits again, in its place. */
-  #return(entry: Entry): void {
-    this.#window.giveBack(entry);
-    this.#host.pumpSoon(this);
-  }
-
-  // Expiry
+  // Time and change
 
   /** Looks for what has expired, here and on disk. */
   sweep(now: number): void {
-    if (this.#frozen || this.#host.storageRefusal() !== undefined) return;
-    for (const entry of this.#window.takeExpired(now)) this.expire(entry);
-    if (this.#reading) return;
-    for (const { rank, after } of this.#window.diskLanes(now - this.settings.ttlMs)) {
-      this.#expireOnDisk(rank, after, now);
-      return;
-    }
+    if (this.backlog.frozen || this.#host.storageRefusal() !== undefined) return;
+    for (const entry of this.backlog.window.takeExpired(now)) this.expire(entry);
+    this.backlog.sweepDisk(now);
     if (this.#consumers.size > 0) this.#host.pumpSoon(this);
   }
-
-  #expireOnDisk(rank: number, after: number, now: number): void {
-    this.#reading = true;
-    const epoch = this.#readEpoch;
-    const lane = this.number * QUEUE_LANES + rank;
-    const { storage, limits } = this.#host;
-    const limit = limits.expiryPageMessages;
-    const bytes = limits.queueWindowBytes;
-    storage.read({ kind: "page", lane, after, lastLane: lane, limit, bytes }).then(
-      ({ rows, complete }) => {
-        this.#reading = false;
-        if (epoch !== this.#readEpoch) return;
-        let first: Entry | undefined;
-        for (const row of rows) {
-          const entry = Entry.fromRow(this, row);
-          if (entry.expiresAt > now) {
-            first = entry;
-            break;
-          }
-          this.#window.skipped(rank, entry.sequence);
-          this.expire(entry);
-        }
-        const more = first === undefined && !complete;
-        this.#window.diskBegins(rank, more ? 0 : first?.enteredAt);
-        if (more) this.sweep(now);
-        else this.#host.pumpSoon(this);
-      },
-      () => {
-        this.#reading = false;
-      },
-    );
-  }
-
-  /** Rows on disk that expire by a time of their own. */
-  expireRow(row: Row): void {
-    if (this.#reading || !this.#window.isOnDisk(row.lane, row.sequence)) return;
-    this.expire(Entry.fromRow(this, row));
-  }
-
-  // Changing
 
   redefine(settings: QueueSettings, bindings: readonly string[]): void {
     this.settings = settings;
     this.bindings = bindings;
-    this.#window.reconsiderExpiry();
-    this.#host.pumpSoon(this);
-  }
-
-  /** While frozen nothing is handed out or read: a purge is under way. */
-  freeze(): void {
-    this.#frozen = true;
-    this.#readEpoch++;
-  }
-
-  /** Ends a purge of everything below `below` except `kept`; with `done` false nothing has gone. */
-  thaw(below: number, kept: ReadonlySet<Entry>): void {
-    this.#frozen = false;
-    this.#readEpoch++;
-    this.#window.clear(below, kept);
+    this.backlog.window.reconsiderExpiry();
     this.#host.pumpSoon(this);
   }
 
   purged({ messages, delayed, bytes }: Purged): void {
-    this.#messages -= messages;
-    this.#delayed -= delayed;
-    this.#bytes -= bytes;
+    this.#totals.messages -= messages;
+    this.#totals.delayed -= delayed;
+    this.#totals.bytes -= bytes;
   }
 
-  /** Ends every consumer; what they hold is ready again, unless the queue goes. */
+  /** Ends every consumer; what they hold is ready again. */
   endConsumers(error: WarrenError): void {
     for (const consumer of [...this.#consumers]) {
       consumer.cancel();
-      consumer.end();
       this.#host.later(() => consumer.sink.ended(error));
     }
   }
-}
-
-/** Calls `settled` once, when `count` outcomes are known; with the first error, if there was one. */
-function whenAll(count: number, settled: Settled | undefined): Settled {
-  let left = count;
-  let first: WarrenError | undefined;
-  return (error) => {
-    first ??= error;
-    left--;
-    if (left === 0) settled?.(first);
-  };
 }

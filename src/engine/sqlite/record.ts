@@ -32,22 +32,34 @@ export interface Stored {
   readonly deaths: readonly DeathRecord[] | undefined;
 }
 
-/** The line of JSON with its newline. */
-export function recordHeader(
-  message: Message,
-  enteredAt: number | undefined,
-  deaths: readonly DeathRecord[] | undefined,
-): string {
-  const rest = optionalFields(message, enteredAt, deaths);
-  return (
-    `{"id":${JSON.stringify(message.id)},"topic":${JSON.stringify(message.topic)}` +
-    `,"time":${message.time}${rest}}\n`
-  );
+/** A record ready to be written, however many queues take it. */
+export interface EncodedRecord {
+  /** The line of JSON with its newline. */
+  readonly header: string;
+  /** Text for JSON, else bytes. */
+  readonly payload: string | Uint8Array;
 }
 
-/** The payload as it is written behind the header: text for JSON, else bytes. */
-export function recordPayload(payload: Payload): string | Uint8Array {
-  return payload.format === PAYLOAD_FORMAT.json ? payload.json() : payload.storedBytes();
+export function encodeRecord(
+  message: Message,
+  enteredAt: number,
+  deaths: readonly DeathRecord[] | undefined,
+): EncodedRecord {
+  const { payload } = message;
+  const entered = enteredAt === message.time ? undefined : enteredAt;
+  const rest = optionalFields(message, entered, deaths);
+  return {
+    header:
+      `{"id":${JSON.stringify(message.id)},"topic":${JSON.stringify(message.topic)}` +
+      `,"time":${message.time}${rest}}\n`,
+    payload: payload.format === PAYLOAD_FORMAT.json ? payload.json() : payload.storedBytes(),
+  };
+}
+
+/** The length of a record as it will be stored. */
+export function recordBytes({ header, payload }: EncodedRecord): number {
+  const body = typeof payload === "string" ? Buffer.byteLength(payload) : payload.length;
+  return Buffer.byteLength(header) + body;
 }
 
 /** `,"headers":{…}` and so on, or nothing: most messages have no such field. */

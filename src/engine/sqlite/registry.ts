@@ -9,7 +9,7 @@ import type {
   Queues,
   StoredMessage,
 } from "../engine.ts";
-import { deadLetterName, deadLetterSettings } from "../rules.ts";
+import { assertQueueName, deadLetterName, deadLetterSettings } from "../rules.ts";
 import type { DelayedWindow } from "./delayed.ts";
 import type { Entry } from "./entry.ts";
 import type { QueueHost } from "./host.ts";
@@ -73,6 +73,7 @@ export class QueueRegistry implements Queues {
 
   define(name: string, settings: QueueSettings, bindings: readonly string[]): Promise<QueueReport> {
     return this.#inTurn(async () => {
+      assertQueueName(name);
       const existing = this.#byName.get(name);
       const rows = existing
         ? this.#changedRows(existing, settings, bindings)
@@ -84,7 +85,7 @@ export class QueueRegistry implements Queues {
         queue.redefine(JSON.parse(row.settings) as QueueSettings, filters);
       }
       this.#joinDeadLetters();
-      for (const row of rows) this.#changed(row.name, this.open(row.name).description);
+      this.#changed(name, this.open(name).description);
       return this.describe(name);
     });
   }
@@ -92,11 +93,14 @@ export class QueueRegistry implements Queues {
   remove(name: string): Promise<void> {
     return this.#inTurn(async () => {
       const queue = this.open(name);
+      if (queue.deadLetterOf !== undefined) {
+        throw new WarrenError("conflict", `It goes with its queue ${queue.deadLetterOf}.`);
+      }
       const gone = queue.deadLetters === undefined ? [queue] : [queue, queue.deadLetters];
       // From here on nothing more comes in; should the removal fail, it is there again.
+      this.#changed(name, undefined);
       for (const each of gone) {
         this.#byName.delete(each.name);
-        this.#changed(each.name, undefined);
         each.endConsumers(new WarrenError("unknown_queue", undefined, { queue: each.name }));
       }
       try {
@@ -105,8 +109,8 @@ export class QueueRegistry implements Queues {
       } catch (error) {
         for (const each of gone) {
           this.#byName.set(each.name, each);
-          this.#changed(each.name, each.description);
         }
+        this.#changed(name, queue.description);
         throw error;
       }
       for (const each of gone) this.#byNumber.delete(each.number);
@@ -117,11 +121,11 @@ export class QueueRegistry implements Queues {
     return this.#inTurn(() => this.#purge(this.open(name)));
   }
 
-  peek(name: string, options: PeekOptions): Promise<PeekPage> {
+  async peek(name: string, options: PeekOptions): Promise<PeekPage> {
     return peek(this.#host, this.open(name), options);
   }
 
-  find(name: string, messageId: string): Promise<StoredMessage | undefined> {
+  async find(name: string, messageId: string): Promise<StoredMessage | undefined> {
     return find(this.#host, this.open(name), messageId);
   }
 
@@ -185,7 +189,7 @@ export class QueueRegistry implements Queues {
     const kept = new Set<Entry>(queue.inFlight());
     const keep = [...kept].map((entry) => idText(entry.lane, entry.sequence));
     let count = 0;
-    queue.freeze();
+    queue.backlog.freeze();
     try {
       for (let went = PURGED_AT_ONCE; went === PURGED_AT_ONCE; count += went) {
         const control = { purge: queue.number, below, keep, limit: PURGED_AT_ONCE };
@@ -195,10 +199,10 @@ export class QueueRegistry implements Queues {
         });
       }
       this.#delayed.forget(queue.number, below);
-      queue.thaw(below, kept);
+      queue.backlog.thaw(below, kept);
       return count;
     } catch (error) {
-      queue.thaw(0, kept);
+      queue.backlog.thaw(0, kept);
       throw error;
     }
   }

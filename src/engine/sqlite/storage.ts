@@ -14,14 +14,16 @@ import type { WriterReply, WriterRequest } from "./writer.ts";
 
 /** One operation, or several that stand and fall together, waiting for the commit. */
 export interface Pending {
-  /** `duplicate` is true when a dedupe operation of this item found its id. */
-  committed(duplicate: boolean): void;
+  /** `withoutEffect` is true when the item's conditional operation changed nothing. */
+  committed(withoutEffect: boolean): void;
   aborted(error: WarrenError): void;
-  /** Whether the item wrote a dedupe operation. */
-  readonly dedupes?: boolean;
+  /** Whether the item wrote a conditional operation: at most one. */
+  readonly conditional?: boolean;
   /** Called before `committed` with what went, when the item wrote a purge. */
   purged?(purged: Purged): void;
 }
+
+export type Opened = Extract<WriterReply, { kind: "opened" }>;
 
 export interface Rows {
   readonly rows: readonly Row[];
@@ -85,9 +87,9 @@ export class Storage {
   }
 
   /** Starts the writer thread and opens the store; rejects with a sentence for the operator. */
-  async open(): Promise<readonly QueueState[]> {
+  async open(): Promise<Opened> {
     const reply = await this.#start();
-    if (reply.kind === "opened") return reply.queues;
+    if (reply.kind === "opened") return reply;
     const worker = this.#worker;
     this.#worker = undefined;
     worker?.terminate();
@@ -221,17 +223,16 @@ export class Storage {
       this.#recycled.push(reply.buffer);
     }
     this.#setHealth({ state: "ready" });
-    const { duplicates, purged } = reply.result;
-    let dedupes = 0;
+    const { void: without, purged } = reply.result;
+    let conditional = 0;
     let seen = 0;
     let purges = 0;
     for (const item of batch.items) {
       if (item.purged !== undefined) item.purged(purged[purges++]!);
-      if (item.dedupes === true) {
-        const duplicate = duplicates[seen] === dedupes;
-        if (duplicate) seen++;
-        dedupes++;
-        item.committed(duplicate);
+      if (item.conditional === true) {
+        const withoutEffect = without[seen] === conditional++;
+        if (withoutEffect) seen++;
+        item.committed(withoutEffect);
       } else {
         item.committed(false);
       }

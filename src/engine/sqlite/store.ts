@@ -43,33 +43,24 @@ export interface Purged {
 }
 
 export interface BatchResult {
-  /** Indexes, among the dedupe operations of the batch, of those whose id was seen before. */
-  readonly duplicates: readonly number[];
+  /** Indexes, among the conditional operations of the batch, of those that changed nothing. */
+  readonly void: readonly number[];
   /** For each purge of the batch, what went. */
   readonly purged: readonly Purged[];
 }
 
-/** A read of rows in the order of delivery, or of due time or expiry. */
+/** A read of rows, in the order of delivery unless said otherwise. */
 export type Read =
-  /** Rows that wait for no time, after (lane, sequence) up to the end of `lastLane`. */
+  /** Rows after (lane, sequence) to the end of `lastLane`: those that wait for no time, or all. */
   | {
-      readonly kind: "page";
+      readonly kind: "page" | "all";
       readonly lane: number;
       readonly after: number;
       readonly lastLane: number;
       readonly limit: number;
       readonly bytes: number;
     }
-  /** The same with rows that wait for a time: for a peek. */
-  | {
-      readonly kind: "all";
-      readonly lane: number;
-      readonly after: number;
-      readonly lastLane: number;
-      readonly limit: number;
-      readonly bytes: number;
-    }
-  /** Rows with a due time, without their records, after (dueAt, lane, sequence). */
+  /** Rows with a due time, without records, after (dueAt, lane, sequence) in this order. */
   | {
       readonly kind: "due";
       readonly dueAt: number;
@@ -77,8 +68,10 @@ export type Read =
       readonly after: number;
       readonly limit: number;
     }
-  /** Rows that wait for no time and whose own expiry has passed. */
-  | { readonly kind: "expired"; readonly now: number; readonly limit: number };
+  /** Rows that expire by a time of their own, without records, the soonest first. */
+  | { readonly kind: "expiring"; readonly limit: number }
+  /** The rows of these ids, as a list of decimal numbers. */
+  | { readonly kind: "ids"; readonly ids: string; readonly limit: number };
 
 /** A queue as it was when the store was opened. */
 export interface QueueState extends QueueRow {
@@ -101,6 +94,8 @@ const SEQUENCE_MASK = 2 ** SEQUENCE_BITS - 1;
 const PLACE = `id >> ${SEQUENCE_BITS} AS lane, id & ${SEQUENCE_MASK} AS sequence`;
 const ROW = `SELECT ${PLACE}, attempts, due_at, expires_at, record FROM messages`;
 
+const NOTHING = new Uint8Array();
+
 export class Store {
   readonly #database: Database;
   readonly #orm;
@@ -108,7 +103,9 @@ export class Store {
   readonly #insertFull: Statement;
   readonly #update: Statement;
   readonly #delete: Statement;
-  readonly #promote: Statement;
+  readonly #release: Statement;
+  readonly #move: Statement;
+  readonly #isRecent: Statement;
   readonly #dedupe: Statement;
   readonly #addTotals: Statement;
   readonly #begin: Statement;
@@ -135,9 +132,11 @@ export class Store {
     this.#delete = prepare(
       `DELETE FROM messages WHERE id BETWEEN ${ID("?1", "?2")} AND ${ID("?1", "?3")}`,
     );
-    this.#promote = prepare(
-      `UPDATE messages SET id = ${ID("?1", "?3")}, due_at = NULL WHERE id = ${ID("?1", "?2")}`,
+    this.#release = prepare(
+      `UPDATE messages SET due_at = NULL WHERE id = ${ID("?1", "?2")} AND due_at IS NOT NULL`,
     );
+    this.#move = prepare(`UPDATE messages SET id = ${ID("?1", "?3")} WHERE id = ${ID("?1", "?2")}`);
+    this.#isRecent = prepare("SELECT 1 FROM recent_ids WHERE key = ?1 AND expires_at > ?2");
     this.#dedupe = prepare(
       `INSERT INTO recent_ids (key, expires_at) VALUES (?1, ?2) ON CONFLICT (key)
        DO UPDATE SET expires_at = excluded.expires_at WHERE recent_ids.expires_at <= ?3`,
@@ -160,22 +159,23 @@ export class Store {
         `SELECT ${PLACE}, 0, due_at, NULL, NULL FROM messages WHERE due_at IS NOT NULL
          AND (due_at, id) > (?1, ${ID("?2", "?3")}) ORDER BY due_at, id LIMIT ?4`,
       ),
-      expired: prepare(
-        `${ROW} WHERE expires_at IS NOT NULL AND expires_at <= ?1 AND due_at IS NULL
-         ORDER BY expires_at LIMIT ?2`,
+      expiring: prepare(
+        `SELECT ${PLACE}, 0, due_at, expires_at, NULL FROM messages WHERE expires_at IS NOT NULL
+         ORDER BY expires_at LIMIT ?1`,
       ),
+      ids: prepare(`${ROW} WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id LIMIT ?2`),
     };
   }
 
   /** Applies a batch in one transaction, all or nothing; when this returns, it is durable. */
   apply(buffer: ArrayBuffer, end: number, now: number): BatchResult {
-    const duplicates: number[] = [];
+    const without: number[] = [];
     const purged: Purged[] = [];
     this.#totals.clear();
     this.#deletes.clear();
     this.#begin.run();
     try {
-      this.#applyAll(new BatchReader(buffer, end), now, duplicates, purged);
+      this.#applyAll(new BatchReader(buffer, end), now, without, purged);
       this.#deleteAll();
       for (const [number, { messages, bytes }] of this.#totals) {
         this.#addTotals.run(number, messages, bytes);
@@ -186,31 +186,45 @@ export class Store {
       if (this.#database.inTransaction) this.#database.run("ROLLBACK");
       throw error;
     }
-    return { duplicates, purged };
+    return { void: without, purged };
   }
 
-  #applyAll(batch: BatchReader, now: number, duplicates: number[], purged: Purged[]): void {
-    let dedupes = 0;
-    let left = 0;
+  /** `without` gets the indexes of the conditional operations that changed nothing. */
+  #applyAll(batch: BatchReader, now: number, without: number[], purged: Purged[]): void {
+    let conditional = 0;
+    let skipped = 0;
     while (!batch.done) {
       const kind = batch.u8();
-      if (kind === OPERATION.dedupe) {
-        const expiresAt = batch.f64();
-        const guarded = batch.u32();
-        // A repeated id changes no row; its inserts are read past.
-        if (this.#dedupe.run(batch.text(), expiresAt, now).changes === 0) {
-          duplicates.push(dedupes);
-          left = guarded;
+      switch (kind) {
+        case OPERATION.dedupe: {
+          const expiresAt = batch.time();
+          const guarded = batch.u32();
+          if (!this.#isNew(batch.text(), expiresAt, now)) {
+            without.push(conditional);
+            // Its inserts are read past.
+            skipped = guarded;
+          }
+          conditional++;
+          break;
         }
-        dedupes++;
-      } else if (kind === OPERATION.control) {
-        this.#control(JSON.parse(batch.text()) as Control, purged);
-      } else {
-        const skip = left > 0;
-        if (skip) left--;
-        this.#row(kind, batch, skip);
+        case OPERATION.release:
+          if (this.#release.run(batch.u32(), batch.f64()).changes === 0) without.push(conditional);
+          conditional++;
+          break;
+        case OPERATION.control:
+          this.#control(JSON.parse(batch.text()) as Control, purged);
+          break;
+        default:
+          this.#row(kind, batch, skipped > 0);
+          if (skipped > 0) skipped--;
       }
     }
+  }
+
+  /** Whether the id was not seen; with `expiresAt` it has been from now on. */
+  #isNew(key: string, expiresAt: number | null, now: number): boolean {
+    if (expiresAt === null) return this.#isRecent.get(key, now) === null;
+    return this.#dedupe.run(key, expiresAt, now).changes > 0;
   }
 
   #row(kind: number, batch: BatchReader, skip: boolean): void {
@@ -235,8 +249,8 @@ export class Store {
       case OPERATION.update:
         this.#update.run(lane, sequence, batch.u32(), batch.time(), batch.time());
         return;
-      case OPERATION.promote:
-        this.#promote.run(lane, sequence, batch.f64());
+      case OPERATION.move:
+        this.#move.run(lane, sequence, batch.f64());
         return;
       case OPERATION.delete: {
         const sequences = this.#deletes.get(lane);
@@ -335,7 +349,7 @@ export class Store {
         dueAt: dueAt ?? undefined,
         expiresAt: expiresAt ?? undefined,
       };
-      rows.insertFull(lane, sequence, times, "", record ?? new Uint8Array());
+      rows.insertFull(lane, sequence, times, { header: "", payload: record ?? NOTHING });
       if ("bytes" in read && rows.bytes >= read.bytes) break;
     }
     return { rows, complete: found.length < read.limit && rows.operations === found.length };
@@ -353,8 +367,10 @@ export class Store {
         ) as RowValues[];
       case "due":
         return this.#reads.due.values(read.dueAt, read.lane, read.after, read.limit) as RowValues[];
-      case "expired":
-        return this.#reads.expired.values(read.now, read.limit) as RowValues[];
+      case "expiring":
+        return this.#reads.expiring.values(read.limit) as RowValues[];
+      case "ids":
+        return this.#reads.ids.values(read.ids, read.limit) as RowValues[];
     }
   }
 
@@ -396,6 +412,17 @@ export class Store {
       sequence = Math.max(sequence, last.get(lane)?.sequence ?? 0);
     }
     return { sequence, heads };
+  }
+
+  /**
+   * How often the store has been opened, this time included. Kept where SQLite has a number for its
+   * user; the migrations keep a table of their own.
+   */
+  countOpening(): number {
+    const row = this.#database.query<{ user_version: number }, []>("PRAGMA user_version").get();
+    const openings = ((row?.user_version ?? 0) % 2 ** 30) + 1;
+    this.#database.run(`PRAGMA user_version = ${openings}`);
+    return openings;
   }
 
   /** Everything back into the one file, as far as readers let it. */

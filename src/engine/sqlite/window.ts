@@ -36,6 +36,8 @@ export interface WindowBounds {
   readonly bytes: number;
 }
 
+/** Of a lane whose messages on disk were not looked at yet: the next sweep does. */
+const UNKNOWN = Number.NEGATIVE_INFINITY;
 const PAGE_MESSAGES = 2048;
 const PAGE_BYTES = 2 * 1024 * 1024;
 
@@ -55,6 +57,11 @@ export class Window {
 
   get size(): number {
     return this.#size;
+  }
+
+  /** Whether it holds twice what it should: even what returns must then wait on disk. */
+  get crowded(): boolean {
+    return this.#size >= 2 * this.#bounds.messages;
   }
 
   /** Takes a message that was just stored, or leaves it on disk; true when it is in the window. */
@@ -175,10 +182,31 @@ export class Window {
     lane.diskEnteredAt = enteredAt ?? Number.POSITIVE_INFINITY;
   }
 
-  /** Whether a row of this place waits on disk, unseen by the window. */
+  /** Whether a row of this place waits on disk, where a page will find it. */
   isOnDisk(laneNumber: number, sequence: number): boolean {
     const lane = this.#lanes[rankOf(laneNumber)];
     return lane?.more === true && sequence > lane.loadedThrough;
+  }
+
+  /** A row of this place lies on disk, maybe before what is known; nothing of its lane is out. */
+  reopen(laneNumber: number, sequence: number): void {
+    const lane = this.#lane(rankOf(laneNumber));
+    lane.more = true;
+    lane.loadedThrough = Math.min(lane.loadedThrough, sequence - 1);
+    lane.diskEnteredAt = UNKNOWN;
+  }
+
+  /** Leaves everything to the disk, where it is. Nothing of the queue may be out with a consumer. */
+  unload(): void {
+    for (const lane of this.#lanes) {
+      if (lane === undefined) continue;
+      const returned = lane.returned.drain();
+      const fresh = lane.fresh.filter(() => false);
+      for (const entry of [...returned, ...fresh]) {
+        this.reopen(entry.lane, entry.sequence);
+        this.#uncounted(entry);
+      }
+    }
   }
 
   /** Takes out what has expired. */

@@ -22,7 +22,12 @@ export interface WriterFault {
 }
 
 export type WriterReply =
-  | { readonly kind: "opened"; readonly queues: readonly QueueState[] }
+  | {
+      readonly kind: "opened";
+      readonly queues: readonly QueueState[];
+      /** How often the store has been opened, this time included. */
+      readonly openings: number;
+    }
   /** The batch is durable; its buffer comes back to be used again. */
   | { readonly kind: "committed"; readonly buffer: ArrayBuffer; readonly result: BatchResult }
   | {
@@ -48,7 +53,7 @@ function handle(request: WriterRequest): WriterReply {
       dataDir = request.dataDir;
       open = openDatabase(dataDir, request.durability);
       store = new Store(open.database);
-      return { kind: "opened", queues: store.states() };
+      return { kind: "opened", queues: store.states(), openings: store.countOpening() };
     case "batch": {
       const result = opened().apply(request.buffer, request.bytes, request.now);
       return { kind: "committed", buffer: request.buffer, result };

@@ -1,0 +1,147 @@
+/**
+ * All that waits in one queue: the window in memory, and the disk behind it. Reads pages when they are
+ * needed and finds what has expired, one read at a time.
+ */
+import type { Row } from "./batch.ts";
+import { Entry } from "./entry.ts";
+import type { QueueHost } from "./host.ts";
+import { QUEUE_LANES } from "./lanes.ts";
+import type { SqliteQueue } from "./queue.ts";
+import type { Read } from "./store.ts";
+import { Window } from "./window.ts";
+
+export class Backlog {
+  readonly window: Window;
+  readonly #queue: SqliteQueue;
+  readonly #host: QueueHost;
+  #reading = false;
+  /** Counts up when what a read under way brings has become void. */
+  #epoch = 0;
+  /** A purge is under way, or the queue is gone: nothing is handed out. */
+  #frozen = false;
+
+  constructor(queue: SqliteQueue, host: QueueHost) {
+    this.#queue = queue;
+    this.#host = host;
+    const { queueWindowMessages, queueWindowBytes } = host.limits;
+    this.window = new Window({ messages: queueWindowMessages, bytes: queueWindowBytes });
+  }
+
+  get frozen(): boolean {
+    return this.#frozen;
+  }
+
+  freeze(): void {
+    this.#frozen = true;
+    this.#epoch++;
+  }
+
+  /** Ends a purge of everything below `below` except `kept`. */
+  thaw(below: number, kept: ReadonlySet<Entry>): void {
+    this.#frozen = false;
+    this.#epoch++;
+    this.window.clear(below, kept);
+    this.#host.pumpSoon(this.#queue);
+  }
+
+  /** Leaves everything to the disk: nobody is there to take it. */
+  unload(): void {
+    this.#epoch++;
+    this.window.unload();
+  }
+
+  /** Reads the next page when the window runs low. */
+  fill(): void {
+    if (this.#reading || this.#frozen) return;
+    const page = this.window.plan();
+    if (page === undefined) return;
+    const { rank, after, lastRank, limit, bytes } = page;
+    this.#read(
+      { kind: "page", lane: this.#lane(rank), after, lastLane: this.#lane(lastRank), limit, bytes },
+      (rows, complete) => {
+        this.window.loaded(page, rows, complete, (row) => Entry.fromRow(this.#queue, row));
+      },
+    );
+  }
+
+  /** Finds, on disk behind the window, what the queue's time to live has ended. */
+  sweepDisk(now: number): void {
+    if (this.#reading || this.#frozen) return;
+    for (const { rank, after } of this.window.diskLanes(now - this.#queue.settings.ttlMs)) {
+      const lane = this.#lane(rank);
+      const limit = this.#host.limits.expiryPageMessages;
+      const bytes = this.#host.limits.queueWindowBytes;
+      this.#read({ kind: "page", lane, after, lastLane: lane, limit, bytes }, (rows, complete) =>
+        this.#expireRows(rank, rows, complete),
+      );
+      return;
+    }
+  }
+
+  #expireRows(rank: number, rows: readonly Row[], complete: boolean): void {
+    const now = this.#host.clock.now();
+    for (const row of rows) {
+      const entry = Entry.fromRow(this.#queue, row);
+      if (entry.expiresAt > now) {
+        this.window.diskBegins(rank, entry.enteredAt);
+        return;
+      }
+      this.window.skipped(rank, entry.sequence);
+      this.#queue.expire(entry);
+    }
+    this.window.diskBegins(rank, complete ? undefined : now);
+  }
+
+  /** Expires rows that were found by a time of their own, unless the window has them. */
+  expireFound(rows: readonly Row[], now: number): void {
+    if (this.#frozen) return;
+    for (const row of rows) {
+      const delayed = row.dueAt !== undefined;
+      // One that has come due is on its way into the window, and expires there.
+      const here = delayed ? row.dueAt! <= now : !this.window.isOnDisk(row.lane, row.sequence);
+      if (here) continue;
+      this.#queue.expire(Entry.fromRow(this.#queue, row), delayed);
+    }
+  }
+
+  /**
+   * A message that waited for its time takes the place of its age. Where that lies in the part that is
+   * in memory it is fetched by itself; when memory is crowded it goes to the end of its lane instead.
+   */
+  cameDue(lane: number, sequence: number, wanted: boolean): void {
+    if (this.window.isOnDisk(lane, sequence)) return;
+    if (!wanted) {
+      this.window.reopen(lane, sequence);
+    } else if (this.window.crowded) {
+      this.#queue.moveToEnd(lane, sequence);
+    } else {
+      this.#host.fetch(lane, sequence);
+    }
+  }
+
+  /** What `fetch` brought. */
+  fetched(row: Row): void {
+    if (this.window.isOnDisk(row.lane, row.sequence)) return;
+    this.window.giveBack(Entry.fromRow(this.#queue, row));
+  }
+
+  #lane(rank: number): number {
+    return this.#queue.number * QUEUE_LANES + rank;
+  }
+
+  #read(read: Read, take: (rows: readonly Row[], complete: boolean) => void): void {
+    this.#reading = true;
+    const epoch = this.#epoch;
+    this.#host.storage.read(read).then(
+      ({ rows, complete }) => {
+        this.#reading = false;
+        if (epoch === this.#epoch) take(rows, complete);
+        this.#host.pumpSoon(this.#queue);
+      },
+      () => {
+        // The store cannot be read now: the next sweep asks again.
+        this.#reading = false;
+      },
+    );
+  }
+}

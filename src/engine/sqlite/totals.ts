@@ -1,0 +1,28 @@
+/** The counts of one queue, each message in exactly one of its states at any time. */
+import type { QueueCounts, QueueSettings } from "../../../schemas/queue.ts";
+
+export class Totals {
+  /** Durable messages in all states, and the bytes of their records. */
+  messages = 0;
+  bytes = 0;
+  /** Accepted and not yet durable. */
+  pendingMessages = 0;
+  pendingBytes = 0;
+  delayed = 0;
+  inFlight = 0;
+  /** In no one's hands, with the commit of what becomes of them still to come. */
+  settling = 0;
+
+  counts(consumers: number): QueueCounts {
+    const { messages, delayed, inFlight, settling, bytes } = this;
+    return { ready: messages - delayed - inFlight - settling, delayed, inFlight, bytes, consumers };
+  }
+
+  /** Whether one more message is within the bounds; `bytes` is only asked where there is one. */
+  hasRoom({ maxMessages, maxBytes }: QueueSettings, bytes: () => number): boolean {
+    if (maxMessages !== undefined && this.messages + this.pendingMessages >= maxMessages) {
+      return false;
+    }
+    return maxBytes === undefined || this.bytes + this.pendingBytes + bytes() <= maxBytes;
+  }
+}
