@@ -118,8 +118,17 @@ export class LagWatch {
   }
 }
 
+/** One look at everything, so that all lines of an answer are of the same moment. */
+interface Snapshot {
+  gauges: Readonly<Record<string, number>>;
+  counters: Readonly<Record<string, number>>;
+  queues: readonly QueueGauges[];
+  now: number;
+}
+
 export function createMetrics(sources: MetricSources): Metrics {
   const registry = new Registry();
+  const snapshot: Snapshot = { gauges: {}, counters: {}, queues: [], now: 0 };
   addProcess(registry);
   const info = { version: sources.version, engine: sources.engine, durability: sources.durability };
   new Gauge({
@@ -128,10 +137,19 @@ export function createMetrics(sources: MetricSources): Metrics {
     labelNames: Object.keys(info),
     registers: [registry],
   }).set(info, 1);
-  addGauges(registry, sources);
-  addCounters(registry, sources);
-  addQueues(registry, sources);
-  return { contentType: registry.contentType, render: () => registry.metrics() };
+  addGauges(registry, snapshot);
+  addCounters(registry, snapshot);
+  addQueues(registry, snapshot);
+  return {
+    contentType: registry.contentType,
+    render() {
+      snapshot.gauges = sources.gauges();
+      snapshot.counters = sources.counters();
+      snapshot.queues = sources.queues().slice(0, QUEUES_LISTED);
+      snapshot.now = sources.now();
+      return registry.metrics();
+    },
+  };
 }
 
 /** The process's own figures; those of V8's making mean nothing under another engine and go. */
@@ -143,20 +161,20 @@ function addProcess(registry: Registry): void {
   }
 }
 
-function addGauges(registry: Registry, sources: MetricSources): void {
+function addGauges(registry: Registry, snapshot: Snapshot): void {
   for (const [name, help] of Object.entries(GAUGES)) {
     new Gauge({
       name: `warren_${name}`,
       help,
       registers: [registry],
       collect() {
-        this.set(sources.gauges()[name] ?? 0);
+        this.set(snapshot.gauges[name] ?? 0);
       },
     });
   }
 }
 
-function addCounters(registry: Registry, sources: MetricSources): void {
+function addCounters(registry: Registry, snapshot: Snapshot): void {
   for (const [name, help] of Object.entries(COUNTERS)) {
     new Counter({
       name: `warren_${name}_total`,
@@ -164,13 +182,13 @@ function addCounters(registry: Registry, sources: MetricSources): void {
       registers: [registry],
       collect() {
         this.reset();
-        this.inc(sources.counters()[name] ?? 0);
+        this.inc(snapshot.counters[name] ?? 0);
       },
     });
   }
 }
 
-function addQueues(registry: Registry, sources: MetricSources): void {
+function addQueues(registry: Registry, snapshot: Snapshot): void {
   for (const [name, help, read] of QUEUE_GAUGES) {
     new Gauge({
       name: `warren_queue_${name}`,
@@ -179,9 +197,8 @@ function addQueues(registry: Registry, sources: MetricSources): void {
       registers: [registry],
       collect() {
         this.reset();
-        const now = sources.now();
-        for (const queue of sources.queues().slice(0, QUEUES_LISTED)) {
-          this.set({ queue: queue.name }, read(queue, now));
+        for (const queue of snapshot.queues) {
+          this.set({ queue: queue.name }, read(queue, snapshot.now));
         }
       },
     });

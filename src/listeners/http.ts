@@ -48,6 +48,9 @@ async function respond(
   if (request.method === "OPTIONS") return new Response(null, { status: 204 });
   const { name, params } = matchOperation(request.method, url.pathname);
   const operation: Operation = OPERATIONS[name];
+  if (services.phase() === "starting" && operation.access !== "nobody") {
+    throw new WarrenError("busy", "The broker is starting.");
+  }
   const principal = await principalOf(operation, request, server, services, origins);
   const call = {
     request,

@@ -1,0 +1,141 @@
+/** `warren pub`: publishes one message, a file, or every line of standard input. */
+import {
+  CLIENT_FLAGS,
+  type Command,
+  type Input,
+  integerFlag,
+  listFlag,
+  textFlag,
+  UsageError,
+} from "./command.ts";
+import { addressOf, Connection, type Reply, type Request } from "./connection.ts";
+
+/** Publishes of one run that are not answered yet; reading standard input waits for them. */
+const IN_FLIGHT = 256;
+
+export const pubCommand: Command = {
+  name: "pub",
+  usage: "<topic> [payload]",
+  summary: "Publish a message, a file, or each line of standard input.",
+  details:
+    "The payload is JSON if it reads as JSON, else text. Without a payload and a file, every line of\n" +
+    "standard input is a message. Each is answered when it is on disk, where a queue keeps it.",
+  flags: {
+    ...CLIENT_FLAGS,
+    file: { type: "string", value: "FILE", help: "The payload is what this file holds." },
+    text: { type: "boolean", help: "The payload is text, even if it reads as JSON." },
+    key: { type: "string", value: "KEY", help: "The ordering key." },
+    header: { type: "string", multiple: true, value: "NAME=VALUE", help: "A header; repeatable." },
+    priority: { type: "string", value: "N", help: "0 (last) to 9 (first)." },
+    "ttl-ms": { type: "string", value: "MS", help: "How long it is worth delivering." },
+    "delay-ms": { type: "string", value: "MS", help: "How long queues hold it back." },
+    "message-id": { type: "string", value: "ID", help: "Makes a repetition harmless." },
+    "reply-to": { type: "string", value: "TOPIC", help: "Where answers go." },
+    "correlation-id": { type: "string", value: "ID", help: "Which question an answer is for." },
+    "content-type": { type: "string", value: "TYPE", help: "What the payload is." },
+  },
+  args: [1, 2],
+  async run(input) {
+    const { args, terminal } = input;
+    const topic = args[0] as string;
+    const options = optionsOf(input);
+    const given = await givenPayload(input);
+    const connection = await Connection.open(addressOf(input), {});
+    try {
+      if (given !== undefined) {
+        const ok = await connection.request({ type: "publish", topic, ...given, ...options });
+        report(input, ok);
+      } else {
+        const sent = await publishLines(input, connection, { type: "publish", topic, ...options });
+        if (!terminal.json) terminal.line(`published ${sent} messages`);
+      }
+      return 0;
+    } finally {
+      connection.close();
+    }
+  },
+};
+
+type PublishRequest = Extract<Request, { type: "publish" }>;
+type Payload = Pick<PublishRequest, "payload" | "payloadEncoding">;
+
+/** The payload of the words or the file; undefined when it is to be read from standard input. */
+async function givenPayload(input: Input): Promise<Payload | undefined> {
+  const [, word] = input.args;
+  const file = textFlag(input, "file");
+  if (word !== undefined && file !== undefined) {
+    throw new UsageError("a payload and --file do not go together");
+  }
+  if (word !== undefined) return payloadOf(input, word);
+  if (file === undefined) return undefined;
+  const bytes = await Bun.file(file).bytes();
+  try {
+    return payloadOf(input, new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    return { payload: bytes.toBase64(), payloadEncoding: "base64" };
+  }
+}
+
+function payloadOf(input: Input, text: string): Payload {
+  if (input.flags.text === true) return { payload: text };
+  try {
+    return { payload: JSON.parse(text) };
+  } catch {
+    return { payload: text };
+  }
+}
+
+async function publishLines(
+  input: Input,
+  connection: Connection,
+  frame: PublishRequest,
+): Promise<number> {
+  const waiting: Promise<Reply>[] = [];
+  let sent = 0;
+  for await (const line of console) {
+    const answer = connection.request({ ...frame, ...payloadOf(input, line) });
+    // It is awaited in its turn; until then a failure must not count as unhandled.
+    answer.catch(() => undefined);
+    waiting.push(answer);
+    sent++;
+    if (waiting.length >= IN_FLIGHT) reportLine(input, await (waiting.shift() as Promise<Reply>));
+  }
+  for (const answer of waiting) reportLine(input, await answer);
+  return sent;
+}
+
+function report({ terminal }: Input, { messageId, queues, duplicate }: Reply): void {
+  if (terminal.json) terminal.object({ messageId, queues, ...(duplicate && { duplicate }) });
+  else {
+    const kept = queues === 0 ? "no queue keeps it" : `kept in ${queues} ${plural(queues)}`;
+    terminal.line(`${messageId} ${terminal.dim(duplicate ? "published before" : kept)}`);
+  }
+}
+
+function reportLine(input: Input, reply: Reply): void {
+  if (input.terminal.json) report(input, reply);
+}
+
+function plural(queues: number | undefined): string {
+  return queues === 1 ? "queue" : "queues";
+}
+
+function optionsOf(input: Input): Partial<PublishRequest> {
+  const options: Record<string, unknown> = {
+    key: textFlag(input, "key"),
+    priority: integerFlag(input, "priority"),
+    ttlMs: integerFlag(input, "ttl-ms", 1),
+    delayMs: integerFlag(input, "delay-ms"),
+    messageId: textFlag(input, "message-id"),
+    replyTo: textFlag(input, "reply-to"),
+    correlationId: textFlag(input, "correlation-id"),
+    contentType: textFlag(input, "content-type"),
+  };
+  const headers = listFlag(input, "header").map((text) => {
+    const at = text.indexOf("=");
+    if (at < 1) throw new UsageError(`--header must be NAME=VALUE, not ${text}`);
+    return [text.slice(0, at), text.slice(at + 1)] as const;
+  });
+  if (headers.length > 0) options.headers = Object.fromEntries(headers);
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,69 @@
+/** Queues and their messages as the command line shows them. */
+import type { QueueCounts, QueueSettings } from "../../schemas/queue.ts";
+import type { DeathRecord } from "../message.ts";
+import { brief, clockTime, type Terminal } from "./terminal.ts";
+
+/** What the operator's plane says of a queue. */
+export interface Queue extends QueueSettings {
+  readonly name: string;
+  readonly bindings: readonly string[];
+  readonly counts: QueueCounts;
+  readonly createdAt: number;
+  readonly deadLetterOf?: string;
+  readonly oldestTime?: number;
+}
+
+export interface QueueMessage {
+  readonly topic: string;
+  readonly messageId: string;
+  readonly payload: unknown;
+  readonly time: number;
+  readonly state: string;
+  readonly attempts: number;
+  readonly deaths?: readonly DeathRecord[];
+}
+
+export function printQueue(terminal: Terminal, queue: Queue): void {
+  if (terminal.json) {
+    terminal.object(queue);
+    return;
+  }
+  const { name, counts, bindings, createdAt, deadLetterOf, oldestTime, ...settings } = queue;
+  const { ready, delayed, inFlight, bytes, consumers } = counts;
+  const rows: [string, string][] = [
+    ["messages", `${ready} ready, ${delayed} delayed, ${inFlight} in flight, ${bytes} bytes`],
+    ["consumers", String(consumers)],
+    ["bindings", bindings.length === 0 ? "none: nothing comes in" : bindings.join("  ")],
+    ...Object.entries(settings).map(([key, value]): [string, string] => [key, brief(value)]),
+  ];
+  if (deadLetterOf !== undefined) rows.splice(2, 1, ["dead letters of", deadLetterOf]);
+  if (oldestTime !== undefined) rows.push(["oldest", new Date(oldestTime).toISOString()]);
+  const width = Math.max(...rows.map(([key]) => key.length));
+  terminal.line(terminal.bold(name));
+  for (const [key, value] of rows) terminal.line(`  ${key.padEnd(width)}  ${value}`);
+}
+
+export function printMessages(terminal: Terminal, messages: readonly QueueMessage[]): void {
+  for (const message of messages) {
+    if (terminal.json) {
+      terminal.object(message);
+      continue;
+    }
+    const { time, messageId, topic, payload, state, attempts, deaths } = message;
+    const tries = attempts > 0 ? `, ${counted(attempts, "attempt")}` : "";
+    terminal.line(
+      `${terminal.dim(`${clockTime(time)} ${messageId}`)} ${terminal.bold(topic)} ` +
+        `${brief(payload)} ${terminal.dim(`(${state}${tries})`)}`,
+    );
+    for (const death of deaths ?? []) {
+      const detail = death.detail === undefined ? "" : `: ${death.detail}`;
+      const after = `after ${counted(death.attempts, "attempt")} in ${death.queue}`;
+      terminal.line(`    ${terminal.red(death.reason)} ${after}${detail}`);
+    }
+  }
+}
+
+/** `1 message`, `2 messages`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}

@@ -1,0 +1,167 @@
+/** `warren queue …`: what an operator does with queues. */
+import { ask } from "./admin-client.ts";
+import { CLIENT_FLAGS, type Command, type Input, integerFlag, textFlag } from "./command.ts";
+import { defineCommand } from "./queue-define.ts";
+import { counted, printMessages, printQueue, type Queue, type QueueMessage } from "./queue-view.ts";
+import { table } from "./terminal.ts";
+
+const PAGE = 1000;
+
+const listCommand: Command = {
+  name: "queue list",
+  usage: "",
+  summary: "List the queues and how much is in them.",
+  flags: CLIENT_FLAGS,
+  args: [0, 0],
+  async run(input) {
+    const { terminal } = input;
+    const rows: (string | number)[][] = [];
+    let after = "";
+    do {
+      const page = await ask<{ queues: Queue[]; next?: string }>(
+        input,
+        "GET",
+        `/admin/v1/queues?limit=${PAGE}${after}`,
+      );
+      for (const queue of page.queues) {
+        const { ready, delayed, inFlight, consumers } = queue.counts;
+        if (terminal.json) terminal.object(queue);
+        rows.push([queue.name, ready, delayed, inFlight, consumers, queue.bindings.join(" ")]);
+      }
+      after = page.next === undefined ? "" : `&after=${encodeURIComponent(page.next)}`;
+    } while (after !== "");
+    if (terminal.json) return 0;
+    if (rows.length === 0) terminal.line("There are no queues. Make one: warren queue define");
+    else {
+      const titles = ["QUEUE", "READY", "DELAYED", "IN FLIGHT", "CONSUMERS", "BINDINGS"];
+      terminal.line(table(terminal, titles, rows));
+    }
+    return 0;
+  },
+};
+
+const showCommand: Command = {
+  name: "queue show",
+  usage: "<queue>",
+  summary: "Show one queue: settings, bindings, counts.",
+  flags: CLIENT_FLAGS,
+  args: [1, 1],
+  async run(input) {
+    printQueue(input.terminal, await ask<Queue>(input, "GET", pathOf(input)));
+    return 0;
+  },
+};
+
+const deleteCommand: Command = {
+  name: "queue delete",
+  usage: "<queue>",
+  summary: "Remove a queue and its dead-letter queue.",
+  flags: { ...CLIENT_FLAGS, force: { type: "boolean", help: "Even if they hold messages." } },
+  args: [1, 1],
+  async run(input) {
+    await ask(
+      input,
+      "DELETE",
+      `${pathOf(input)}${input.flags.force === true ? "?force=true" : ""}`,
+    );
+    done(input, { deleted: input.args[0] }, `deleted ${input.args[0]}`);
+    return 0;
+  },
+};
+
+const peekFlags: Command["flags"] = {
+  ...CLIENT_FLAGS,
+  state: { type: "string", value: "STATE", help: "Only ready, delayed or inflight ones." },
+  topic: { type: "string", value: "FILTER", help: "Only topics that match." },
+  search: { type: "string", value: "TEXT", help: "Only with this in topic, headers or payload." },
+  limit: { type: "string", value: "N", help: "At most so many; 20 if absent." },
+};
+
+const peekCommand: Command = {
+  name: "queue peek",
+  usage: "<queue>",
+  summary: "Look at the messages of a queue without taking them.",
+  flags: peekFlags,
+  args: [1, 1],
+  run: (input) => peek(input, input.args[0] as string),
+};
+
+const deadCommand: Command = {
+  name: "queue dead",
+  usage: "<queue>",
+  summary: "Look at the messages that a queue gave up on, and why.",
+  flags: peekFlags,
+  args: [1, 1],
+  run: (input) => peek(input, `${input.args[0]}.dead`),
+};
+
+const purgeCommand: Command = {
+  name: "queue purge",
+  usage: "<queue>",
+  summary: "Remove all messages of a queue that are not in flight.",
+  flags: CLIENT_FLAGS,
+  args: [1, 1],
+  async run(input) {
+    const { purged } = await ask<{ purged: number }>(input, "POST", `${pathOf(input)}/purge`);
+    done(input, { purged }, `removed ${counted(purged, "message")}`);
+    return 0;
+  },
+};
+
+export const queueCommands: readonly Command[] = [
+  listCommand,
+  showCommand,
+  defineCommand,
+  deleteCommand,
+  peekCommand,
+  deadCommand,
+  purgeCommand,
+  switchCommand("pause", "Stop handing out messages; they are still stored."),
+  switchCommand("resume", "Hand out messages again."),
+];
+
+function switchCommand(verb: "pause" | "resume", summary: string): Command {
+  return {
+    name: `queue ${verb}`,
+    usage: "<queue>",
+    summary,
+    flags: CLIENT_FLAGS,
+    args: [1, 1],
+    async run(input) {
+      const queue = await ask<Queue>(input, "POST", `${pathOf(input)}/${verb}`);
+      done(input, queue, `${verb}d ${queue.name}`);
+      return 0;
+    },
+  };
+}
+
+async function peek(input: Input, queue: string): Promise<number> {
+  const limit = integerFlag(input, "limit", 1) ?? 20;
+  const query = new URLSearchParams({ limit: String(Math.min(limit, PAGE)) });
+  for (const name of ["state", "topic", "search"]) {
+    const value = textFlag(input, name);
+    if (value !== undefined) query.set(name, value);
+  }
+  let left = limit;
+  let found = 0;
+  do {
+    const path = `/admin/v1/queues/${encodeURIComponent(queue)}/messages?${query}`;
+    const page = await ask<{ messages: QueueMessage[]; next?: string }>(input, "GET", path);
+    printMessages(input.terminal, page.messages.slice(0, left));
+    found += page.messages.length;
+    left -= page.messages.length;
+    if (page.next === undefined) break;
+    query.set("after", page.next);
+  } while (left > 0);
+  if (found === 0 && !input.terminal.json) input.terminal.line("Nothing there.");
+  return 0;
+}
+
+function pathOf(input: Input): string {
+  return `/admin/v1/queues/${encodeURIComponent(input.args[0] as string)}`;
+}
+
+function done({ terminal }: Input, value: object, sentence: string): void {
+  if (terminal.json) terminal.object(value);
+  else terminal.line(sentence);
+}

@@ -1,0 +1,56 @@
+/** The figures that operators read, gathered from the parts of the broker that keep them anyway. */
+import type { Broker } from "../broker/broker.ts";
+import type { LagWatch, QueueGauges } from "../metrics.ts";
+import type { Sessions } from "../session/sessions.ts";
+import type { Figures } from "./services.ts";
+
+export function createFigures(
+  broker: Broker,
+  sessions: Sessions,
+  lag: LagWatch,
+  isDraining: () => boolean,
+): Figures {
+  const { engine } = broker;
+  return {
+    gauges: () => ({
+      event_loop_lag_seconds: lag.seconds,
+      sessions: sessions.size,
+      subscriptions: broker.counters.subscriptions,
+      routes: broker.counters.routes,
+      queues: engine.queues.list().length,
+      storage_ready: engine.health.state === "ready" ? 1 : 0,
+      draining: isDraining() ? 1 : 0,
+    }),
+    counters() {
+      const { published, refused, events, duplicates } = broker.counters;
+      const store = engine.counters;
+      return {
+        published,
+        refused,
+        events,
+        sessions_opened: sessions.opened,
+        stored: store.stored,
+        delivered: store.delivered,
+        redelivered: store.redelivered,
+        acked: store.acked,
+        nacked: store.nacked,
+        dead_lettered: store.deadLettered,
+        expired: store.expired,
+        timed_out: store.timedOut,
+        duplicates: duplicates + store.duplicates,
+        commits: store.commits,
+        commit_operations: store.commitOperations,
+        commit_seconds: store.commitMs / 1000,
+      };
+    },
+  };
+}
+
+/** The queues with what is in them, by name. */
+export function queueGauges({ engine }: Broker): QueueGauges[] {
+  return engine.queues.list().map(({ name, counts, oldestTime }) => ({
+    name,
+    ...counts,
+    ...(oldestTime === undefined ? {} : { oldestTime }),
+  }));
+}

@@ -1,0 +1,47 @@
+/** The one TCP listener: WebSocket upgrades go to their listener, everything else to HTTP. */
+import type { Server, WebSocketHandler } from "bun";
+import { toWarrenError } from "../errors.ts";
+import type { HttpHandler } from "./http.ts";
+import { problemResponse } from "./problem.ts";
+
+/** Longest silence of an HTTP connection; long polls ask for more. */
+const HTTP_IDLE_SECONDS = 30;
+
+export interface ListenOptions<Data> {
+  readonly hostname: string;
+  readonly port: number;
+  /** Largest body; HTTP operations refuse theirs earlier, with a sentence. */
+  readonly maxBodyBytes: number;
+  /** Throws when the request is not to be answered at all. */
+  readonly admit: (request: Request) => void;
+  readonly http: HttpHandler;
+  readonly webSocketPath: string;
+  /** Answers with a refusal, or with undefined once the connection is a WebSocket. */
+  readonly upgrade: (
+    request: Request,
+    server: Server<Data>,
+  ) => Promise<Response | undefined> | Response | undefined;
+  readonly webSocket: WebSocketHandler<Data>;
+}
+
+/** Listens. Throws what the system says, such as `EADDRINUSE`. */
+export function listen<Data>(options: ListenOptions<Data>): Server<Data> {
+  const { hostname, port, admit, http, upgrade, webSocketPath } = options;
+  return Bun.serve<Data>({
+    hostname,
+    port,
+    development: false,
+    idleTimeout: HTTP_IDLE_SECONDS,
+    maxRequestBodySize: options.maxBodyBytes,
+    websocket: options.webSocket,
+    fetch(request, server) {
+      try {
+        admit(request);
+      } catch (error) {
+        return problemResponse(toWarrenError(error));
+      }
+      const { pathname } = new URL(request.url);
+      return pathname === webSocketPath ? upgrade(request, server) : http(request, server);
+    },
+  });
+}

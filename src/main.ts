@@ -1,0 +1,273 @@
+/**
+ * The composition root: settings become a running broker, and a running broker ends well. What is put
+ * together here knows nothing of how that was done.
+ */
+import type { Server } from "bun";
+import { Broker } from "./broker/broker.ts";
+import type { Bytes, RoutePublisher } from "./broker/route.ts";
+import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
+import { type Config, ConfigError, type ConfigFault } from "./config.ts";
+import type { Engine, EngineHealth } from "./engine/engine.ts";
+import { completeSettings } from "./engine/rules.ts";
+import { SqliteEngine } from "./engine/sqlite/engine.ts";
+import { WarrenError } from "./errors.ts";
+import { assertBindings } from "./listeners/admin.ts";
+import { createFigures, queueGauges } from "./listeners/figures.ts";
+import { createHttpHandler } from "./listeners/http.ts";
+import { Leases } from "./listeners/leases.ts";
+import { assertOwnName } from "./listeners/own-name.ts";
+import { listen } from "./listeners/server.ts";
+import type { Services } from "./listeners/services.ts";
+import { createLogger, type Logger } from "./log.ts";
+import { createMetrics, LagWatch } from "./metrics.ts";
+import {
+  type AuthenticatorConfig,
+  assertSafeToListen,
+  createAuthenticator,
+  hasCredentials,
+} from "./security/authenticator.ts";
+import { createOriginCheck } from "./security/origins.ts";
+import { Sessions } from "./session/sessions.ts";
+import { VERSION } from "./version.ts";
+
+/** The start cannot work; the message says why and what to do about it. */
+export class StartError extends Error {
+  override readonly name = "StartError";
+}
+
+/** What may be replaced, in tests and by whoever embeds the broker. */
+export interface WarrenDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly engine: Engine;
+}
+
+/** A running broker. */
+export interface Warren {
+  readonly server: Server<unknown>;
+  /** Such as `http://127.0.0.1:7070`. */
+  readonly url: string;
+  readonly broker: Broker;
+  readonly sessions: Sessions;
+  /** Anyone who reaches it may do anything: there are no credentials to tell people apart. */
+  readonly open: boolean;
+  /**
+   * Drains and stops [P-9.3]: readiness goes false, peers are told, what was accepted is made durable
+   * and answered. Safe to call twice.
+   */
+  stop(reason: string): Promise<void>;
+}
+
+/** Throws `ConfigError` for what no schema can see: unsafe hosts, faulty grants, origins and queues. */
+export function checkConfig(config: Config): void {
+  const faults: ConfigFault[] = [];
+  const demand = (path: string, check: () => unknown) => {
+    try {
+      check();
+    } catch (error) {
+      faults.push({ path, problem: error instanceof Error ? error.message : String(error) });
+    }
+  };
+  demand("host", () => {
+    const { host, insecure } = config;
+    assertSafeToListen({ host, insecure, hasCredentials: hasCredentials(accessOf(config)) });
+  });
+  demand("allowedOrigins", () => createOriginCheck(config.allowedOrigins));
+  demand("keys, roles, anonymous", () => createAuthenticator(accessOf(config)));
+  for (const [name, definition] of Object.entries(config.queues)) {
+    demand(`queues.${name}`, () => {
+      completeSettings(definition);
+      assertBindings(definition.bindings ?? [], config.limits);
+    });
+  }
+  if (faults.length > 0) throw new ConfigError(faults);
+}
+
+/** Starts a broker. Rejects with `ConfigError`, or with `StartError` when it cannot run here and now. */
+export async function startWarren(config: Config, deps: Partial<WarrenDeps> = {}): Promise<Warren> {
+  checkConfig(config);
+  const house = assemble(config, deps);
+  const { broker, log } = house.services;
+  const open = !hasCredentials(accessOf(config)) && config.anonymous === undefined;
+  const server = startListening(house, config);
+  house.routes.server = server;
+  try {
+    await broker.start();
+    await defineQueues(broker, config);
+  } catch (error) {
+    await server.stop(true);
+    await broker.close();
+    house.lag.stop();
+    throw explain(error);
+  }
+  house.phase = "running";
+  const url = server.url.origin;
+  const { durability } = config;
+  log.info("listening", { url, durability, engine: broker.engine.name, version: VERSION });
+  if (durability === "os") log.warn("durability is os: a power loss may take confirmed messages");
+  let stopped: Promise<void> | undefined;
+  return {
+    server,
+    url,
+    broker,
+    sessions: house.sessions,
+    open,
+    stop(reason) {
+      stopped ??= stop(house, server, reason);
+      return stopped;
+    },
+  };
+}
+
+/** Bun's server, once it listens: routes are published through it. */
+class ServerRoutes implements RoutePublisher {
+  server: Server<unknown> | undefined;
+
+  publish(routeName: string, bytes: Bytes): number {
+    // Bun compresses unless told not to, and nobody on the route may want that.
+    return this.server === undefined ? 0 : this.server.publish(routeName, bytes, false);
+  }
+}
+
+interface House {
+  phase: "starting" | "running" | "draining";
+  readonly services: Services;
+  readonly sessions: Sessions;
+  readonly lag: LagWatch;
+  readonly routes: ServerRoutes;
+}
+
+function assemble(config: Config, deps: Partial<WarrenDeps>): House {
+  const { clock = systemClock, random = systemRandom, log = loggerOf(config) } = deps;
+  const { limits, durability, dataDir } = config;
+  const engine = deps.engine ?? new SqliteEngine({ dataDir, durability, clock, random, limits });
+  const routes = new ServerRoutes();
+  const newId = () => Bun.randomUUIDv7();
+  const healthChanged = (health: EngineHealth) => logHealth(log, health);
+  const broker = new Broker({ engine, clock, random, limits, routes, newId, healthChanged });
+  const authenticator = createAuthenticator(accessOf(config));
+  const node = newId();
+  const sessions = new Sessions({ broker, authenticator, log, version: VERSION, node });
+  const lag = new LagWatch(clock);
+  const phase = (): House["phase"] => house.phase;
+  const figures = createFigures(broker, sessions, lag, () => phase() === "draining");
+  const metrics = createMetrics({
+    ...figures,
+    version: VERSION,
+    engine: engine.name,
+    durability: engine.capabilities.durable ? durability : "none",
+    now: () => clock.now(),
+    queues: () => queueGauges(broker),
+  });
+  const services: Services = {
+    config,
+    broker,
+    engine,
+    authenticator,
+    leases: new Leases(engine, clock, limits.credit),
+    metrics,
+    figures,
+    clock,
+    log,
+    version: VERSION,
+    node,
+    startedAt: clock.now(),
+    phase,
+  };
+  const house: House = { phase: "starting", services, sessions, lag, routes };
+  return house;
+}
+
+function startListening(house: House, config: Config): Server<unknown> {
+  const { services } = house;
+  const origins = createOriginCheck(config.allowedOrigins);
+  const needsOwnName = !hasCredentials(accessOf(config)) && !config.insecure;
+  const { host, port } = config;
+  try {
+    return listen({
+      hostname: host,
+      port,
+      maxBodyBytes: 2 * config.limits.frameBytes,
+      admit: needsOwnName ? assertOwnName : () => undefined,
+      http: createHttpHandler(services, origins),
+      webSocketPath: "/ws",
+      upgrade: () => new Response(null, { status: 426 }),
+      webSocket: { message: () => undefined },
+    });
+  } catch (error) {
+    house.lag.stop();
+    const code = (error as { code?: unknown }).code;
+    if (code === "EADDRINUSE") {
+      throw new StartError(
+        `Port ${port} of ${host} is in use. Stop what listens there, or choose another port with ` +
+          "--port or WARREN_PORT.",
+      );
+    }
+    throw new StartError(`Cannot listen on ${host}:${port}: ${(error as Error).message}`);
+  }
+}
+
+/** Brings the queues of the settings to what the settings say of them. */
+async function defineQueues({ engine }: Broker, config: Config): Promise<void> {
+  const existing = new Map(engine.queues.list().map((queue) => [queue.name, queue]));
+  for (const [name, definition] of Object.entries(config.queues)) {
+    const present = existing.get(name);
+    const { bindings = present?.bindings ?? [], ...rest } = definition;
+    try {
+      await engine.queues.define(name, completeSettings(rest, present?.settings), bindings);
+    } catch (error) {
+      if (!(error instanceof WarrenError)) throw error;
+      throw new StartError(`The queue ${name} of the settings was refused: ${error.message}`);
+    }
+  }
+}
+
+/** What the store says about itself is for people already; anything else is a fault of ours. */
+function explain(error: unknown): unknown {
+  const { advice, message } = error as { advice?: unknown; message?: unknown };
+  if (typeof advice !== "string") return error;
+  return new StartError(`Cannot start: ${message}. ${advice}`);
+}
+
+async function stop(house: House, server: Server<unknown>, reason: string): Promise<void> {
+  const { broker, clock, leases, log, config } = house.services;
+  const startedAt = clock.now();
+  log.info("draining", { reason, sessions: house.sessions.size });
+  house.phase = "draining";
+  leases.stop();
+  await house.sessions.drain();
+  // What HTTP requests are waiting for is answered by the store as it closes, before it resolves.
+  await broker.close();
+  house.lag.stop();
+  const idle = server.stop();
+  const { promise: late, resolve } = Promise.withResolvers<void>();
+  const bound = clock.after(Math.max(0, startedAt + config.limits.drainMs - clock.now()), resolve);
+  await Promise.race([idle, late]);
+  bound.cancel();
+  await server.stop(true);
+  log.info("stopped", { durationMs: clock.now() - startedAt });
+}
+
+function accessOf(config: Config): AuthenticatorConfig {
+  const { jwt, roles, keys, anonymous } = config;
+  return {
+    jwtSecret: jwt.secret,
+    issuer: jwt.issuer,
+    audience: jwt.audience,
+    roles,
+    keys,
+    anonymous,
+    clock: systemClock,
+  };
+}
+
+function logHealth(log: Logger, health: EngineHealth): void {
+  if (health.state === "ready") log.info("storage can be written again");
+  else log.error("storage cannot be written", { reason: health.reason, advice: health.advice });
+}
+
+function loggerOf({ log, logLevel, jwt }: Config): Logger {
+  const secrets = jwt.secret === undefined ? [] : [jwt.secret];
+  return createLogger({ format: log, level: logLevel, secrets });
+}
