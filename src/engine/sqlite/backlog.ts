@@ -4,10 +4,10 @@
  */
 import type { Row } from "./batch.ts";
 import { Entry } from "./entry.ts";
+import type { Read } from "./exchange.ts";
 import type { QueueHost } from "./host.ts";
 import { QUEUE_LANES } from "./lanes.ts";
 import type { SqliteQueue } from "./queue.ts";
-import type { Read } from "./store.ts";
 import { Window } from "./window.ts";
 
 export class Backlog {
@@ -87,7 +87,7 @@ export class Backlog {
         return;
       }
       this.window.skipped(rank, entry.sequence);
-      this.#queue.expire(entry);
+      this.#queue.settlement.expire(entry);
     }
     this.window.diskBegins(rank, complete ? undefined : now);
   }
@@ -100,7 +100,7 @@ export class Backlog {
       // One that has come due is on its way into the window, and expires there.
       const here = delayed ? row.dueAt! <= now : !this.window.isOnDisk(row.lane, row.sequence);
       if (here) continue;
-      this.#queue.expire(Entry.fromRow(this.#queue, row), delayed);
+      this.#queue.settlement.expire(Entry.fromRow(this.#queue, row), delayed);
     }
   }
 

@@ -42,7 +42,7 @@ export class SqliteConsumer implements Consumer {
   }
 
   settle(tags: readonly number[], outcome: Outcome, settled?: Settled): void {
-    this.#queue.settle(this, tags, outcome, settled);
+    this.#queue.settlement.settle(this, tags, outcome, settled);
   }
 
   cancel(): void {

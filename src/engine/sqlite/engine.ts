@@ -248,7 +248,7 @@ export class SqliteEngine implements Engine, QueueHost {
     for (;;) {
       const entry = deadlines.peek();
       if (entry === undefined || entry.deadline > now) break;
-      entry.queue.timeOut(entry);
+      entry.queue.settlement.timeOut(entry);
     }
     this.#releaseDue(now);
     if (sweep) this.#sweep(now);

@@ -30,3 +30,9 @@ export function rankOf(lane: number): number {
 export function idText(lane: number, sequence: number): string {
   return ((BigInt(lane) << BigInt(SEQUENCE_BITS)) | BigInt(sequence)).toString();
 }
+
+/** The rowid of a place, as an SQL expression. */
+export const ID = (lane: string, sequence: string) =>
+  `((${lane} << ${SEQUENCE_BITS}) | ${sequence})`;
+
+export const SEQUENCE_MASK = 2 ** SEQUENCE_BITS - 1;

@@ -55,13 +55,13 @@ export class PendingRemoval implements Pending {
   }
 
   committed(): void {
-    for (const entry of this.#entries) entry.queue.removed(entry);
+    for (const entry of this.#entries) entry.queue.settlement.removed(entry);
     this.#settled?.(undefined);
   }
 
   /** Nothing of it is on disk, so they are waiting still, and are handed out again. */
   aborted(error: WarrenError): void {
-    for (const entry of this.#entries) entry.queue.waitsAgain(entry);
+    for (const entry of this.#entries) entry.queue.settlement.waitsAgain(entry);
     this.#settled?.(error);
   }
 }
@@ -79,14 +79,14 @@ export class PendingDeath implements Pending {
   }
 
   committed(): void {
-    this.#entry.queue.removed(this.#entry);
+    this.#entry.queue.settlement.removed(this.#entry);
     this.#dead.queue.appended(this.#dead, undefined);
     this.#settled?.(undefined);
   }
 
   aborted(error: WarrenError): void {
     this.#dead.queue.appendDropped(this.#dead);
-    this.#entry.queue.waitsAgain(this.#entry);
+    this.#entry.queue.settlement.waitsAgain(this.#entry);
     this.#settled?.(error);
   }
 }
@@ -104,13 +104,13 @@ export class PendingDelay implements Pending {
   }
 
   committed(): void {
-    if (this.#dueAt === undefined) this.#entry.queue.waitsAgain(this.#entry);
-    else this.#entry.queue.delayed(this.#entry, this.#dueAt);
+    if (this.#dueAt === undefined) this.#entry.queue.settlement.waitsAgain(this.#entry);
+    else this.#entry.queue.settlement.delayed(this.#entry, this.#dueAt);
     this.#settled(undefined);
   }
 
   aborted(error: WarrenError): void {
-    this.#entry.queue.waitsAgain(this.#entry);
+    this.#entry.queue.settlement.waitsAgain(this.#entry);
     this.#settled(error);
   }
 }

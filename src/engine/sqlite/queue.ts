@@ -11,19 +11,20 @@
  */
 import type { QueueSettings } from "../../../schemas/queue.ts";
 import { WarrenError } from "../../errors.ts";
-import type { DeathReason, DeathRecord, Message } from "../../message.ts";
-import type { Outcome, QueueDescription, QueueReport, Settled } from "../engine.ts";
-import { backoffMs, isExhausted, priorityOf, withDeath } from "../rules.ts";
+import type { DeathRecord, Message } from "../../message.ts";
+import type { QueueDescription, QueueReport } from "../engine.ts";
+import { priorityOf } from "../rules.ts";
 import { Backlog } from "./backlog.ts";
 import type { RowTimes } from "./batch.ts";
 import type { SqliteConsumer } from "./consumer.ts";
 import { Entry } from "./entry.ts";
+import type { Purged, QueueRow, QueueState } from "./exchange.ts";
 import type { QueueHost } from "./host.ts";
 import { laneOf } from "./lanes.ts";
 import { Line } from "./line.ts";
-import { PendingChange, PendingDeath, PendingDelay, PendingRemoval, whenAll } from "./pending.ts";
-import { type EncodedRecord, encodeRecord, recordBytes } from "./record.ts";
-import type { Purged, QueueRow, QueueState } from "./store.ts";
+import { PendingChange } from "./pending.ts";
+import { type EncodedRecord, recordBytes } from "./record.ts";
+import { Settlement } from "./settlement.ts";
 import { Totals } from "./totals.ts";
 
 export class SqliteQueue {
@@ -36,6 +37,7 @@ export class SqliteQueue {
   /** Where its dead letters go; absent for a dead-letter queue. */
   deadLetters: SqliteQueue | undefined;
   readonly backlog: Backlog;
+  readonly settlement: Settlement;
 
   readonly #host: QueueHost;
   readonly #totals = new Totals();
@@ -52,6 +54,7 @@ export class SqliteQueue {
     this.settings = JSON.parse(row.settings) as QueueSettings;
     this.bindings = JSON.parse(row.bindings) as string[];
     this.backlog = new Backlog(this, host);
+    this.settlement = new Settlement(this, host, this.#totals);
   }
 
   /** Takes over what the store found at its opening. */
@@ -110,7 +113,7 @@ export class SqliteQueue {
     const lane = laneOf(this.number, priorityOf(message, this.settings));
     const sequence = this.#nextSequence++;
     const entry = new Entry(this, lane, sequence, message, enteredAt, deaths);
-    const times = this.#times(entry, dueAt);
+    const times = this.times(entry, dueAt);
     const { writer } = this.#host.storage;
     entry.bytes =
       times.dueAt === undefined && times.expiresAt === undefined
@@ -146,7 +149,7 @@ export class SqliteQueue {
    * What the row says beside the record. The own expiry is there for the index that the sweep reads:
    * messages that expire by the queue's time are found by their place instead.
    */
-  #times(entry: Entry, dueAt: number | undefined): RowTimes {
+  times(entry: Entry, dueAt: number | undefined): RowTimes {
     const { attempts, message, expiresAt } = entry;
     const own = this.deadLetterOf === undefined && message.expiresAt === expiresAt;
     const early = own || (dueAt !== undefined && expiresAt < dueAt);
@@ -158,6 +161,14 @@ export class SqliteQueue {
 
   join(consumer: SqliteConsumer): void {
     this.#consumers.add(consumer);
+  }
+
+  /** Takes back what it holds; what it held for longer than `graceMs` counts as an attempt. */
+  leave(consumer: SqliteConsumer, graceMs: number): void {
+    this.#consumers.delete(consumer);
+    this.settlement.takeBack(consumer, graceMs);
+    if (this.#consumers.size === 0) this.backlog.unload();
+    this.#host.pumpSoon(this);
   }
 
   /** The consumer may be able to take something now. */
@@ -174,7 +185,7 @@ export class SqliteQueue {
       const entry = this.backlog.window.next();
       if (entry === undefined) break;
       if (entry.expiresAt <= now) {
-        this.expire(entry);
+        this.settlement.expire(entry);
         continue;
       }
       this.#line.next();
@@ -200,104 +211,7 @@ export class SqliteQueue {
     consumer.sink.deliver(deaths === undefined ? delivery : { ...delivery, deaths });
   }
 
-  // Settling
-
-  settle(
-    consumer: SqliteConsumer,
-    tags: readonly number[],
-    outcome: Outcome,
-    settled: Settled | undefined,
-  ): void {
-    const entries = consumer.deliveriesOf(tags);
-    const error =
-      entries === undefined
-        ? new WarrenError("stale_delivery", undefined, { tags })
-        : outcome.kind === "extend"
-          ? undefined
-          : this.#host.storageRefusal();
-    if (entries === undefined || error !== undefined) {
-      if (settled !== undefined) this.#host.later(() => settled(error));
-      return;
-    }
-    if (outcome.kind === "extend") {
-      this.#extend(entries, outcome.byMs ?? this.settings.ackTimeoutMs);
-      if (settled !== undefined) this.#host.later(() => settled(undefined));
-      return;
-    }
-    for (const entry of entries) this.#release(entry);
-    if (outcome.kind === "ack") {
-      this.#host.counters.acked += entries.length;
-      this.#remove(entries, settled);
-    } else {
-      const each = whenAll(entries.length, settled);
-      for (const entry of entries) {
-        if (outcome.kind === "nack") this.#nack(entry, outcome, each);
-        else this.#die(entry, "rejected", entry.attempts + 1, outcome.reason, each);
-      }
-    }
-    this.wake(consumer);
-  }
-
-  #extend(entries: readonly Entry[], byMs: number): void {
-    const deadline = this.#host.clock.now() + byMs;
-    for (const entry of entries) {
-      entry.deadline = deadline;
-      this.#host.deadlineMoved(entry);
-    }
-  }
-
-  /** Out of the consumer's hands; it counts as settling until the commit of what follows. */
-  #release(entry: Entry): void {
-    entry.consumer?.held.delete(entry.tag);
-    entry.consumer = undefined;
-    this.#host.deadlineOver(entry);
-    this.#totals.inFlight--;
-    this.#totals.settling++;
-  }
-
-  #remove(entries: readonly Entry[], settled: Settled | undefined): void {
-    const { storage } = this.#host;
-    for (const entry of entries) storage.writer.delete(entry.lane, entry.sequence, entry.bytes);
-    storage.add(new PendingRemoval(entries, settled));
-  }
-
-  removed(entry: Entry): void {
-    this.#totals.settling--;
-    this.#totals.messages--;
-    this.#totals.bytes -= entry.bytes;
-  }
-
-  /** Waits again, in its place: it was returned, or what should have become of it failed. */
-  waitsAgain(entry: Entry): void {
-    this.#totals.settling--;
-    if (entry.expiresAt <= this.#host.clock.now() && this.#host.storageRefusal() === undefined) {
-      this.expire(entry);
-      return;
-    }
-    this.backlog.window.giveBack(entry);
-    this.#host.pumpSoon(this);
-  }
-
-  #nack(entry: Entry, outcome: Extract<Outcome, { kind: "nack" }>, settled: Settled): void {
-    const { clock, counters, storage, random } = this.#host;
-    counters.nacked++;
-    const attempts = entry.attempts + 1;
-    if (isExhausted(this.name, this.settings, attempts)) {
-      this.#die(entry, "max_deliveries", attempts, outcome.reason, settled);
-      return;
-    }
-    entry.attempts = attempts;
-    const delayMs = outcome.delayMs ?? backoffMs(this.settings, attempts, random);
-    const dueAt = delayMs === 0 ? undefined : clock.now() + delayMs;
-    storage.writer.update(entry.lane, entry.sequence, this.#times(entry, dueAt));
-    storage.add(new PendingDelay(entry, dueAt, settled));
-  }
-
-  delayed(entry: Entry, dueAt: number): void {
-    this.#totals.settling--;
-    this.#totals.delayed++;
-    this.#host.delayed({ dueAt, lane: entry.lane, sequence: entry.sequence });
-  }
+  // Time and change
 
   /** Its time has come: on disk first, then in its place. `gone` when it was purged or expired. */
   released(lane: number, sequence: number, gone: boolean): void {
@@ -318,82 +232,10 @@ export class SqliteQueue {
     );
   }
 
-  /** Into the dead-letter queue with a record of why; out of a dead-letter queue, for good [P-5.6]. */
-  #die(
-    entry: Entry,
-    reason: DeathReason,
-    attempts: number,
-    detail: string | undefined,
-    settled: Settled | undefined,
-  ): void {
-    const target = this.deadLetters;
-    if (target === undefined) {
-      this.#remove([entry], settled);
-      return;
-    }
-    const { storage, counters, clock } = this.#host;
-    const lastAt = clock.now();
-    const record = { queue: this.name, reason, attempts, firstAt: entry.enteredAt, lastAt };
-    const deaths = withDeath(entry.deaths, detail === undefined ? record : { ...record, detail });
-    counters.deadLettered++;
-    const encoded = encodeRecord(entry.message, lastAt, deaths);
-    const dead = target.write(entry.message, lastAt, deaths, undefined, encoded);
-    storage.writer.delete(entry.lane, entry.sequence, entry.bytes);
-    storage.add(new PendingDeath(entry, dead, settled));
-  }
-
-  /** A message in no one's hands whose time is over; `delayed` when it still waited for another. */
-  expire(entry: Entry, delayed = false): void {
-    if (delayed) this.#totals.delayed--;
-    this.#totals.settling++;
-    this.#host.counters.expired++;
-    this.#die(entry, "expired", entry.attempts, undefined, undefined);
-  }
-
-  /** The ack timeout passed [P-5.5]. */
-  timeOut(entry: Entry): void {
-    const { consumer } = entry;
-    this.#host.counters.timedOut++;
-    this.#release(entry);
-    this.#countAttempt(entry, "ack timeout");
-    if (consumer !== undefined) this.wake(consumer);
-  }
-
-  /** Takes back what `consumer` holds; what it held for longer than `graceMs` counts as an attempt. */
-  leave(consumer: SqliteConsumer, graceMs: number): void {
-    this.#consumers.delete(consumer);
-    const since = this.#host.clock.now() - graceMs;
-    for (const entry of [...consumer.held.values()]) {
-      this.#release(entry);
-      if (entry.deliveredAt < since) this.#countAttempt(entry, "connection lost");
-      else this.waitsAgain(entry);
-    }
-    if (this.#consumers.size === 0) this.backlog.unload();
-    this.#host.pumpSoon(this);
-  }
-
-  #countAttempt(entry: Entry, detail: string): void {
-    const { storage } = this.#host;
-    const attempts = entry.attempts + 1;
-    if (isExhausted(this.name, this.settings, attempts)) {
-      this.#die(entry, "max_deliveries", attempts, detail, undefined);
-      return;
-    }
-    entry.attempts = attempts;
-    // Without storage the count is kept in memory only: a crash forgets it, the message it does not.
-    if (this.#host.storageRefusal() === undefined) {
-      storage.writer.update(entry.lane, entry.sequence, this.#times(entry, undefined));
-      storage.add(new PendingChange(() => {}));
-    }
-    this.waitsAgain(entry);
-  }
-
-  // Time and change
-
   /** Looks for what has expired, here and on disk. */
   sweep(now: number): void {
     if (this.backlog.frozen || this.#host.storageRefusal() !== undefined) return;
-    for (const entry of this.backlog.window.takeExpired(now)) this.expire(entry);
+    for (const entry of this.backlog.window.takeExpired(now)) this.settlement.expire(entry);
     this.backlog.sweepDisk(now);
     if (this.#consumers.size > 0) this.#host.pumpSoon(this);
   }

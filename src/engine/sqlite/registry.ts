@@ -12,11 +12,11 @@ import type {
 import { assertQueueName, deadLetterName, deadLetterSettings } from "../rules.ts";
 import type { DelayedWindow } from "./delayed.ts";
 import type { Entry } from "./entry.ts";
+import type { Control, Purged, QueueRow, QueueState } from "./exchange.ts";
 import type { QueueHost } from "./host.ts";
 import { idText, QUEUE_NUMBERS } from "./lanes.ts";
 import { find, peek } from "./peek.ts";
 import { SqliteQueue } from "./queue.ts";
-import type { Control, Purged, QueueRow, QueueState } from "./store.ts";
 
 /** Messages that one commit of a purge deletes: a commit stays short, and the log small. */
 const PURGED_AT_ONCE = 5000;

@@ -9,8 +9,7 @@ import type { Limits } from "../../limits.ts";
 import type { EngineHealth } from "../engine.ts";
 import { BatchWriter, type Row, reusable, unpackRows } from "./batch.ts";
 import type { Durability } from "./database.ts";
-import type { Purged, QueueState, Read } from "./store.ts";
-import type { WriterReply, WriterRequest } from "./writer.ts";
+import type { Purged, QueueState, Read, WriterReply, WriterRequest } from "./exchange.ts";
 
 /** One operation, or several that stand and fall together, waiting for the commit. */
 export interface Pending {

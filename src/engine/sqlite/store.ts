@@ -3,98 +3,17 @@
  * knows rows and lanes, nothing of consumers or credit.
  */
 import type { Database, Statement } from "bun:sqlite";
-import { asc, eq, sql } from "drizzle-orm";
+import { eq, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/bun-sqlite";
-import { BatchReader, BatchWriter, OPERATION } from "./batch.ts";
-import { QUEUE_LANES, SEQUENCE_BITS } from "./lanes.ts";
-import { decodeRecord } from "./record.ts";
+import { BatchReader, OPERATION } from "./batch.ts";
+import type { BatchResult, Control, Purged } from "./exchange.ts";
+import { ID, QUEUE_LANES, SEQUENCE_MASK } from "./lanes.ts";
 import { queues } from "./schema.ts";
-
-export interface QueueRow {
-  readonly number: number;
-  readonly name: string;
-  /** JSON of QueueSettings. */
-  readonly settings: string;
-  /** JSON of an array of filters. */
-  readonly bindings: string;
-  readonly createdAt: number;
-  readonly deadLetterOf: string | null;
-}
-
-/** Rare operations, carried as JSON in a batch. */
-export type Control =
-  | { readonly define: readonly QueueRow[] }
-  | { readonly remove: readonly number[] }
-  /** At most `limit` messages of these lanes below the sequences, except what is in flight. */
-  | {
-      readonly purge: number;
-      readonly below: number;
-      readonly keep: readonly string[];
-      readonly limit: number;
-    }
-  | { readonly forgetIdsBefore: number }
-  | { readonly probe: number };
-
-export interface Purged {
-  readonly messages: number;
-  /** Those of them that waited for a time. */
-  readonly delayed: number;
-  readonly bytes: number;
-}
-
-export interface BatchResult {
-  /** Indexes, among the conditional operations of the batch, of those that changed nothing. */
-  readonly void: readonly number[];
-  /** For each purge of the batch, what went. */
-  readonly purged: readonly Purged[];
-}
-
-/** A read of rows, in the order of delivery unless said otherwise. */
-export type Read =
-  /** Rows after (lane, sequence) to the end of `lastLane`: those that wait for no time, or all. */
-  | {
-      readonly kind: "page" | "all";
-      readonly lane: number;
-      readonly after: number;
-      readonly lastLane: number;
-      readonly limit: number;
-      readonly bytes: number;
-    }
-  /** Rows with a due time, without records, after (dueAt, lane, sequence) in this order. */
-  | {
-      readonly kind: "due";
-      readonly dueAt: number;
-      readonly lane: number;
-      readonly after: number;
-      readonly limit: number;
-    }
-  /** Rows that expire by a time of their own, without records, the soonest first. */
-  | { readonly kind: "expiring"; readonly limit: number }
-  /** The rows of these ids, as a list of decimal numbers. */
-  | { readonly kind: "ids"; readonly ids: string; readonly limit: number };
-
-/** A queue as it was when the store was opened. */
-export interface QueueState extends QueueRow {
-  readonly messages: number;
-  readonly bytes: number;
-  readonly delayed: number;
-  /** The highest sequence in use in any of its lanes. */
-  readonly sequence: number;
-  /** For each lane that holds messages, when its first one came into the queue. */
-  readonly heads: readonly { readonly lane: number; readonly enteredAt: number }[];
-}
 
 interface Totals {
   messages: number;
   bytes: number;
 }
-
-const ID = (lane: string, sequence: string) => `((${lane} << ${SEQUENCE_BITS}) | ${sequence})`;
-const SEQUENCE_MASK = 2 ** SEQUENCE_BITS - 1;
-const PLACE = `id >> ${SEQUENCE_BITS} AS lane, id & ${SEQUENCE_MASK} AS sequence`;
-const ROW = `SELECT ${PLACE}, attempts, due_at, expires_at, record FROM messages`;
-
-const NOTHING = new Uint8Array();
 
 export class Store {
   readonly #database: Database;
@@ -110,7 +29,6 @@ export class Store {
   readonly #addTotals: Statement;
   readonly #begin: Statement;
   readonly #commit: Statement;
-  readonly #reads;
   /** What the transaction under way changes in each queue's totals. */
   readonly #totals = new Map<number, Totals>();
   /** What it deletes, by lane: done at its end, sorted, so that neighbours go in one statement. */
@@ -146,25 +64,6 @@ export class Store {
     );
     this.#begin = prepare("BEGIN IMMEDIATE");
     this.#commit = prepare("COMMIT");
-    this.#reads = {
-      page: prepare(
-        `${ROW} WHERE id > ${ID("?1", "?2")} AND id < ${ID("(?3 + 1)", "0")}
-         AND due_at IS NULL ORDER BY id LIMIT ?4`,
-      ),
-      all: prepare(
-        `${ROW} WHERE id > ${ID("?1", "?2")} AND id < ${ID("(?3 + 1)", "0")}
-         ORDER BY id LIMIT ?4`,
-      ),
-      due: prepare(
-        `SELECT ${PLACE}, 0, due_at, NULL, NULL FROM messages WHERE due_at IS NOT NULL
-         AND (due_at, id) > (?1, ${ID("?2", "?3")}) ORDER BY due_at, id LIMIT ?4`,
-      ),
-      expiring: prepare(
-        `SELECT ${PLACE}, 0, due_at, expires_at, NULL FROM messages WHERE expires_at IS NOT NULL
-         ORDER BY expires_at LIMIT ?1`,
-      ),
-      ids: prepare(`${ROW} WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id LIMIT ?2`),
-    };
   }
 
   /** Applies a batch in one transaction, all or nothing; when this returns, it is durable. */
@@ -336,85 +235,6 @@ export class Store {
   }
 
   /**
-   * Packs the rows of a read as `unpackRows` wants them; `bytes` bounds what one page may weigh.
-   * `complete` says that there are none behind them.
-   */
-  read(read: Read): { readonly rows: BatchWriter; readonly complete: boolean } {
-    const rows = new BatchWriter();
-    const found = this.#rows(read);
-    for (const row of found) {
-      const [lane, sequence, attempts, dueAt, expiresAt, record] = row;
-      const times = {
-        attempts,
-        dueAt: dueAt ?? undefined,
-        expiresAt: expiresAt ?? undefined,
-      };
-      rows.insertFull(lane, sequence, times, { header: "", payload: record ?? NOTHING });
-      if ("bytes" in read && rows.bytes >= read.bytes) break;
-    }
-    return { rows, complete: found.length < read.limit && rows.operations === found.length };
-  }
-
-  #rows(read: Read): RowValues[] {
-    switch (read.kind) {
-      case "page":
-      case "all":
-        return this.#reads[read.kind].values(
-          read.lane,
-          read.after,
-          read.lastLane,
-          read.limit,
-        ) as RowValues[];
-      case "due":
-        return this.#reads.due.values(read.dueAt, read.lane, read.after, read.limit) as RowValues[];
-      case "expiring":
-        return this.#reads.expiring.values(read.limit) as RowValues[];
-      case "ids":
-        return this.#reads.ids.values(read.ids, read.limit) as RowValues[];
-    }
-  }
-
-  /** Every queue with what a start needs to know of its messages. */
-  states(): QueueState[] {
-    const delayed = new Map(
-      this.#database
-        .query<{ number: number; count: number }, []>(
-          `SELECT id >> ${SEQUENCE_BITS + 4} AS number, count(*) AS count FROM messages
-           WHERE due_at IS NOT NULL GROUP BY 1`,
-        )
-        .all()
-        .map((row) => [row.number, row.count]),
-    );
-    const rows = this.#orm.select().from(queues).orderBy(asc(queues.name)).all();
-    return rows.map((row) => ({
-      ...row,
-      delayed: delayed.get(row.number) ?? 0,
-      ...this.#extent(row.number, row.messages),
-    }));
-  }
-
-  #extent(queueNumber: number, count: number): Pick<QueueState, "sequence" | "heads"> {
-    if (count === 0) return { sequence: 0, heads: [] };
-    const inLane = `id BETWEEN ${ID("?1", "0")} AND ${ID("?1", `${SEQUENCE_MASK}`)}`;
-    const last = this.#database.query<{ sequence: number | null }, [number]>(
-      `SELECT max(id) & ${SEQUENCE_MASK} AS sequence FROM messages WHERE ${inLane}`,
-    );
-    const first = this.#database.query<{ record: Uint8Array }, [number]>(
-      `SELECT record FROM messages WHERE ${inLane} ORDER BY id LIMIT 1`,
-    );
-    const heads: { lane: number; enteredAt: number }[] = [];
-    let sequence = 0;
-    for (let i = 0; i < QUEUE_LANES; i++) {
-      const lane = queueNumber * QUEUE_LANES + i;
-      const head = first.get(lane);
-      if (head === null) continue;
-      heads.push({ lane, enteredAt: decodeRecord(head.record).enteredAt });
-      sequence = Math.max(sequence, last.get(lane)?.sequence ?? 0);
-    }
-    return { sequence, heads };
-  }
-
-  /**
    * How often the store has been opened, this time included. Kept where SQLite has a number for its
    * user; the migrations keep a table of their own.
    */
@@ -430,12 +250,3 @@ export class Store {
     this.#orm.run(sql`PRAGMA wal_checkpoint(TRUNCATE)`);
   }
 }
-
-type RowValues = [
-  lane: number,
-  sequence: number,
-  attempts: number,
-  dueAt: number | null,
-  expiresAt: number | null,
-  record: Uint8Array | null,
-];

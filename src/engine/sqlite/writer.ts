@@ -2,49 +2,16 @@
  * The writer thread: the only one that touches the database, so that an fsync never stalls live
  * traffic. It takes messages one at a time and answers each, in order.
  */
-import { type Durability, explain, type OpenDatabase, openDatabase } from "./database.ts";
-import { type BatchResult, type QueueState, type Read, Store } from "./store.ts";
-
-export type WriterRequest =
-  | { readonly kind: "open"; readonly dataDir: string; readonly durability: Durability }
-  | {
-      readonly kind: "batch";
-      readonly buffer: ArrayBuffer;
-      readonly bytes: number;
-      readonly now: number;
-    }
-  | { readonly kind: "read"; readonly read: Read }
-  | { readonly kind: "close" };
-
-export interface WriterFault {
-  readonly reason: string;
-  readonly advice: string;
-}
-
-export type WriterReply =
-  | {
-      readonly kind: "opened";
-      readonly queues: readonly QueueState[];
-      /** How often the store has been opened, this time included. */
-      readonly openings: number;
-    }
-  /** The batch is durable; its buffer comes back to be used again. */
-  | { readonly kind: "committed"; readonly buffer: ArrayBuffer; readonly result: BatchResult }
-  | {
-      readonly kind: "rows";
-      readonly buffer: ArrayBuffer;
-      readonly bytes: number;
-      /** There are no more behind these. */
-      readonly complete: boolean;
-    }
-  | { readonly kind: "closed" }
-  /** Nothing of the request took effect. */
-  | { readonly kind: "failed"; readonly fault: WriterFault };
+import { explain, type OpenDatabase, openDatabase } from "./database.ts";
+import type { WriterReply, WriterRequest } from "./exchange.ts";
+import { RowReader } from "./reader.ts";
+import { Store } from "./store.ts";
 
 declare const self: Worker;
 
 let open: OpenDatabase | undefined;
 let store: Store | undefined;
+let reader: RowReader | undefined;
 let dataDir = "";
 
 function handle(request: WriterRequest): WriterReply {
@@ -53,13 +20,14 @@ function handle(request: WriterRequest): WriterReply {
       dataDir = request.dataDir;
       open = openDatabase(dataDir, request.durability);
       store = new Store(open.database);
-      return { kind: "opened", queues: store.states(), openings: store.countOpening() };
+      reader = new RowReader(open.database);
+      return { kind: "opened", queues: reader.states(), openings: store.countOpening() };
     case "batch": {
-      const result = opened().apply(request.buffer, request.bytes, request.now);
+      const result = opened(store).apply(request.buffer, request.bytes, request.now);
       return { kind: "committed", buffer: request.buffer, result };
     }
     case "read": {
-      const { rows, complete } = opened().read(request.read);
+      const { rows, complete } = opened(reader).read(request.read);
       return { kind: "rows", buffer: rows.take(), bytes: rows.bytes, complete };
     }
     case "close":
@@ -69,9 +37,9 @@ function handle(request: WriterRequest): WriterReply {
   }
 }
 
-function opened(): Store {
-  if (store === undefined) throw new Error("the store is not open");
-  return store;
+function opened<T>(part: T | undefined): T {
+  if (part === undefined) throw new Error("the store is not open");
+  return part;
 }
 
 self.onmessage = (event: MessageEvent<WriterRequest>) => {

@@ -1,0 +1,112 @@
+/** What passes between the event loop and the writer thread. */
+import type { Durability } from "./database.ts";
+
+export type WriterRequest =
+  | { readonly kind: "open"; readonly dataDir: string; readonly durability: Durability }
+  | {
+      readonly kind: "batch";
+      readonly buffer: ArrayBuffer;
+      readonly bytes: number;
+      readonly now: number;
+    }
+  | { readonly kind: "read"; readonly read: Read }
+  | { readonly kind: "close" };
+
+export interface WriterFault {
+  readonly reason: string;
+  readonly advice: string;
+}
+
+export type WriterReply =
+  | {
+      readonly kind: "opened";
+      readonly queues: readonly QueueState[];
+      /** How often the store has been opened, this time included. */
+      readonly openings: number;
+    }
+  /** The batch is durable; its buffer comes back to be used again. */
+  | { readonly kind: "committed"; readonly buffer: ArrayBuffer; readonly result: BatchResult }
+  | {
+      readonly kind: "rows";
+      readonly buffer: ArrayBuffer;
+      readonly bytes: number;
+      /** There are no more behind these. */
+      readonly complete: boolean;
+    }
+  | { readonly kind: "closed" }
+  /** Nothing of the request took effect. */
+  | { readonly kind: "failed"; readonly fault: WriterFault };
+
+export interface QueueRow {
+  readonly number: number;
+  readonly name: string;
+  /** JSON of QueueSettings. */
+  readonly settings: string;
+  /** JSON of an array of filters. */
+  readonly bindings: string;
+  readonly createdAt: number;
+  readonly deadLetterOf: string | null;
+}
+
+/** Rare operations, carried as JSON in a batch. */
+export type Control =
+  | { readonly define: readonly QueueRow[] }
+  | { readonly remove: readonly number[] }
+  /** At most `limit` messages of these lanes below the sequences, except what is in flight. */
+  | {
+      readonly purge: number;
+      readonly below: number;
+      readonly keep: readonly string[];
+      readonly limit: number;
+    }
+  | { readonly forgetIdsBefore: number }
+  | { readonly probe: number };
+
+export interface Purged {
+  readonly messages: number;
+  /** Those of them that waited for a time. */
+  readonly delayed: number;
+  readonly bytes: number;
+}
+
+export interface BatchResult {
+  /** Indexes, among the conditional operations of the batch, of those that changed nothing. */
+  readonly void: readonly number[];
+  /** For each purge of the batch, what went. */
+  readonly purged: readonly Purged[];
+}
+
+/** A read of rows, in the order of delivery unless said otherwise. */
+export type Read =
+  /** Rows after (lane, sequence) to the end of `lastLane`: those that wait for no time, or all. */
+  | {
+      readonly kind: "page" | "all";
+      readonly lane: number;
+      readonly after: number;
+      readonly lastLane: number;
+      readonly limit: number;
+      readonly bytes: number;
+    }
+  /** Rows with a due time, without records, after (dueAt, lane, sequence) in this order. */
+  | {
+      readonly kind: "due";
+      readonly dueAt: number;
+      readonly lane: number;
+      readonly after: number;
+      readonly limit: number;
+    }
+  /** Rows that expire by a time of their own, without records, the soonest first. */
+  | { readonly kind: "expiring"; readonly limit: number }
+  /** The rows of these ids, as a list of decimal numbers. */
+  | { readonly kind: "ids"; readonly ids: string; readonly limit: number };
+
+/** A queue as it was when the store was opened. */
+export interface QueueState extends QueueRow {
+  readonly messages: number;
+  readonly bytes: number;
+  readonly delayed: number;
+  /** The highest sequence in use in any of its lanes. */
+  readonly sequence: number;
+  /** For each lane that holds messages, when its first one came into the queue. */
+  readonly heads: readonly { readonly lane: number; readonly enteredAt: number }[];
+}

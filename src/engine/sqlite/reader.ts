@@ -1,0 +1,135 @@
+/** The reading half of the writer thread: pages of rows, packed, and what a start needs to know. */
+import type { Database } from "bun:sqlite";
+import { asc } from "drizzle-orm";
+import { drizzle } from "drizzle-orm/bun-sqlite";
+import { BatchWriter } from "./batch.ts";
+import type { QueueState, Read } from "./exchange.ts";
+import { ID, QUEUE_LANES, SEQUENCE_BITS, SEQUENCE_MASK } from "./lanes.ts";
+import { decodeRecord } from "./record.ts";
+import { queues } from "./schema.ts";
+
+const PLACE = `id >> ${SEQUENCE_BITS} AS lane, id & ${SEQUENCE_MASK} AS sequence`;
+const ROW = `SELECT ${PLACE}, attempts, due_at, expires_at, record FROM messages`;
+
+const NOTHING = new Uint8Array();
+
+type RowValues = [
+  lane: number,
+  sequence: number,
+  attempts: number,
+  dueAt: number | null,
+  expiresAt: number | null,
+  record: Uint8Array | null,
+];
+
+export class RowReader {
+  readonly #database: Database;
+  readonly #reads;
+
+  constructor(database: Database) {
+    this.#database = database;
+    const prepare = (text: string) => database.prepare(text);
+    this.#reads = {
+      page: prepare(
+        `${ROW} WHERE id > ${ID("?1", "?2")} AND id < ${ID("(?3 + 1)", "0")}
+         AND due_at IS NULL ORDER BY id LIMIT ?4`,
+      ),
+      all: prepare(
+        `${ROW} WHERE id > ${ID("?1", "?2")} AND id < ${ID("(?3 + 1)", "0")}
+         ORDER BY id LIMIT ?4`,
+      ),
+      due: prepare(
+        `SELECT ${PLACE}, 0, due_at, NULL, NULL FROM messages WHERE due_at IS NOT NULL
+         AND (due_at, id) > (?1, ${ID("?2", "?3")}) ORDER BY due_at, id LIMIT ?4`,
+      ),
+      expiring: prepare(
+        `SELECT ${PLACE}, 0, due_at, expires_at, NULL FROM messages WHERE expires_at IS NOT NULL
+         ORDER BY expires_at LIMIT ?1`,
+      ),
+      ids: prepare(`${ROW} WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id LIMIT ?2`),
+    };
+  }
+
+  /**
+   * Packs the rows of a read as `unpackRows` wants them; `bytes` bounds what one page may weigh.
+   * `complete` says that there are none behind them.
+   */
+  read(read: Read): { readonly rows: BatchWriter; readonly complete: boolean } {
+    const rows = new BatchWriter();
+    const found = this.#rows(read);
+    for (const row of found) {
+      const [lane, sequence, attempts, dueAt, expiresAt, record] = row;
+      const times = {
+        attempts,
+        dueAt: dueAt ?? undefined,
+        expiresAt: expiresAt ?? undefined,
+      };
+      rows.insertFull(lane, sequence, times, { header: "", payload: record ?? NOTHING });
+      if ("bytes" in read && rows.bytes >= read.bytes) break;
+    }
+    return { rows, complete: found.length < read.limit && rows.operations === found.length };
+  }
+
+  #rows(read: Read): RowValues[] {
+    switch (read.kind) {
+      case "page":
+      case "all":
+        return this.#reads[read.kind].values(
+          read.lane,
+          read.after,
+          read.lastLane,
+          read.limit,
+        ) as RowValues[];
+      case "due":
+        return this.#reads.due.values(read.dueAt, read.lane, read.after, read.limit) as RowValues[];
+      case "expiring":
+        return this.#reads.expiring.values(read.limit) as RowValues[];
+      case "ids":
+        return this.#reads.ids.values(read.ids, read.limit) as RowValues[];
+    }
+  }
+
+  /** Every queue with what a start needs to know of its messages. */
+  states(): QueueState[] {
+    const delayed = new Map(
+      this.#database
+        .query<{ number: number; count: number }, []>(
+          `SELECT id >> ${SEQUENCE_BITS + 4} AS number, count(*) AS count FROM messages
+           WHERE due_at IS NOT NULL GROUP BY 1`,
+        )
+        .all()
+        .map((row) => [row.number, row.count]),
+    );
+    const rows = drizzle({ client: this.#database })
+      .select()
+      .from(queues)
+      .orderBy(asc(queues.name))
+      .all();
+    return rows.map((row) => ({
+      ...row,
+      delayed: delayed.get(row.number) ?? 0,
+      ...this.#extent(row.number, row.messages),
+    }));
+  }
+
+  #extent(queueNumber: number, count: number): Pick<QueueState, "sequence" | "heads"> {
+    if (count === 0) return { sequence: 0, heads: [] };
+    const inLane = `id BETWEEN ${ID("?1", "0")} AND ${ID("?1", `${SEQUENCE_MASK}`)}`;
+    const last = this.#database.query<{ sequence: number | null }, [number]>(
+      `SELECT max(id) & ${SEQUENCE_MASK} AS sequence FROM messages WHERE ${inLane}`,
+    );
+    const first = this.#database.query<{ record: Uint8Array }, [number]>(
+      `SELECT record FROM messages WHERE ${inLane} ORDER BY id LIMIT 1`,
+    );
+    const heads: { lane: number; enteredAt: number }[] = [];
+    let sequence = 0;
+    for (let i = 0; i < QUEUE_LANES; i++) {
+      const lane = queueNumber * QUEUE_LANES + i;
+      const head = first.get(lane);
+      if (head === null) continue;
+      heads.push({ lane, enteredAt: decodeRecord(head.record).enteredAt });
+      sequence = Math.max(sequence, last.get(lane)?.sequence ?? 0);
+    }
+    return { sequence, heads };
+  }
+}
