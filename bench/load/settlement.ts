@@ -108,7 +108,7 @@ export class Publisher implements MessageSink {
     let at = firstFrameAt(bytes) + ledger.okIdAt;
     for (let index = 0; index < frames; index++) {
       if (bytes[at - 1] !== COLON) {
-        this.#parse(bytes.subarray(0), 0);
+        this.#parse(bytes, 0);
         return;
       }
       this.#confirm(readDigits(bytes, at), now);
