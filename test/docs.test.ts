@@ -62,6 +62,10 @@ describe("reading blocks", () => {
     const paper = `a\n${fence}sh\nls\n${fence}\n\n${fence}text\nx\n${fence}\n${fence}json\n1\n${fence}\n`;
     expect(shellBlocks(paper)).toEqual([{ kind: "run", line: 2, commands: "ls\n", prints: "x\n" }]);
   });
+  test("knows what the other terminal prints", () => {
+    const paper = `${fence}sh background\nls\n${fence}\na\n${fence}text background\nx\n${fence}\n`;
+    expect(shellBlocks(paper)).toMatchObject([{ kind: "background", prints: "x\n" }]);
+  });
   test("refuses a block that would be left out without a reason", () => {
     expect(() => shellBlocks(`${fence}sh not run:\nls\n${fence}\n`)).toThrow("line 1");
     expect(() => shellBlocks(`${fence}sh later\nls\n${fence}\n`)).toThrow("line 1");

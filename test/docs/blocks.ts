@@ -5,7 +5,8 @@
  * ```` ```sh start ````      starts the broker that the other blocks talk to
  * ```` ```sh background ```` is another terminal: started and left running
  * ```` ```sh not run: … ```` is not run, for the reason that it gives
- * A ```` ```text ```` block right behind one of these is what it prints, `…` standing for anything.
+ * A ```` ```text ```` block right behind one of these is what it prints, `…` standing for anything;
+ * ```` ```text background ```` is what the other terminal has printed by then.
  */
 export type Kind = "run" | "start" | "background" | "not run";
 
@@ -13,22 +14,30 @@ export interface Block {
   readonly kind: Kind;
   readonly line: number;
   readonly commands: string;
-  readonly prints?: string;
+  prints?: string;
 }
 
 const FENCED = /^```(\w*)([^\n]*)\n([\s\S]*?)^```$/gm;
 
 export function shellBlocks(paper: string): Block[] {
-  const fences = [...paper.matchAll(FENCED)];
-  return fences.flatMap((fence, i) => {
-    if (fence[1] !== "sh") return [];
-    const next = fences[i + 1];
-    const between = next && paper.slice(fence.index + fence[0].length, next.index);
-    const prints = next?.[1] === "text" && between?.trim() === "" ? next[3] : undefined;
-    const line = paper.slice(0, fence.index).split("\n").length;
-    const block = { kind: kindOf(fence[2]!.trim(), line), line, commands: fence[3]! };
-    return [prints === undefined ? block : { ...block, prints }];
-  });
+  const blocks: Block[] = [];
+  // Where the fence before this one ended, if that was a shell's.
+  let shellEnded = -1;
+  for (const { 0: whole, 1: language, 2: rest, 3: body, index } of paper.matchAll(FENCED)) {
+    const info = rest!.trim();
+    const between = paper.slice(Math.max(shellEnded, 0), index);
+    if (language === "sh") {
+      const line = paper.slice(0, index).split("\n").length;
+      blocks.push({ kind: kindOf(info, line), line, commands: body! });
+    } else if (language === "text") {
+      const isNext = shellEnded >= 0 && between.trim() === "";
+      const other = blocks.findLast(({ kind }) => kind === "background");
+      const printer = info === "background" ? other : isNext ? blocks.at(-1) : undefined;
+      if (printer !== undefined) printer.prints = body!;
+    }
+    shellEnded = language === "sh" ? index + whole.length : -1;
+  }
+  return blocks;
 }
 
 function kindOf(info: string, line: number): Kind {
