@@ -5,7 +5,7 @@
  * that any request of that principal may settle them.
  */
 import type { Clock, Timer } from "../clock.ts";
-import type { Consumer, DeliverySink, Engine, Outcome } from "../engine/engine.ts";
+import type { Consumer, DeliverySink, Engine, Outcome, Settled } from "../engine/engine.ts";
 import { WarrenError } from "../errors.ts";
 import type { Delivery } from "../message.ts";
 
@@ -86,25 +86,15 @@ export class Leases {
   }
 
   /**
-   * Settles deliveries, each by itself; `done` is called once for each tag, when that is on disk or
-   * with the error (`stale_delivery` when the principal does not hold it).
+   * Settles one delivery; `done` is called once, when that is on disk or with the error:
+   * `stale_delivery` when the principal does not hold it.
    */
-  settle(
-    principal: string,
-    queue: string,
-    tags: readonly number[],
-    outcome: Outcome,
-    done: (tag: number, error: WarrenError | undefined) => void,
-  ): void {
-    const holder = this.#holders.get(keyOf(principal, queue));
-    for (const tag of tags) {
-      const lease = holder?.byTag.get(tag);
-      if (lease === undefined) {
-        done(tag, new WarrenError("stale_delivery", undefined, { tag }));
-        continue;
-      }
+  settle(principal: string, queue: string, tag: number, outcome: Outcome, done: Settled): void {
+    const lease = this.#holders.get(keyOf(principal, queue))?.byTag.get(tag);
+    if (lease === undefined) done(new WarrenError("stale_delivery", undefined, { tag }));
+    else {
       lease.settle(tag, outcome, (error) => {
-        done(tag, error);
+        done(error);
         lease.tidy();
       });
     }
@@ -204,7 +194,7 @@ class Lease implements DeliverySink {
     answer?.resolve([]);
   }
 
-  settle(tag: number, outcome: Outcome, settled: (error: WarrenError | undefined) => void): void {
+  settle(tag: number, outcome: Outcome, settled: Settled): void {
     if (this.#consumer?.holds(tag) !== true) {
       settled(new WarrenError("stale_delivery", undefined, { tag }));
     } else {

@@ -28,10 +28,13 @@ export const pullHandlers: Handlers<"pull" | "settle"> = {
   async settle(call, services) {
     const queue = queueOf(call);
     const steps = stepsOf(call.body);
-    const tags = steps.reduce((sum, step) => sum + step.tags.length, 0);
-    assertAtMost(tags, services.config.limits.credit, "");
-    const results = steps.map((step) => settleStep(call, services, queue, step));
-    return { results: (await Promise.all(results)).flat() };
+    const count = steps.reduce((sum, { tags }) => sum + tags.length, 0);
+    assertAtMost(count, services.config.limits.credit, "");
+    // All are begun before the first is waited for: in order, and in one transaction.
+    const results = steps.flatMap(({ tags, outcome }) =>
+      tags.map((tag) => settleOne(call, services, queue, tag, outcome)),
+    );
+    return { results: await Promise.all(results) };
   },
 };
 
@@ -59,21 +62,18 @@ function stepOf(
   return { tags, outcome: { kind, ...options } };
 }
 
-/** One result for each tag, in order, when all of them are known. */
-function settleStep(
+function settleOne(
   call: Call<"settle">,
   { leases }: Services,
   queue: string,
-  { tags, outcome }: Step,
-): Promise<object[]> {
-  if (tags.length === 0) return Promise.resolve([]);
-  const { promise, resolve } = Promise.withResolvers<object[]>();
-  const results: object[] = [];
-  leases.settle(call.principal.name, queue, tags, outcome, (tag, error) => {
-    results.push(error === undefined ? { type: "ok", tag } : { tag, ...errorResult(error) });
-    if (results.length === tags.length) resolve(results);
+  tag: number,
+  outcome: Outcome,
+): Promise<object> {
+  return new Promise((resolve) => {
+    leases.settle(call.principal.name, queue, tag, outcome, (error) =>
+      resolve(error === undefined ? { type: "ok", tag } : { tag, ...errorResult(error) }),
+    );
   });
-  return promise;
 }
 
 /** The queue of the address; `forbidden` before anything is said of it. */
