@@ -2,14 +2,12 @@
  * A payload: a value or raw bytes, held in the form in which it arrived and put into another form once,
  * on demand, however many routes, queues and consumers want it [P-2.6].
  */
-import { Packr } from "msgpackr";
+import { pack } from "./packing.ts";
+import { unpack } from "./unpacking.ts";
 
 /** How a payload lies on disk; the numbers are part of the file format. */
 export const PAYLOAD_FORMAT = { json: 0, binary: 1, msgpack: 2 } as const;
 export type PayloadFormat = (typeof PAYLOAD_FORMAT)[keyof typeof PAYLOAD_FORMAT];
-
-// Records (structure sharing) would need state on the other side; plain maps are what any client reads.
-const packr = new Packr({ useRecords: false, moreTypes: false });
 
 export class Payload {
   readonly format: PayloadFormat;
@@ -69,9 +67,7 @@ export class Payload {
   value(): unknown {
     if (!this.#hasValue) {
       this.#value =
-        this.format === PAYLOAD_FORMAT.msgpack
-          ? packr.unpack(this.#bytes as Buffer)
-          : JSON.parse(this.#json!);
+        this.format === PAYLOAD_FORMAT.msgpack ? unpack(this.#bytes!) : JSON.parse(this.#json!);
       this.#hasValue = true;
     }
     return this.#value;
@@ -89,7 +85,7 @@ export class Payload {
 
   /** The bytes that go to disk for a binary or MessagePack payload; JSON is stored as its text. */
   storedBytes(): Uint8Array {
-    this.#bytes ??= packr.pack(this.value());
+    this.#bytes ??= pack(this.value());
     return this.#bytes;
   }
 }

@@ -6,7 +6,7 @@ import type { PublishBody } from "../../schemas/frames.ts";
 import { WarrenError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Message } from "../message.ts";
-import { Payload } from "../payload.ts";
+import { PAYLOAD_FORMAT, Payload } from "../payload.ts";
 import { assertTopic } from "../topic.ts";
 import type { Subscriber } from "./route.ts";
 import type { TopicEntry } from "./router.ts";
@@ -47,6 +47,21 @@ export interface MessageContext {
   readonly packed: boolean;
 }
 
+/**
+ * A payload of a MessagePack frame as it lay in the frame, checked but not decoded: most are only handed
+ * on, and what is not decoded keeps the exact types that the publisher chose.
+ */
+export class PackedPayload {
+  readonly payload: Payload;
+  /** How deep its objects and arrays are nested; 0 for a plain value. */
+  readonly depth: number;
+
+  constructor(bytes: Uint8Array, depth: number) {
+    this.payload = Payload.fromStored(PAYLOAD_FORMAT.msgpack, bytes);
+    this.depth = depth;
+  }
+}
+
 export interface Draft {
   readonly message: Message;
   readonly dueAt: number | undefined;
@@ -56,16 +71,16 @@ export interface Draft {
 
 /**
  * Makes the message of a body that fits its schema. Throws `invalid_frame`, `invalid_topic` (for
- * `replyTo`), `too_large` and `not_supported`, naming the field by its JSON Pointer in `detail.field`.
+ * `replyTo`), `too_large` and `not_supported`, naming the field by its JSON Pointer in `detail.pointer`.
  */
 export function toMessage(body: PublishBody, context: MessageContext): Draft {
   if (body.retain === true) {
-    throw new WarrenError("not_supported", "Retained values are not kept.", { field: "/retain" });
+    throw new WarrenError("not_supported", "Retained values are not kept.", { pointer: "/retain" });
   }
   const { delayMs, ttlMs } = body;
   if (ttlMs !== undefined && delayMs !== undefined && ttlMs <= delayMs) {
     throw new WarrenError("invalid_frame", "The message would expire before its delay is over.", {
-      field: "/ttlMs",
+      pointer: "/ttlMs",
     });
   }
   const message: Mutable<Message> = {
@@ -104,28 +119,37 @@ function addOptions(message: Mutable<Message>, body: PublishBody, context: Messa
 
 function payloadOf(body: PublishBody, context: MessageContext): Payload {
   const { payload } = body;
+  const limit = context.limits.payloadDepth;
   if (body.payloadEncoding === "base64") return Payload.fromBinary(decodeBase64(payload));
+  if (payload instanceof PackedPayload) {
+    if (payload.depth > limit) throw tooDeep(limit);
+    return payload.payload;
+  }
   if (payload === undefined) return Payload.fromValue(null);
   if (payload instanceof Uint8Array) return Payload.fromBinary(payload);
-  if (typeof payload === "object" && !withinDepth(payload, context.limits.payloadDepth)) {
-    throw new WarrenError(
-      "invalid_frame",
-      `The payload is nested deeper than ${context.limits.payloadDepth} levels.`,
-      { field: "/payload", limit: context.limits.payloadDepth },
-    );
-  }
+  if (!withinDepth(payload, limit)) throw tooDeep(limit);
   return context.packed ? Payload.fromPackedValue(payload) : Payload.fromValue(payload);
 }
 
+function tooDeep(limit: number): WarrenError {
+  return new WarrenError("invalid_frame", `The payload is nested deeper than ${limit} levels.`, {
+    pointer: "/payload",
+    limit,
+  });
+}
+
 function decodeBase64(payload: unknown): Uint8Array {
-  if (typeof payload === "string") {
+  const text = payload instanceof PackedPayload ? payload.payload.value() : payload;
+  if (typeof text === "string") {
     try {
-      return Uint8Array.fromBase64(payload, { lastChunkHandling: "strict" });
+      return Uint8Array.fromBase64(text, { lastChunkHandling: "strict" });
     } catch {
       // Said below, as for a payload that is no text at all.
     }
   }
-  throw new WarrenError("invalid_frame", "The payload is not base64 text.", { field: "/payload" });
+  throw new WarrenError("invalid_frame", "The payload is not base64 text.", {
+    pointer: "/payload",
+  });
 }
 
 /** Whether nothing in `value` lies deeper than `depth` levels of objects and arrays. */
@@ -151,13 +175,13 @@ function assertHeaders(headers: Readonly<Record<string, string>>, limits: Limits
   }
   if (entries > limits.headers) {
     throw new WarrenError("too_large", `There are more than ${limits.headers} headers.`, {
-      field: "/headers",
+      pointer: "/headers",
       limit: limits.headers,
     });
   }
   if (bytes > limits.headerBytes) {
     throw new WarrenError("too_large", `The headers take more than ${limits.headerBytes} bytes.`, {
-      field: "/headers",
+      pointer: "/headers",
       limit: limits.headerBytes,
     });
   }
@@ -168,6 +192,6 @@ function assertReplyTo(topic: string, limits: Limits): void {
     assertTopic(topic, limits);
   } catch (error) {
     if (!(error instanceof WarrenError)) throw error;
-    throw new WarrenError(error.code, error.message, { ...error.detail, field: "/replyTo" });
+    throw new WarrenError(error.code, error.message, { ...error.detail, pointer: "/replyTo" });
   }
 }

@@ -1,0 +1,102 @@
+/**
+ * The JSON encoding [P-2.1]. Frequent frames are put together from text, with the payload's own JSON in
+ * the middle; what several routes and queues need of one message is made once.
+ */
+import type { FrameId, ServerFrame } from "../../../schemas/frames.ts";
+import type { Receipt } from "../../broker/publication.ts";
+import type { Bytes } from "../../broker/route.ts";
+import { WarrenError } from "../../errors.ts";
+import type { Delivery, Message } from "../../message.ts";
+import type { FrameEncoder } from "../../session/protocol.ts";
+
+/** The frame or frames of one text message. Throws `malformed_frame`. */
+export function decodeJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new WarrenError("malformed_frame", `This is not JSON: ${(error as Error).message}`);
+  }
+}
+
+export class JsonEncoder implements FrameEncoder {
+  readonly name = "json";
+  /** Quoted text of the last topic, filter and queue: the same ones come again and again. */
+  readonly #topic = new LastQuoted();
+  readonly #filter = new LastQuoted();
+  readonly #queue = new LastQuoted();
+  #lastMessage: Message | undefined;
+  #lastBody = "";
+
+  event(message: Message, filter: string | undefined): string {
+    const filterField = filter === undefined ? "" : `,"filter":${this.#filter.of(filter)}`;
+    const from = message.from === undefined ? "" : `,"from":${quoted(message.from)}`;
+    const topic = this.#topic.of(message.topic);
+    return `{"type":"event","topic":${topic}${filterField}${from}${this.#body(message)}}`;
+  }
+
+  delivery({ queue, tag, attempt, message, expiresAt, deaths }: Delivery): string {
+    const { key, priority } = message;
+    let rest = "";
+    if (key !== undefined) rest += `,"key":${quoted(key)}`;
+    if (priority !== undefined) rest += `,"priority":${priority}`;
+    if (expiresAt !== undefined) rest += `,"expiresAt":${expiresAt}`;
+    if (deaths !== undefined) rest += `,"deaths":${JSON.stringify(deaths)}`;
+    const topic = this.#topic.of(message.topic);
+    const head = `{"type":"delivery","queue":${this.#queue.of(queue)},"tag":${tag}`;
+    return `${head},"topic":${topic},"attempt":${attempt}${rest}${this.#body(message)}}`;
+  }
+
+  published(id: FrameId, { messageId, queues, duplicate }: Receipt): string {
+    const repeated = duplicate ? ',"duplicate":true' : "";
+    const head = `{"type":"ok","id":${quotedId(id)},"messageId":${quoted(messageId)}`;
+    return `${head},"queues":${queues}${repeated}}`;
+  }
+
+  ok(id: FrameId): string {
+    return `{"type":"ok","id":${quotedId(id)}}`;
+  }
+
+  frame(frame: ServerFrame): string {
+    return JSON.stringify(frame);
+  }
+
+  batch(frames: readonly Bytes[]): string {
+    return `[${frames.join(",")}]`;
+  }
+
+  /** The fields that events and deliveries share. */
+  #body(message: Message): string {
+    if (message === this.#lastMessage) return this.#lastBody;
+    const { id, payload, time, headers, replyTo, correlationId, contentType } = message;
+    let body = `,"messageId":${quoted(id)},"payload":${payload.json()},"time":${time}`;
+    if (payload.isBinary) body += ',"payloadEncoding":"base64"';
+    if (headers !== undefined) body += `,"headers":${JSON.stringify(headers)}`;
+    if (replyTo !== undefined) body += `,"replyTo":${quoted(replyTo)}`;
+    if (correlationId !== undefined) body += `,"correlationId":${quoted(correlationId)}`;
+    if (contentType !== undefined) body += `,"contentType":${quoted(contentType)}`;
+    this.#lastMessage = message;
+    this.#lastBody = body;
+    return body;
+  }
+}
+
+class LastQuoted {
+  #text = "";
+  #quoted = '""';
+
+  of(text: string): string {
+    if (text !== this.#text) {
+      this.#quoted = quoted(text);
+      this.#text = text;
+    }
+    return this.#quoted;
+  }
+}
+
+function quoted(text: string): string {
+  return JSON.stringify(text);
+}
+
+function quotedId(id: FrameId): string {
+  return typeof id === "number" ? String(id) : quoted(id);
+}

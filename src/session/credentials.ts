@@ -1,0 +1,103 @@
+/**
+ * Who a session is and until when, and what that allows. Rights are asked where they are needed and not
+ * copied; only the topic last published to is remembered as allowed, since most devices have one.
+ */
+import type { Principal } from "../broker/access.ts";
+import type { Router, TopicEntry } from "../broker/router.ts";
+import { WarrenError } from "../errors.ts";
+import type { Deadlines, HasDeadline } from "./deadlines.ts";
+
+const ANONYMOUS = "anonymous";
+/** How long before its end a token's holder is told [P-9.1]. */
+const EXPIRY_NOTICE_MS = 30_000;
+
+export interface CredentialsOwner {
+  /** No principal came in time. */
+  notAuthenticatedInTime(): void;
+  expiring(expiresAt: number): void;
+  expired(): void;
+}
+
+export class Credentials implements HasDeadline {
+  readonly #owner: CredentialsOwner;
+  readonly #deadlines: Deadlines;
+  #principal: Principal | undefined;
+  #topic: TopicEntry | undefined;
+  deadline = 0;
+  heapIndex = -1;
+
+  constructor(owner: CredentialsOwner, deadlines: Deadlines, principal: Principal | undefined) {
+    this.#owner = owner;
+    this.#deadlines = deadlines;
+    this.#principal = principal;
+  }
+
+  get principal(): Principal | undefined {
+    return this.#principal;
+  }
+
+  /** What `from` says of its messages; absent for anonymous ones [P-4.2]. */
+  get from(): string | undefined {
+    const name = this.#principal?.name;
+    return name === ANONYMOUS ? undefined : name;
+  }
+
+  /** Time begins to run: until the credentials end, or until there have to be some. */
+  start(now: number, handshakeTimeoutMs: number): void {
+    if (this.#principal !== undefined) this.#watch(this.#principal, now);
+    else this.#deadlines.set(this, now + handshakeTimeoutMs);
+  }
+
+  stop(): void {
+    this.#deadlines.clear(this);
+  }
+
+  /** Takes other credentials of the same principal, or the first ones. Throws `forbidden`. */
+  replace(principal: Principal, now: number): void {
+    const present = this.#principal?.name ?? ANONYMOUS;
+    if (present !== ANONYMOUS && present !== principal.name) {
+      throw new WarrenError("forbidden", "A connection may not change its principal.");
+    }
+    this.#principal = principal;
+    this.#topic = undefined;
+    this.#watch(principal, now);
+  }
+
+  /** The topic's entry, when it may be published to. Throws `invalid_topic`, `forbidden`. */
+  publishTo(topic: string, router: Router): TopicEntry {
+    const entry = router.lookup(topic, this.#topic);
+    if (entry === this.#topic) return entry;
+    if (this.#principal?.rights.mayPublish(topic) !== true) throw forbidden("publish", topic);
+    this.#topic = entry;
+    return entry;
+  }
+
+  /** Throws `forbidden`. */
+  assertMaySubscribe(filter: string): void {
+    if (this.#principal?.rights.maySubscribe(filter) !== true) throw forbidden("subscribe", filter);
+  }
+
+  /** Throws `forbidden`. */
+  assertMayConsume(queue: string): void {
+    if (this.#principal?.rights.mayConsume(queue) !== true) throw forbidden("consume", queue);
+  }
+
+  onDeadline(now: number): void {
+    const expiresAt = this.#principal?.expiresAt;
+    if (expiresAt === undefined) this.#owner.notAuthenticatedInTime();
+    else if (expiresAt <= now) this.#owner.expired();
+    else {
+      this.#deadlines.set(this, expiresAt);
+      this.#owner.expiring(expiresAt);
+    }
+  }
+
+  #watch({ expiresAt }: Principal, now: number): void {
+    if (expiresAt === undefined) this.#deadlines.clear(this);
+    else this.#deadlines.set(this, Math.max(expiresAt - EXPIRY_NOTICE_MS, now));
+  }
+}
+
+function forbidden(action: string, on: string): WarrenError {
+  return new WarrenError("forbidden", `There is no right to ${action} here.`, { action, on });
+}

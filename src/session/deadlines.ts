@@ -1,0 +1,60 @@
+/** Many sessions, each with at most one time at which something is due, on one timer. */
+import type { Clock, Timer } from "../clock.ts";
+import { Heap, type HeapItem } from "../collections/heap.ts";
+
+export interface HasDeadline extends HeapItem {
+  /** Milliseconds since 1970; only `Deadlines` changes it. */
+  deadline: number;
+  /** The time has come; may set another one. */
+  onDeadline(now: number): void;
+}
+
+export class Deadlines {
+  readonly #clock: Clock;
+  readonly #heap = new Heap<HasDeadline>((a, b) => a.deadline < b.deadline);
+  #timer: Timer | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  set(item: HasDeadline, at: number): void {
+    this.#heap.remove(item);
+    item.deadline = at;
+    this.#heap.push(item);
+    this.#arm();
+  }
+
+  clear(item: HasDeadline): void {
+    this.#heap.remove(item);
+    // The timer may now be early; it looks again then. Once nothing is left it must not keep on.
+    if (this.#heap.size === 0) this.#disarm();
+  }
+
+  #arm(): void {
+    const at = this.#heap.peek()?.deadline;
+    if (at === undefined || at >= this.#timerAt) return;
+    this.#timer?.cancel();
+    this.#timerAt = at;
+    this.#timer = this.#clock.after(at - this.#clock.now(), this.#fire);
+  }
+
+  #disarm(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#timerAt = Number.POSITIVE_INFINITY;
+  }
+
+  readonly #fire = (): void => {
+    this.#disarm();
+    const now = this.#clock.now();
+    for (;;) {
+      const first = this.#heap.peek();
+      if (first === undefined || first.deadline > now) break;
+      this.#heap.remove(first);
+      first.onDeadline(now);
+    }
+    this.#arm();
+  };
+}

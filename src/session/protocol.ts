@@ -1,0 +1,27 @@
+/**
+ * What a session needs of the vocabulary its peer speaks. The interfaces are the session's; the
+ * protocols implement them, so that a session knows frames but no encoding.
+ */
+import type { FrameId, ServerFrame } from "../../schemas/frames.ts";
+import type { Receipt } from "../broker/publication.ts";
+import type { Bytes, EventEncoder } from "../broker/route.ts";
+import type { Delivery } from "../message.ts";
+import type { Session } from "./session.ts";
+
+/** Makes the bytes of frames; the frequent ones have a way of their own. */
+export interface FrameEncoder extends EventEncoder {
+  /** `ok` for a publish [P-3.4]. */
+  published(id: FrameId, receipt: Receipt): Bytes;
+  /** `ok` with nothing beside it. */
+  ok(id: FrameId): Bytes;
+  delivery(delivery: Delivery): Bytes;
+  frame(frame: ServerFrame): Bytes;
+}
+
+export interface Protocol {
+  readonly encoder: FrameEncoder;
+  /** Values come as MessagePack and may be more than JSON has [P-2.6]. */
+  readonly packed: boolean;
+  /** Takes one WebSocket message of the session's peer. Synchronous; never throws. */
+  receive(session: Session, data: string | Buffer): void;
+}

@@ -1,0 +1,36 @@
+/** How a session says no: the errors it makes itself, and the frame that carries any of them. */
+import type { ClientFrameOf, FrameId, ServerFrameOf } from "../../schemas/frames.ts";
+import { WarrenError } from "../errors.ts";
+
+/** With the frame's id, or without one naming the frame's type [P-2.2]. */
+export function errorFrame(
+  id: FrameId | undefined,
+  type: string | undefined,
+  { code, message, retry, detail }: WarrenError,
+): ServerFrameOf<"error"> {
+  return {
+    type: "error",
+    ...(id !== undefined ? { id } : type !== undefined && { ref: type }),
+    code,
+    message,
+    retry,
+    ...(detail !== undefined && { detail: { ...detail } }),
+  };
+}
+
+export function notConsumed(queue: string): WarrenError {
+  return new WarrenError("unknown_queue", "This connection does not consume the queue.", { queue });
+}
+
+/** Throws `not_supported` for what a subscription may ask for one day [P-4.3, P-4.4, P-4.5, P-7.1]. */
+export function assertSupported(frame: ClientFrameOf<"subscribe">): void {
+  const asked =
+    (frame.recover !== undefined && "recover") ||
+    (frame.last !== undefined && frame.last > 0 && "last") ||
+    (frame.where !== undefined && "where") ||
+    (frame.presence === true && "presence");
+  if (asked === false) return;
+  throw new WarrenError("not_supported", `Subscribing with ${asked} is not supported.`, {
+    pointer: `/${asked}`,
+  });
+}

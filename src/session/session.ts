@@ -1,0 +1,403 @@
+/**
+ * One connection: who it is, what it may do and what it holds. Its verbs are those of the protocol,
+ * whatever the encoding; each takes effect or throws a `WarrenError`, which the protocol reports.
+ *
+ * | state    | since                                                   | verbs              |
+ * |----------|---------------------------------------------------------|--------------------|
+ * | waiting  | it connected without a credential                       | `auth`, in time    |
+ * | open     | it has a principal; `welcome` was sent                  | all                |
+ * | draining | the broker is stopping; pending publishes are answered  | all but `publish`  |
+ * | leaving  | we close it, once the peer has read what waits for it   | none               |
+ * | ended    | its socket is closed                                    | none               |
+ *
+ * There are many sessions, so what most of them never use is made when it is first used, and none owns
+ * a timer.
+ */
+import { CLOSE } from "../../schemas/errors.ts";
+import type { ClientFrameOf, FrameId, ServerFrame } from "../../schemas/frames.ts";
+import type { Principal } from "../broker/access.ts";
+import { type Receipt, toMessage } from "../broker/publication.ts";
+import type { Socket, Subscriber } from "../broker/route.ts";
+import type { Outcome } from "../engine/engine.ts";
+import { toWarrenError, WarrenError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import type { Delivery } from "../message.ts";
+import { assertFilter } from "../topic.ts";
+import { Credentials, type CredentialsOwner } from "./credentials.ts";
+import { Intake } from "./intake.ts";
+import { LiveSubscriptions } from "./live.ts";
+import { Outbox, type OutboxOwner } from "./outbox.ts";
+import type { Protocol } from "./protocol.ts";
+import { PendingPublish } from "./publish.ts";
+import { assertSupported, errorFrame, notConsumed } from "./refusals.ts";
+import type { Sessions } from "./sessions.ts";
+import { Work, type WorkListener } from "./work.ts";
+
+export type SessionState = "waiting" | "open" | "draining" | "leaving" | "ended";
+
+export class Session implements Subscriber, OutboxOwner, WorkListener, CredentialsOwner {
+  readonly id: string;
+  readonly protocol: Protocol;
+  readonly address: string;
+  readonly connectedAt: number;
+  readonly #sessions: Sessions;
+  readonly #credentials: Credentials;
+  #state: SessionState = "waiting";
+  #socket!: Socket;
+  #outbox!: Outbox;
+  #intake!: Intake;
+  #live: LiveSubscriptions | undefined;
+  #work: Work | undefined;
+  /** Frames in a row that did not fit their schema, for the protocol to count [P-2.4]. */
+  badFrames = 0;
+  /** With which code and reason it will be closed, while it is leaving. */
+  #farewell: readonly [code: number, reason: string] | undefined;
+  /** Since when it is leaving, or its live subscriptions are suspended, in ticks of the sweep. */
+  #behindSince = 0;
+  /** When something last came from the peer, in ticks of the sweep. */
+  heardAt = 0;
+  /** Kept by `Sessions`: the place in its list. */
+  slot = -1;
+
+  constructor(
+    sessions: Sessions,
+    protocol: Protocol,
+    address: string,
+    principal: Principal | undefined,
+  ) {
+    this.id = sessions.broker.newId();
+    this.#sessions = sessions;
+    this.protocol = protocol;
+    this.address = address;
+    this.connectedAt = sessions.broker.clock.now();
+    this.#credentials = new Credentials(this, sessions.deadlines, principal);
+  }
+
+  get socket(): Socket {
+    return this.#socket;
+  }
+
+  get principal(): Principal | undefined {
+    return this.#credentials.principal;
+  }
+
+  get limits(): Limits {
+    return this.#sessions.limits;
+  }
+
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  /** Nothing is taken from it and nothing sent to it any more. */
+  get over(): boolean {
+    return this.#state === "leaving" || this.#state === "ended";
+  }
+
+  /** The socket is open. */
+  open(socket: Socket): void {
+    const { outboxes, limits } = this.#sessions;
+    this.#socket = socket;
+    this.#outbox = new Outbox(socket, this.protocol.encoder, limits, outboxes, this);
+    this.#intake = new Intake(socket, limits.pendingPublishes);
+    this.#sessions.add(this);
+    this.#credentials.start(this.#now(), limits.handshakeTimeoutMs);
+    if (this.principal !== undefined) this.#begin(this.principal);
+  }
+
+  /** One WebSocket message. */
+  receive(data: string | Buffer): void {
+    this.heardAt = this.#sessions.tick;
+    if (this.over) return;
+    if (this.#intake.shut) this.#intake.hold(() => this.receive(data));
+    else this.protocol.receive(this, data);
+  }
+
+  /** Whether an `auth` is being decided: what follows it has to wait, by `hold`. */
+  get deciding(): boolean {
+    return this.#intake.shut;
+  }
+
+  hold(action: () => void): void {
+    this.#intake.hold(action);
+  }
+
+  /** The socket is closed. */
+  end(): void {
+    if (this.#state === "ended") return;
+    if (this.#state !== "leaving") this.#letGo();
+    this.#state = "ended";
+    this.#sessions.remove(this);
+  }
+
+  /** Closes the connection; what is in the outbox leaves before. */
+  close(code: number, reason: string): void {
+    if (this.over) return;
+    this.#outbox.flush();
+    // The flush may have found the peer too far behind and closed it for that.
+    if (!this.over) this.#leave(code, reason);
+  }
+
+  // --- verbs ---------------------------------------------------------------------------------------
+
+  /** Throws `invalid_topic`, `forbidden`, and what `toMessage` throws; the rest is answered later. */
+  publish(frame: ClientFrameOf<"publish">): void {
+    const { broker } = this.#sessions;
+    if (this.#state === "draining") throw new WarrenError("draining");
+    const entry = this.#credentials.publishTo(frame.topic, broker.router);
+    const draft = toMessage(frame, {
+      now: broker.clock.now(),
+      newId: broker.newId,
+      limits: this.limits,
+      from: this.#credentials.from,
+      packed: this.protocol.packed,
+    });
+    this.#intake.published();
+    broker.publish(new PendingPublish(this, frame.id, draft, entry));
+  }
+
+  /** Throws `invalid_filter`, `forbidden`, `too_many_subscriptions`, `not_supported`. */
+  subscribe(frame: ClientFrameOf<"subscribe">): void {
+    const { filter, id } = frame;
+    assertSupported(frame);
+    assertFilter(filter, this.limits);
+    this.#credentials.assertMaySubscribe(filter);
+    this.#live ??= new LiveSubscriptions(this.#sessions.broker, this, this.protocol.encoder);
+    this.#live.add(filter);
+    if (id !== undefined) this.#send({ type: "ok", id, filter });
+  }
+
+  /** Throws `invalid_filter`. */
+  unsubscribe({ filter, id }: ClientFrameOf<"unsubscribe">): void {
+    assertFilter(filter, this.limits);
+    this.#live?.remove(filter);
+    if (id !== undefined) this.#send({ type: "ok", id, filter });
+  }
+
+  /** Throws `forbidden`, `unknown_queue`, `conflict`, `too_many_subscriptions`, `invalid_frame`. */
+  consume({ queue, credit, id }: ClientFrameOf<"consume">): void {
+    this.#credentials.assertMayConsume(queue);
+    this.#work ??= new Work(this.#sessions.broker, this);
+    this.#work.consume(queue, credit);
+    this.#ok(id);
+  }
+
+  /** Throws `unknown_queue`, `invalid_frame`. */
+  credit({ queue, credit, id }: ClientFrameOf<"credit">): void {
+    if (this.#work === undefined) throw notConsumed(queue);
+    this.#work.credit(queue, credit);
+    this.#ok(id);
+  }
+
+  /** Throws `unknown_queue`. */
+  cancel({ queue, id }: ClientFrameOf<"cancel">): void {
+    if (this.#work === undefined) throw notConsumed(queue);
+    this.#work.cancel(queue);
+    this.#ok(id);
+  }
+
+  /** Throws `stale_delivery`; other failures are answered later. */
+  settle(frame: ClientFrameOf<"ack" | "nack" | "reject" | "extend">, outcome: Outcome): void {
+    const { id, type, tags } = frame;
+    if (this.#work === undefined) {
+      throw new WarrenError("stale_delivery", undefined, { tag: tags[0] });
+    }
+    this.#work.settle(tags, outcome, (error) => {
+      if (error === undefined) this.#ok(id);
+      else this.refuse(id, type, error);
+    });
+  }
+
+  /** Replaces the credentials [P-9.1]. What arrives meanwhile waits; the answer comes later. */
+  auth({ id, token }: ClientFrameOf<"auth">): void {
+    this.#intake.shutGate();
+    this.#sessions.authenticator
+      .authenticate(token, this)
+      .then((principal) => this.#authenticated(principal, id))
+      .catch((error) => this.#notAuthenticated(toWarrenError(error), id))
+      .then(() => this.#intake.openGate());
+  }
+
+  ping({ id }: ClientFrameOf<"ping">): void {
+    if (id !== undefined) this.#send({ type: "ok", id, time: this.#now() });
+  }
+
+  // --- answers and notices -------------------------------------------------------------------------
+
+  /** Reports a failure. */
+  refuse(id: FrameId | undefined, type: string | undefined, error: WarrenError): void {
+    if (error.code === "internal") this.#sessions.logFault(this, error);
+    this.#send(errorFrame(id, type, error));
+  }
+
+  /** Reports a failure that ends the connection. */
+  fail(id: FrameId | undefined, type: string | undefined, error: WarrenError): void {
+    this.refuse(id, type, error);
+    this.close(error.rule.close ?? CLOSE.internal, error.code);
+  }
+
+  publishAccepted(id: FrameId | undefined, receipt: Receipt): void {
+    if (id !== undefined && !this.over) {
+      this.#outbox.push(this.protocol.encoder.published(id, receipt));
+    }
+    this.#publishAnswered();
+  }
+
+  publishRefused(id: FrameId | undefined, error: WarrenError): void {
+    this.refuse(id, "publish", error);
+    this.#publishAnswered();
+  }
+
+  delivered(delivery: Delivery): void {
+    if (!this.over) this.#outbox.push(this.protocol.encoder.delivery(delivery));
+  }
+
+  consumerEnded(queue: string, reason: WarrenError): void {
+    this.#send({ type: "notice", code: "consumer_ended", queue, reason: reason.code });
+  }
+
+  // --- slow peers [P-4.7] --------------------------------------------------------------------------
+
+  backlogged(dropped: boolean): void {
+    if (dropped) this.#leave(CLOSE.slowConsumer, "reads too slowly");
+    else this.checkBacklog();
+  }
+
+  checkBacklog(): void {
+    if (this.over) return;
+    const limit = this.limits.outboundBytes;
+    const waiting = this.#socket.getBufferedAmount();
+    // Deliveries stop first, since nothing is lost by it; then events, which are counted. Replies are
+    // bounded by what the peer asks for: one that asks on and on without reading ends here.
+    if (waiting > limit / 2) this.#work?.hold(true);
+    if (waiting > limit && this.#live?.suspended === false) {
+      this.#behindSince = this.#sessions.tick;
+      this.#live.suspend();
+    }
+    if (waiting > 2 * limit) this.#leave(CLOSE.slowConsumer, "reads too slowly");
+  }
+
+  /** The socket has room again. */
+  drained(): void {
+    const waiting = this.#socket.getBufferedAmount();
+    if (this.#farewell !== undefined) {
+      if (waiting === 0) this.#socket.close(...this.#farewell);
+    } else if (waiting <= this.limits.outboundBytes / 4) {
+      this.#live?.resume((filter, missed) => {
+        this.#send({ type: "notice", code: "lagged", filter, missed });
+      });
+      this.#work?.hold(false);
+    }
+  }
+
+  // --- time ----------------------------------------------------------------------------------------
+
+  /**
+   * Looked at now and then: a peer that is silent or behind for too long is ended, one that is silent
+   * for a while is pinged [P-9.2].
+   */
+  sweep(tick: number, ticksPerHeartbeat: number): void {
+    if (this.#state === "leaving") {
+      if (tick - this.#behindSince > 2 * ticksPerHeartbeat) this.#socket.terminate();
+      return;
+    }
+    // While we do not read, silence says nothing.
+    if (this.#intake.paused) this.heardAt = tick;
+    const silence = tick - this.heardAt;
+    if (silence > 2 * ticksPerHeartbeat) this.#socket.terminate();
+    else if (this.#live?.suspended && tick - this.#behindSince > 4 * ticksPerHeartbeat) {
+      this.#leave(CLOSE.slowConsumer, "reads too slowly");
+    } else if (silence * 2 >= ticksPerHeartbeat) this.#socket.ping();
+  }
+
+  notAuthenticatedInTime(): void {
+    this.close(CLOSE.authTimeout, "no auth in time");
+  }
+
+  expiring(expiresAt: number): void {
+    this.#send({ type: "notice", code: "token_expiring", expiresAt });
+  }
+
+  expired(): void {
+    this.fail(undefined, undefined, new WarrenError("token_expired"));
+  }
+
+  /** The broker is stopping: told, answered, closed [P-9.3]. */
+  drain(reconnectAfterMs: number): void {
+    if (this.#state === "open") {
+      this.#send({ type: "notice", code: "draining", reconnectAfterMs });
+      this.#state = "draining";
+    }
+    if (this.#intake.pending === 0) this.close(CLOSE.restart, "the broker restarts");
+  }
+
+  // --- inside --------------------------------------------------------------------------------------
+
+  #begin(principal: Principal): void {
+    this.#state = "open";
+    this.#send(this.#sessions.welcome(this.id, principal));
+  }
+
+  #authenticated(principal: Principal, id: FrameId | undefined): void {
+    if (this.over) return;
+    this.#credentials.replace(principal, this.#now());
+    if (this.#state === "waiting") this.#begin(principal);
+    else this.#endForbidden(principal);
+    const { expiresAt } = principal;
+    if (id !== undefined) this.#send({ type: "ok", id, ...(expiresAt && { expiresAt }) });
+  }
+
+  #notAuthenticated(error: WarrenError, id: FrameId | undefined): void {
+    // Under credentials that are still valid it goes on; without any there is nothing to go on with.
+    if (this.#state === "waiting") this.fail(id, "auth", error);
+    else this.refuse(id, "auth", error);
+  }
+
+  /** Ends what the new rights no longer allow [P-4.6, P-5.2]. */
+  #endForbidden({ rights }: Principal): void {
+    const reason = "forbidden";
+    for (const filter of this.#live?.retain((one) => rights.maySubscribe(one)) ?? []) {
+      this.#send({ type: "notice", code: "unsubscribed", filter, reason });
+    }
+    for (const queue of this.#work?.retain((one) => rights.mayConsume(one)) ?? []) {
+      this.#send({ type: "notice", code: "consumer_ended", queue, reason });
+    }
+  }
+
+  #publishAnswered(): void {
+    this.#intake.answered();
+    if (this.#intake.pending === 0 && this.#state === "draining") {
+      this.close(CLOSE.restart, "the broker restarts");
+    }
+  }
+
+  /** Lets go of everything and closes the socket, once the peer has read what waits for it. */
+  #leave(code: number, reason: string): void {
+    if (this.over) return;
+    this.#state = "leaving";
+    this.#letGo();
+    this.#behindSince = this.#sessions.tick;
+    this.#farewell = [code, reason];
+    // A socket closed with a backlog stays open for as long as its peer does not read.
+    if (this.#socket.getBufferedAmount() === 0) this.#socket.close(code, reason);
+  }
+
+  #letGo(): void {
+    this.#outbox.discard();
+    this.#live?.clear();
+    this.#work?.disconnect();
+    this.#credentials.stop();
+  }
+
+  #now(): number {
+    return this.#sessions.broker.clock.now();
+  }
+
+  #ok(id: FrameId | undefined): void {
+    if (id !== undefined && !this.over) this.#outbox.push(this.protocol.encoder.ok(id));
+  }
+
+  #send(frame: ServerFrame): void {
+    if (!this.over) this.#outbox.push(this.protocol.encoder.frame(frame));
+  }
+}

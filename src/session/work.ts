@@ -1,0 +1,181 @@
+/**
+ * The consumers of one session [P-5.2] and the settling of what they were handed [P-5.4]. Tags are
+ * unique in the broker's life, so a frame names tags only and the session finds whose they are.
+ */
+import type { Broker } from "../broker/broker.ts";
+import type { Consumer, DeliverySink, Outcome, Settled } from "../engine/engine.ts";
+import { WarrenError } from "../errors.ts";
+import type { Delivery } from "../message.ts";
+import { notConsumed } from "./refusals.ts";
+
+/** What the session is told by its consumers. */
+export interface WorkListener {
+  delivered(delivery: Delivery): void;
+  /** The consumer ended by no act of its own. */
+  consumerEnded(queue: string, reason: WarrenError): void;
+}
+
+export class Work {
+  readonly #broker: Broker;
+  readonly #listener: WorkListener;
+  readonly #consumers = new Map<string, QueueConsumer>();
+  #held = false;
+
+  constructor(broker: Broker, listener: WorkListener) {
+    this.#broker = broker;
+    this.#listener = listener;
+  }
+
+  /** Throws `unknown_queue`, `conflict`, `too_many_subscriptions`, `invalid_frame` (the credit). */
+  consume(queue: string, credit: number): void {
+    if (this.#consumers.has(queue)) {
+      throw new WarrenError("conflict", "This connection already consumes the queue.", { queue });
+    }
+    const limit = this.#broker.limits.consumers;
+    if (this.#consumers.size >= limit) {
+      throw new WarrenError("too_many_subscriptions", undefined, { limit });
+    }
+    this.#assertCredit(credit);
+    const consumer = new QueueConsumer(queue, this.#listener, this.#consumers);
+    consumer.start(this.#broker);
+    this.#consumers.set(queue, consumer);
+    if (this.#held) consumer.hold(true);
+    consumer.credit(credit);
+  }
+
+  /** Throws `unknown_queue` when the queue is not consumed here, `invalid_frame`. */
+  credit(queue: string, credit: number): void {
+    this.#assertCredit(credit);
+    this.#consumer(queue).credit(credit);
+  }
+
+  /** Throws `unknown_queue` when the queue is not consumed here. */
+  cancel(queue: string): void {
+    this.#consumer(queue).cancel();
+    this.#consumers.delete(queue);
+  }
+
+  /** Cancels the consumers that `allowed` is false for; returns their queues. */
+  retain(allowed: (queue: string) => boolean): string[] {
+    const ended = [...this.#consumers.keys()].filter((queue) => !allowed(queue));
+    for (const queue of ended) this.cancel(queue);
+    return ended;
+  }
+
+  /** The connection is gone [P-5.5]. */
+  disconnect(): void {
+    for (const consumer of this.#consumers.values()) consumer.disconnect();
+    this.#consumers.clear();
+  }
+
+  /** While held, nothing more is handed out: the way to the peer is full. */
+  hold(held: boolean): void {
+    if (this.#held === held) return;
+    this.#held = held;
+    for (const consumer of this.#consumers.values()) consumer.hold(held);
+  }
+
+  /**
+   * All tags or none: `stale_delivery`, thrown or through `settled`, when one is not held here. `settled`
+   * is called once.
+   */
+  settle(tags: readonly number[], outcome: Outcome, settled: Settled): void {
+    if (this.#consumers.size === 1) {
+      for (const only of this.#consumers.values()) only.settle(tags, outcome, settled);
+      return;
+    }
+    const byConsumer = new Map<QueueConsumer, number[]>();
+    for (const tag of tags) {
+      const holder = this.#holder(tag);
+      const its = byConsumer.get(holder);
+      if (its === undefined) byConsumer.set(holder, [tag]);
+      else its.push(tag);
+    }
+    if (byConsumer.size === 1) {
+      for (const holder of byConsumer.keys()) holder.settle(tags, outcome, settled);
+      return;
+    }
+    const joint = jointly(byConsumer.size, settled);
+    for (const [holder, its] of byConsumer) holder.settle(its, outcome, joint);
+  }
+
+  #holder(tag: number): QueueConsumer {
+    for (const consumer of this.#consumers.values()) if (consumer.holds(tag)) return consumer;
+    throw new WarrenError("stale_delivery", undefined, { tag });
+  }
+
+  #consumer(queue: string): QueueConsumer {
+    const consumer = this.#consumers.get(queue);
+    if (consumer !== undefined) return consumer;
+    throw notConsumed(queue);
+  }
+
+  #assertCredit(credit: number): void {
+    const limit = this.#broker.limits.credit;
+    if (credit <= limit) return;
+    throw new WarrenError("invalid_frame", `The credit is over ${limit}.`, {
+      pointer: "/credit",
+      limit,
+    });
+  }
+}
+
+/** Calls `settled` after `parts` answers, with the first error among them. */
+function jointly(parts: number, settled: Settled): Settled {
+  let open = parts;
+  let first: WarrenError | undefined;
+  return (error) => {
+    first ??= error;
+    if (--open === 0) settled(first);
+  };
+}
+
+class QueueConsumer implements DeliverySink {
+  readonly #queue: string;
+  readonly #listener: WorkListener;
+  readonly #siblings: Map<string, QueueConsumer>;
+  #consumer!: Consumer;
+
+  constructor(queue: string, listener: WorkListener, siblings: Map<string, QueueConsumer>) {
+    this.#queue = queue;
+    this.#listener = listener;
+    this.#siblings = siblings;
+  }
+
+  start(broker: Broker): void {
+    this.#consumer = broker.consume(this.#queue, this);
+  }
+
+  deliver(delivery: Delivery): void {
+    this.#listener.delivered(delivery);
+  }
+
+  ended(error: WarrenError): void {
+    this.#siblings.delete(this.#queue);
+    this.#listener.consumerEnded(this.#queue, error);
+  }
+
+  credit(credit: number): void {
+    this.#consumer.credit(credit);
+  }
+
+  hold(held: boolean): void {
+    this.#consumer.hold(held);
+  }
+
+  holds(tag: number): boolean {
+    return this.#consumer.holds(tag);
+  }
+
+  settle(tags: readonly number[], outcome: Outcome, settled: Settled): void {
+    this.#consumer.settle(tags, outcome, settled);
+  }
+
+  cancel(): void {
+    this.#consumer.cancel();
+  }
+
+  disconnect(): void {
+    this.#consumer.disconnect();
+  }
+}
