@@ -47,7 +47,8 @@ class QueueFuzz {
   readonly #model: QueueModel;
   #peers: FuzzedPeer[] = [];
   #serials = 0;
-  #unanswered = 0;
+  /** What was called and not answered yet; names may repeat. */
+  readonly #unanswered: string[] = [];
   #quiets = 0;
 
   constructor(subject: Subject, kind: EngineKind, seed: number, isPlain: boolean) {
@@ -122,8 +123,9 @@ class QueueFuzz {
       ...(priority !== undefined && { priority }),
       ...(expiresAt !== undefined && { expiresAt }),
     });
-    this.#unanswered++;
-    const check = (given: string) => this.#answered(`append #${serial}`, given, answer);
+    const name = `append #${serial}`;
+    this.#unanswered.push(name);
+    const check = (given: string) => this.#answered(name, given, answer);
     this.#subject.engine.append({
       message,
       queues,
@@ -180,10 +182,9 @@ class QueueFuzz {
 
   #settle({ peer, model }: FuzzedPeer, tags: readonly number[], outcome: Outcome): void {
     const expected = this.#model.settle(model, tags, outcome);
-    this.#unanswered++;
-    peer.consumer.settle(tags, outcome, (error) =>
-      this.#answered(`${outcome.kind} ${tags}`, error?.code, expected),
-    );
+    const name = `${outcome.kind} [${tags}]`;
+    this.#unanswered.push(name);
+    peer.consumer.settle(tags, outcome, (error) => this.#answered(name, error?.code, expected));
     for (const tag of tags) {
       if (peer.consumer.holds(tag) !== model.held.has(tag)) {
         this.#model.faults.push(`after ${outcome.kind} it is wrong about holding ${tag}`);
@@ -192,7 +193,9 @@ class QueueFuzz {
   }
 
   #answered(what: string, given: string | undefined, expected: string | undefined): void {
-    this.#unanswered--;
+    const at = this.#unanswered.indexOf(what);
+    if (at < 0) this.#model.faults.push(`${what}: answered twice`);
+    this.#unanswered.splice(at, 1);
     if (given !== expected) this.#model.faults.push(`${what}: ${given}, expected ${expected}`);
   }
 
@@ -242,8 +245,8 @@ class QueueFuzz {
   async #agreed(): Promise<void> {
     const { faults } = this.#model;
     const isDone = () =>
-      faults.length > 0 || (this.#unanswered === 0 && this.#differences().length === 0);
-    await eventually(isDone, () => `${this.#unanswered} answers, ${this.#differences()}`);
+      faults.length > 0 || (this.#unanswered.length === 0 && this.#differences().length === 0);
+    await eventually(isDone, () => [...this.#unanswered, ...this.#differences()].join("; "));
     expect(faults).toEqual([]);
   }
 

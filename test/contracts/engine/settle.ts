@@ -32,11 +32,22 @@ export function describeSettle(kind: EngineKind): void {
       peer.consumer.settle([peer.take().tag], { kind: "ack" });
       peer.consumer.settle([peer.take().tag], { kind: "ack" }, (error) => answers.push(error));
       peer.consumer.settle([1], { kind: "ack" });
-      peer.consumer.settle([], { kind: "ack" }, (error) => answers.push(error));
       expect(answers).toEqual([]);
       await subject.quiet();
-      expect(answers).toEqual([undefined, undefined]);
+      expect(answers).toEqual([undefined]);
       expect(subject.states("a")).toEqual([0, 0, 0]);
+    });
+
+    test("[P-5.4] no tags at all: nothing changes, and it is answered", async () => {
+      await using subject = await Subject.open(kind);
+      await subject.define("a");
+      const peer = subject.consume("a", 1);
+      await subject.append("a");
+      await peer.has(1);
+      for (const kind of ["ack", "nack", "reject", "extend"] as const) {
+        expect(await peer.settle([], { kind })).toBeUndefined();
+      }
+      expect(subject.states("a")).toEqual([0, 0, 1]);
     });
   });
 
