@@ -16,8 +16,10 @@ import { createFigures, queueGauges } from "./listeners/figures.ts";
 import { createHttpHandler } from "./listeners/http.ts";
 import { Leases } from "./listeners/leases.ts";
 import { assertOwnName } from "./listeners/own-name.ts";
+import { problemResponse } from "./listeners/problem.ts";
 import { listen } from "./listeners/server.ts";
 import type { Services } from "./listeners/services.ts";
+import { createWebSocketListener } from "./listeners/websocket.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { createMetrics, LagWatch } from "./metrics.ts";
 import {
@@ -182,6 +184,7 @@ function assemble(config: Config, deps: Partial<WarrenDeps>): House {
 function startListening(house: House, config: Config): Server<unknown> {
   const { services } = house;
   const origins = createOriginCheck(config.allowedOrigins);
+  const webSockets = createWebSocketListener(house.sessions, origins, services.log);
   const needsOwnName = !hasCredentials(accessOf(config)) && !config.insecure;
   const { host, port } = config;
   try {
@@ -192,8 +195,11 @@ function startListening(house: House, config: Config): Server<unknown> {
       admit: needsOwnName ? assertOwnName : () => undefined,
       http: createHttpHandler(services, origins),
       webSocketPath: "/ws",
-      upgrade: () => new Response(null, { status: 426 }),
-      webSocket: { message: () => undefined },
+      upgrade: (request, to) =>
+        house.phase === "starting"
+          ? problemResponse(new WarrenError("busy", "The broker is starting."))
+          : webSockets.upgrade(request, to),
+      webSocket: webSockets.handlers,
     });
   } catch (error) {
     house.lag.stop();

@@ -113,6 +113,11 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     else this.protocol.receive(this, data);
   }
 
+  /** A sign of life other than a message [P-9.2]. */
+  heard(): void {
+    this.heardAt = this.#sessions.tick;
+  }
+
   /** Whether an `auth` is being decided: what follows it has to wait, by `hold`. */
   get deciding(): boolean {
     return this.#intake.shut;
@@ -200,7 +205,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   settle(frame: ClientFrameOf<"ack" | "nack" | "reject" | "extend">, outcome: Outcome): void {
     const { id, type, tags } = frame;
     if (this.#work === undefined) {
-      throw new WarrenError("stale_delivery", undefined, { tag: tags[0] });
+      throw new WarrenError("stale_delivery", undefined, { tags });
     }
     this.#work.settle(tags, outcome, (error) => {
       if (error === undefined) this.#ok(id);

@@ -101,7 +101,7 @@ export class Work {
 
   #holder(tag: number): QueueConsumer {
     for (const consumer of this.#consumers.values()) if (consumer.holds(tag)) return consumer;
-    throw new WarrenError("stale_delivery", undefined, { tag });
+    throw new WarrenError("stale_delivery", undefined, { tags: [tag] });
   }
 
   #consumer(queue: string): QueueConsumer {

@@ -1,0 +1,149 @@
+/**
+ * WebSockets at `/ws`: who may come in and in which encoding [P-1], and the way from Bun's events to the
+ * session. The handlers are synchronous: Bun would run the messages of one connection side by side if
+ * they were not.
+ */
+import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
+import { toWarrenError, WarrenError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { NativeProtocol } from "../protocols/native/native.ts";
+import { findCredential, redactUrl, TOKEN_SUBPROTOCOL } from "../security/credentials.ts";
+import type { OriginCheck } from "../security/origins.ts";
+import { Session } from "../session/session.ts";
+import type { Sessions } from "../session/sessions.ts";
+import { problemOf, problemResponse } from "./problem.ts";
+
+/**
+ * Bun drops what is sent to a socket with more than this many times the outbound limit waiting. Sessions
+ * act at one and two times the limit, so that it never comes to that.
+ */
+const HARD_CAP = 4;
+
+export interface WebSocketListener {
+  readonly handlers: WebSocketHandler<Session>;
+  /** Answers with a refusal [P-1.4], or with undefined once the connection is a WebSocket. */
+  upgrade(request: Request, server: Server<Session>): Promise<Response | undefined>;
+}
+
+export function createWebSocketListener(
+  sessions: Sessions,
+  origins: OriginCheck,
+  log: Logger,
+): WebSocketListener {
+  const protocols = [NativeProtocol.json(), NativeProtocol.msgpack()] as const;
+  return {
+    handlers: handlersFor(sessions, log),
+    async upgrade(request, server) {
+      try {
+        return await admit(request, server, sessions, origins, protocols);
+      } catch (thrown) {
+        const error = toWarrenError(thrown);
+        if (error.code === "internal") {
+          log.error("upgrade failed", { url: redactUrl(request.url), error: error.cause });
+        }
+        return problemResponse(error);
+      }
+    },
+  };
+}
+
+function handlersFor({ limits }: Sessions, log: Logger): WebSocketHandler<Session> {
+  return {
+    maxPayloadLength: limits.frameBytes,
+    backpressureLimit: HARD_CAP * limits.outboundBytes,
+    perMessageDeflate: false,
+    // Bun never reaps a mute peer that it keeps sending to; the sessions' own sweep does [P-9.2].
+    idleTimeout: 0,
+    sendPings: false,
+    open: (socket) => socket.data.open(socket),
+    message: (socket, data) => socket.data.receive(data),
+    drain: (socket) => socket.data.drained(),
+    ping: heard,
+    pong: heard,
+    close: (socket) => socket.data.end(),
+    error(error: Error, socket?: ServerWebSocket<Session>) {
+      log.error("a fault in a WebSocket handler", { error, session: socket?.data.id });
+      socket?.data.fail(undefined, undefined, toWarrenError(error));
+    },
+  } as WebSocketHandler<Session>;
+}
+
+function heard(socket: ServerWebSocket<Session>): void {
+  socket.data.heard();
+}
+
+async function admit(
+  request: Request,
+  server: Server<Session>,
+  sessions: Sessions,
+  origins: OriginCheck,
+  protocols: readonly [NativeProtocol, NativeProtocol],
+): Promise<Response | undefined> {
+  if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") return upgradeRequired();
+  assertRoom(sessions);
+  const origin = request.headers.get("origin");
+  if (!origins.allows(origin, request.url)) {
+    throw new WarrenError("forbidden", "Pages of this origin may not use this broker.", { origin });
+  }
+  const offer = request.headers.get("sec-websocket-protocol");
+  const protocol = negotiate(offer, protocols);
+  const address = server.requestIP(request)?.address ?? "";
+  const credential = findCredential(request, origins);
+  const { authenticator } = sessions;
+  const principal =
+    credential === undefined && !authenticator.anonymousAllowed
+      ? undefined
+      : await authenticator.authenticate(credential, { address });
+  // The answer may have taken a while.
+  assertRoom(sessions);
+  const data = new Session(sessions, protocol ?? protocols[0], address, principal);
+  // Left to itself Bun would accept the first item of the offer, even one with a token in it.
+  const headers =
+    offer === null ? undefined : { "Sec-WebSocket-Protocol": protocol?.subprotocol ?? "" };
+  if (server.upgrade(request, { data, ...(headers !== undefined && { headers }) })) {
+    return undefined;
+  }
+  throw new WarrenError("invalid_frame", "This is not a valid WebSocket handshake.");
+}
+
+/**
+ * The first protocol of the offer that is spoken here; undefined when none is offered (a token is none)
+ * [P-1.2].
+ */
+function negotiate(
+  offer: string | null,
+  protocols: readonly NativeProtocol[],
+): NativeProtocol | undefined {
+  const offered = (offer ?? "")
+    .split(",")
+    .map((item) => item.trim())
+    .filter((item) => item !== "" && !item.startsWith(TOKEN_SUBPROTOCOL));
+  for (const item of offered) {
+    const known = protocols.find(({ subprotocol }) => subprotocol === item);
+    if (known !== undefined) return known;
+  }
+  if (offered.length === 0) return undefined;
+  const spoken = protocols.map(({ subprotocol }) => subprotocol);
+  throw new WarrenError(
+    "invalid_frame",
+    `None of the subprotocols offered is spoken here; offer ${spoken.join(" or ")}.`,
+    { subprotocols: spoken },
+  );
+}
+
+function assertRoom(sessions: Sessions): void {
+  if (sessions.draining) throw new WarrenError("draining");
+  if (sessions.size < sessions.limits.connections) return;
+  throw new WarrenError("busy", "The broker has as many connections as it takes.", {
+    limit: sessions.limits.connections,
+  });
+}
+
+/** No code of ours has the status that RFC 9110 has for this. */
+function upgradeRequired(): Response {
+  const status = 426;
+  const why = new WarrenError("invalid_frame", "Connect with a WebSocket here.");
+  const headers = { "Content-Type": "application/problem+json", Upgrade: "websocket" };
+  const problem = { ...problemOf(why), title: "A WebSocket upgrade is required.", status };
+  return new Response(JSON.stringify(problem), { status, headers });
+}
