@@ -5,7 +5,9 @@ import { measureOnce } from "./measure.ts";
 import type { Case } from "./scenario.ts";
 import type { Side } from "./servers.ts";
 
-/** Returns the files of the profile. The profiler costs time: figures of such a run are no result. */
+/**
+ * Returns the files of the profile. The profiler costs time: figures of such a run are no result.
+ */
 export async function profile(label: string, item: Case, side: Side): Promise<string[]> {
   const stamp = new Date().toISOString().replace(/[:.]/g, "-");
   const dir = join(import.meta.dir, "profiles", `${label.replaceAll("/", "-")}-${side}-${stamp}`);

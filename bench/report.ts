@@ -72,7 +72,7 @@ function scenarioText(scenario: Scenario, results: readonly CaseResult[]): strin
     "",
     `## ${scenario.title}`,
     "",
-    "| case | figure | bare | warren | ratio (spread) | target | cores srv/gen/other, bare · warren |",
+    "| case | figure | bare | warren | ratio (spread) | target | cores: bare · warren |",
     "|---|---|---|---|---|---|---|",
   ];
   const notes: string[] = [];
@@ -101,8 +101,9 @@ function markdown(run: Run, scenarios: readonly Scenario[]): string {
       `Bun ${machine.bun}, ${machine.fileSystem}, 4 KiB append + fdatasync p50 ` +
       `${machine.fdatasyncP50Us} µs, p99 ${machine.fdatasyncP99Us} µs.`,
     "",
-    `${options.rounds} round(s), sides in turn (${options.sides.join(", ")}); figures are medians, ratios ` +
-      "are medians of each round's warren / bare. How to read them: `bench/README.md`.",
+    `${options.rounds} round(s), sides in turn (${options.sides.join(", ")}); figures are medians, ` +
+      "ratios are medians of each round's warren / bare. Cores are server/generator/other. " +
+      "How to read them: `bench/README.md`.",
     "",
     `Targets reached: ${reached} of ${goals.length}.`,
   ];

@@ -1,6 +1,7 @@
 /**
- * The benchmark's command line: `bun bench/run.ts [--quick] [--verify] [--rounds N] [scenario…]` and
- * `bun bench/run.ts profile <scenario>[/<case>]`. A scenario may be narrowed to a case, `fanout/load-1x128-w512`.
+ * The benchmark's command line: `bun bench/run.ts [--quick] [--verify] [--rounds N] [scenario…]`
+ * and `bun bench/run.ts profile <scenario>[/<case>]`. A scenario may be narrowed to a case,
+ * `fanout/load-1x128-w512`.
  */
 import { parseArgs } from "node:util";
 import { describeMachine } from "./machine.ts";

@@ -1,4 +1,6 @@
-/** What a scenario is: cases, each measured on both sides in turn, with the targets it is held to. */
+/**
+ * What a scenario is: cases, each measured on both sides in turn, with the targets it is held to.
+ */
 import type { Job, JobResult } from "./load/jobs.ts";
 import type { ServerProcess, Side } from "./servers.ts";
 
@@ -28,11 +30,13 @@ export interface Bench {
   readonly warmMs: number;
   readonly measureMs: number;
   /**
-   * Starts the side's server, the first time with an empty data directory, later with what is in it;
-   * it is ended after the measurement if it still runs.
+   * Starts the side's server, the first time with an empty data directory, later with what is in
+   * it; it is ended after the measurement if it still runs.
    */
   start(): Promise<ServerProcess>;
-  /** The median of a metric over the rounds so far, of the lower side; undefined when not measured. */
+  /**
+   * The median of a metric over the rounds so far, of the lower side; undefined when not measured.
+   */
   lowest(scenario: string, caseName: string, metric: string): number | undefined;
 }
 

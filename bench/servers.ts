@@ -1,4 +1,6 @@
-/** Starting, reading and ending the server processes under test, each with its own empty directory. */
+/**
+ * Starting, reading and ending the server processes under test, each with its own empty directory.
+ */
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -1,8 +1,8 @@
 /**
- * floor-full: the least that a durable queue over bun:sqlite can be. WAL with synchronous=FULL on the
- * main thread, one transaction per turn of the event loop for all inserts and deletes, confirms after
- * COMMIT, the ready list in memory. No TTL, timers, redelivery, dead letters or dedupe: a floor, not a
- * product.
+ * floor-full: the least that a durable queue over bun:sqlite can be. WAL with synchronous=FULL on
+ * the main thread, one transaction per turn of the event loop for all inserts and deletes, confirms
+ * after COMMIT, the ready list in memory. No TTL, timers, redelivery, dead letters or dedupe: a
+ * floor, not a product.
  */
 import { Database } from "bun:sqlite";
 import { join } from "node:path";

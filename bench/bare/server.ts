@@ -1,7 +1,8 @@
 /**
- * What Warren is measured beside: `Bun.serve` with the same JSON work per message and nothing else. No
- * access rules, no schema checks, no limits, no timers, no redelivery. Live publishes leave message by
- * message; queues are those of `floor.ts`. It speaks as much of the protocol as the generator needs.
+ * What Warren is measured beside: `Bun.serve` with the same JSON work per message and nothing else.
+ * No access rules, no schema checks, no limits, no timers, no redelivery. Live publishes leave
+ * message by message; queues are those of `floor.ts`. It speaks as much of the protocol as the
+ * generator needs.
  */
 import { parseArgs } from "node:util";
 import type { ServerWebSocket } from "bun";

@@ -1,6 +1,7 @@
 /**
- * A cheap WebSocket client over a raw socket: it frames and counts, and parses only what it must, so
- * that the generator is not what is measured. Set-up talks in parsed frames; then a sink takes over.
+ * A cheap WebSocket client over a raw socket: it frames and counts, and parses only what it must,
+ * so that the generator is not what is measured. Set-up talks in parsed frames; then a sink takes
+ * over.
  */
 import type { Socket } from "bun";
 import { FrameReader, type MessageSink } from "./reader.ts";
@@ -89,7 +90,9 @@ export class Connection implements MessageSink {
     });
   }
 
-  /** Sends now or, when the socket is full, as soon as it drains; the bytes may be reused at once. */
+  /**
+   * Sends now or, when the socket is full, as soon as it drains; the bytes may be reused at once.
+   */
   send(bytes: Buffer): void {
     if (this.#unsent.length > 0) {
       this.#unsent.push(Buffer.from(bytes));

@@ -1,8 +1,8 @@
 /**
- * Counting frames cheaply. All frames of one kind in a job are of one length (numbers of fixed width),
- * so the length of a WebSocket message says how many it holds: one frame as it is, or an array of n
- * with brackets and commas. What does not fit is parsed; in verify mode everything is, and both counts
- * must agree.
+ * Counting frames cheaply. All frames of one kind in a job are of one length (numbers of fixed
+ * width), so the length of a WebSocket message says how many it holds: one frame as it is, or an
+ * array of n with brackets and commas. What does not fit is parsed; in verify mode everything is,
+ * and both counts must agree.
  */
 import type { Fail, ServerFrame } from "./connection.ts";
 import { parseFrames } from "./connection.ts";

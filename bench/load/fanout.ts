@@ -45,7 +45,9 @@ class Fanout implements SubscriberShare {
     return count;
   }
 
-  /** Fills the window; from then on every block that all subscribers have is followed by another. */
+  /**
+   * Fills the window; from then on every block that all subscribers have is followed by another.
+   */
   open(): void {
     this.#open = true;
     for (let index = 0; index < BLOCKS; index++) this.publish(this.#blockSize);

@@ -1,4 +1,6 @@
-/** What the processes of a run cost, from /proc: whole processes, all threads, user and system time. */
+/**
+ * What the processes of a run cost, from /proc: whole processes, all threads, user and system time.
+ */
 import { readFileSync } from "node:fs";
 
 /** Clock ticks of /proc are 10 ms on every Linux that Bun runs on. */

@@ -1,6 +1,6 @@
 /**
- * Cuts a byte stream into WebSocket messages. A message that its reader can count by length alone is
- * skipped without being touched or copied.
+ * Cuts a byte stream into WebSocket messages. A message that its reader can count by length alone
+ * is skipped without being touched or copied.
  */
 export interface MessageSink {
   /** The length of the text message that begins: true when knowing it was enough. */

@@ -1,6 +1,6 @@
 /**
- * Client frames made once and only patched per message. The masking key is zero: the server still does
- * its unmasking work, and the generator need not touch every byte.
+ * Client frames made once and only patched per message. The masking key is zero: the server still
+ * does its unmasking work, and the generator need not touch every byte.
  */
 
 const TEXT = 0x81;
@@ -10,7 +10,9 @@ const MASKED = 0x80;
 /** Numbers of a fixed width never change the length of a frame: `seq` and `id` have ten digits. */
 export const SEQUENCE_BASE = 1_000_000_000;
 const SEQUENCE_DIGITS = 10;
-/** `sent` is microseconds on the generator's clock, plus this, so that it always has twelve digits. */
+/**
+ * `sent` is microseconds on the generator's clock, plus this, so that it always has twelve digits.
+ */
 export const SENT_BASE_US = 100_000_000_000;
 const SENT_DIGITS = 12;
 

@@ -1,4 +1,6 @@
-/** A durable queue in use: publish, confirm after fsync, deliver, ack; and one message at a time. */
+/**
+ * A durable queue in use: publish, confirm after fsync, deliver, ack; and one message at a time.
+ */
 
 import { runJob } from "../generator.ts";
 import type { Load, QueueJob } from "../load/jobs.ts";

@@ -32,7 +32,7 @@ const label = ({ subscribers, payloadBytes }: Shape) => `${subscribers}x${payloa
 function loadCase(shape: Shape, window: number, goals: Goal[] = []): Case {
   return {
     name: `load-${label(shape)}-w${window}`,
-    title: `${shape.subscribers} subscribers, ${shape.payloadBytes} B, ${window} publishes in flight`,
+    title: `${shape.subscribers} subscribers, ${shape.payloadBytes} B, window ${window}`,
     metrics: [RATE, CPU],
     goals,
     measure: (bench) => run(bench, shape, { window }),
