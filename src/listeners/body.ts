@@ -5,12 +5,12 @@
 import type { Static, TSchema } from "@sinclair/typebox";
 import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
 import { Value } from "@sinclair/typebox/value";
-import { Packr } from "msgpackr";
 import { WarrenError } from "../errors.ts";
+import { pack } from "../packing.ts";
+import { unpack } from "../unpacking.ts";
 
 export const MSGPACK = "application/msgpack";
 
-const packr = new Packr({ useRecords: false, moreTypes: false });
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 const compiled = new WeakMap<TSchema, TypeCheck<TSchema>>();
 
@@ -24,13 +24,16 @@ export async function readBytes(request: Request, maxBytes: number): Promise<Uin
   return bytes;
 }
 
-/** What the bytes say in their encoding: MessagePack where the type says so, else JSON. */
+/**
+ * What the bytes say in their encoding: MessagePack where the type says so, else JSON. Throws
+ * `malformed_frame`.
+ */
 export function decoded(bytes: Uint8Array, type: string): unknown {
+  if (type === MSGPACK) return unpack(bytes);
   try {
-    return type === MSGPACK ? packr.unpack(bytes) : JSON.parse(utf8.decode(bytes));
+    return JSON.parse(utf8.decode(bytes));
   } catch (cause) {
-    const encoding = type === MSGPACK ? "MessagePack" : "JSON";
-    throw new WarrenError("malformed_frame", `The body is not ${encoding}.`, undefined, { cause });
+    throw new WarrenError("malformed_frame", "The body is not JSON.", undefined, { cause });
   }
 }
 
@@ -82,7 +85,7 @@ export function checked<S extends TSchema>(
 export function encodedResponse(request: Request, body: unknown, status = 200): Response {
   const headers = { "Cache-Control": "no-store" };
   if (acceptsMsgpack(request)) {
-    return new Response(Uint8Array.from(packr.pack(body)), {
+    return new Response(pack(body), {
       status,
       headers: { ...headers, "Content-Type": MSGPACK },
     });
