@@ -93,7 +93,7 @@ function report({ published, seen, office, deaths, seconds }: Outcome): void {
   const coldest = means.indexOf(Math.min(...means));
   const warmest = means.indexOf(Math.max(...means));
   const row = (label: string, value: string | number) =>
-    console.log(`  ${label.padEnd(46)}${value}`);
+    console.log(`  ${label.padEnd(50)}${value}`);
   console.log("\nA year of Seattle's weather in one go\n");
   row(`published by ${STATIONS} stations, each confirmed on disk`, published);
   row("seen live by the monitor, on one wildcard", seen);
