@@ -17,8 +17,9 @@
  * - It is handed out only after its `stored` was called, so that nobody works on what may yet fail.
  * - Its age is the order in which it was stored. It keeps its place whenever it returns, and a
  *   delayed message takes the place of its age when it is due [P-5.7].
- * - Priority and expiry are fixed when it enters; other settings act at once: `paused`,
- *   `maxDeliveries`, and `ackTimeoutMs` for what is handed out or extended from then on.
+ * - Priority is fixed when it enters; other settings act at once: `ttlMs` (for a message that waits
+ *   for its time: when that comes), `paused`, `maxDeliveries`, and `ackTimeoutMs` for what is handed
+ *   out or extended from then on.
  * - A nack, a reject, an ack timeout, and a disconnect after the grace time count as an attempt; a
  *   cancel, an earlier disconnect and the end of the process do not [P-5.5]. A message whose
  *   counted attempts reach `maxDeliveries` is dead-lettered as `max_deliveries`. Only a nack waits

@@ -105,8 +105,7 @@ export function backoffMs(settings: QueueSettings, attempts: number, random: Ran
 
 /**
  * When a message that enters an ordinary queue at `enteredAt` expires there: by its own time to
- * live or by the queue's, whichever ends first. Fixed at entry: a later change of `ttlMs` does not
- * move it.
+ * live or by the queue's as it is now, whichever ends first.
  */
 export function expiresAtOf(message: Message, settings: QueueSettings, enteredAt: number): number {
   const byQueue = enteredAt + settings.ttlMs;
@@ -121,7 +120,7 @@ export function deadLetterExpiresAt(settings: QueueSettings, diedAt: number): nu
   return diedAt + settings.ttlMs;
 }
 
-/** 0 (last) to 9 (first). Fixed at entry, as the expiry is. */
+/** 0 (last) to 9 (first). Fixed when a message enters: it is its place in the line. */
 export function priorityOf(message: Message, settings: QueueSettings): number {
   return message.priority ?? settings.defaultPriority;
 }

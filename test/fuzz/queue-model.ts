@@ -15,7 +15,9 @@ export interface Copy {
   readonly priority: number;
   /** Which of two copies of a priority is older; equal where the contract does not say. */
   readonly rank: number;
-  readonly expiresAt: number;
+  readonly enteredAt: number;
+  /** By the message's own time; the queue's comes on top. */
+  readonly ownExpiresAt: number;
   readonly deaths: readonly Death[];
   confirmed: boolean;
   attempts: number;
@@ -124,9 +126,10 @@ export class QueueModel {
     demand(copy.confirmed, "delivered before its publisher was told");
     demand(copy.lease === undefined, "delivered while somebody holds it");
     demand(copy.dueAt <= this.now, `delivered ${copy.dueAt - this.now} ms early`);
-    demand(copy.expiresAt > this.now, "delivered although expired");
+    const expiresAt = expiryOf(queue, copy);
+    demand(expiresAt > this.now, "delivered although expired");
     demand(delivery.attempt === copy.attempts + 1, `has ${copy.attempts} counted attempts`);
-    demand(delivery.expiresAt === copy.expiresAt, `expires at ${copy.expiresAt}`);
+    demand(delivery.expiresAt === expiresAt, `expires at ${expiresAt}`);
     demand((delivery.deaths?.length ?? 0) === copy.deaths.length, "has other deaths");
     demand(!this.#tags.has(delivery.tag), `has a tag that was used before`);
     const before = queue.copies.find((other) => this.isReady(other) && isBefore(other, copy));
@@ -191,11 +194,13 @@ export class QueueModel {
   /** When the next thing happens by itself. */
   nextTime(): number {
     let next = Number.POSITIVE_INFINITY;
-    for (const { copies } of this.queues.values()) {
-      for (const { lease, dueAt, expiresAt } of copies) {
-        if (lease !== undefined) next = Math.min(next, lease.deadline);
-        else if (dueAt > this.now) next = Math.min(next, dueAt, expiresAt);
-        else next = Math.min(next, expiresAt);
+    for (const queue of this.queues.values()) {
+      for (const copy of queue.copies) {
+        const times =
+          copy.lease === undefined
+            ? [copy.dueAt, expiryOf(queue, copy)].filter((time) => time > this.now)
+            : [copy.lease.deadline];
+        next = Math.min(next, ...times);
       }
     }
     return next;
@@ -210,7 +215,7 @@ export class QueueModel {
           this.tally.timedOut++;
           this.#release(copy);
           this.#return(queue, copy, true, now);
-        } else if (copy.lease === undefined && copy.expiresAt <= now) {
+        } else if (copy.lease === undefined && expiryOf(queue, copy) <= now) {
           this.#expire(queue, copy);
         }
       }
@@ -219,6 +224,16 @@ export class QueueModel {
 
   isReady(copy: Copy): boolean {
     return copy.confirmed && copy.lease === undefined && copy.dueAt <= this.now;
+  }
+
+  /**
+   * Whether the contract says exactly what becomes of the queue's messages under a new `ttlMs`: none
+   * waits for its time, and none is expired at once.
+   */
+  mayChangeTtl(queue: ModelQueue, ttlMs: number): boolean {
+    return queue.copies.every(
+      (copy) => this.state(copy) !== "delayed" && copy.enteredAt + ttlMs > this.now,
+    );
   }
 
   /** Whether there is a message to hand out and somebody to hand it to. */
@@ -251,7 +266,8 @@ export class QueueModel {
       serial: request.serial,
       priority: request.priority ?? queue.settings.defaultPriority,
       rank: ++this.#ages,
-      expiresAt: Math.min(request.expiresAt ?? 1e15, this.now + queue.settings.ttlMs),
+      enteredAt: this.now,
+      ownExpiresAt: request.expiresAt ?? Number.POSITIVE_INFINITY,
       deaths: [],
       confirmed: false,
       attempts: 0,
@@ -276,7 +292,7 @@ export class QueueModel {
     copy.dueAt = dueAt;
     const isLast = queue.dead !== undefined && copy.attempts >= queue.settings.maxDeliveries;
     if (counts && isLast) this.#die(queue, copy, "max_deliveries");
-    else if (copy.expiresAt <= this.now) this.#expire(queue, copy);
+    else if (expiryOf(queue, copy) <= this.now) this.#expire(queue, copy);
   }
 
   #expire(queue: ModelQueue, copy: Copy): void {
@@ -292,7 +308,8 @@ export class QueueModel {
       ...copy,
       // Of those that die in the same millisecond the contract does not say which comes first.
       rank: this.now,
-      expiresAt: this.now + queue.dead.settings.ttlMs,
+      enteredAt: this.now,
+      ownExpiresAt: Number.POSITIVE_INFINITY,
       deaths: [{ queue: queue.name, reason, attempts: copy.attempts }, ...copy.deaths],
       attempts: 0,
       dueAt: this.now,
@@ -303,6 +320,11 @@ export class QueueModel {
 
 function isBefore(a: Copy, b: Copy): boolean {
   return a.priority > b.priority || (a.priority === b.priority && a.rank < b.rank);
+}
+
+/** By the settings as they are now. */
+export function expiryOf(queue: ModelQueue, { ownExpiresAt, enteredAt }: Copy): number {
+  return Math.min(ownExpiresAt, enteredAt + queue.settings.ttlMs);
 }
 
 /** Fuzzed queues have no jitter. */

@@ -84,7 +84,7 @@ export class MemoryConsumer implements Consumer {
       queue: this.#queue.name,
       message: entry.message,
       attempt: entry.attempts + 1,
-      expiresAt: entry.expiresAt,
+      expiresAt: this.#queue.expiresAt(entry),
       ...(entry.deaths && { deaths: entry.deaths }),
     });
   }

@@ -24,7 +24,6 @@ export interface Entry {
   readonly age: number;
   readonly priority: number;
   readonly enteredAt: number;
-  readonly expiresAt: number;
   readonly bytes: number;
   readonly deaths: readonly DeathRecord[] | undefined;
   /** Whether its publisher has been told; nobody works on it before. */
@@ -77,7 +76,6 @@ export class MemoryQueue {
       age: this.#pulse.nextAge(),
       priority: priorityOf(message, this.settings),
       enteredAt: now,
-      expiresAt: expiresAtOf(message, this.settings, now),
       bytes,
       deaths: undefined,
       confirmed: false,
@@ -102,7 +100,7 @@ export class MemoryQueue {
     if (counts) entry.attempts++;
     if (counts && isExhausted(this.name, this.settings, entry.attempts)) {
       this.#die(entry, "max_deliveries", detail);
-    } else if (entry.expiresAt <= this.#pulse.clock.now()) {
+    } else if (this.expiresAt(entry) <= this.#pulse.clock.now()) {
       this.#expire(entry);
     } else {
       entry.dueAt = dueAt;
@@ -144,12 +142,24 @@ export class MemoryQueue {
       if (entry.lease !== undefined && entry.lease.deadline <= now) {
         this.#pulse.counters.timedOut++;
         this.giveBack(entry, true, now, "The ack timeout passed.");
-      } else if (entry.lease === undefined && entry.expiresAt <= now) {
+      } else if (entry.lease === undefined && this.expiresAt(entry) <= now) {
         this.#expire(entry);
       } else {
         this.#watch(entry);
       }
     }
+  }
+
+  /** By the settings as they are now. */
+  expiresAt({ message, enteredAt }: Entry): number {
+    return this.#deadLetters === undefined
+      ? deadLetterExpiresAt(this.settings, enteredAt)
+      : expiresAtOf(message, this.settings, enteredAt);
+  }
+
+  /** New settings may have brought times nearer: each is looked at again. */
+  reconsider(): void {
+    this.#pulse.at(this.#pulse.clock.now());
   }
 
   state(entry: Entry): MessageState {
@@ -164,7 +174,7 @@ export class MemoryQueue {
       state,
       attempts: entry.attempts,
       ...(state === "delayed" && { dueAt: entry.dueAt }),
-      expiresAt: entry.expiresAt,
+      expiresAt: this.expiresAt(entry),
       ...(entry.deaths && { deaths: entry.deaths }),
     };
   }
@@ -209,7 +219,10 @@ export class MemoryQueue {
   #isReady(entry: Entry): boolean {
     const now = this.#pulse.clock.now();
     return (
-      entry.confirmed && entry.lease === undefined && entry.dueAt <= now && entry.expiresAt > now
+      entry.confirmed &&
+      entry.lease === undefined &&
+      entry.dueAt <= now &&
+      this.expiresAt(entry) > now
     );
   }
 
@@ -260,7 +273,6 @@ export class MemoryQueue {
       ...entry,
       age: this.#pulse.nextAge(),
       enteredAt: now,
-      expiresAt: deadLetterExpiresAt(this.#deadLetters.settings, now),
       deaths: withDeath(entry.deaths, record),
       confirmed: true,
       attempts: 0,
@@ -274,7 +286,7 @@ export class MemoryQueue {
     if (entry.lease !== undefined) {
       this.#pulse.at(entry.lease.deadline);
     } else {
-      this.#pulse.at(entry.expiresAt);
+      this.#pulse.at(this.expiresAt(entry));
       if (entry.dueAt > this.#pulse.clock.now()) this.#pulse.at(entry.dueAt);
     }
   }

@@ -57,6 +57,7 @@ export class MemoryQueues implements Queues {
     queue.bindings = bindings;
     const deadLetters = this.#byName.get(deadLetterName(name));
     if (deadLetters !== undefined) deadLetters.settings = deadLetterSettings(settings);
+    queue.reconsider();
     const report = queue.report();
     await this.#tell(name, report);
     return report;

@@ -41,6 +41,7 @@ export class Backlog {
     this.#frozen = false;
     this.#epoch++;
     this.window.clear(below, kept);
+    this.#queue.watchExpiry();
     this.#host.pumpSoon(this.#queue);
   }
 
@@ -64,9 +65,12 @@ export class Backlog {
     );
   }
 
-  /** Finds, on disk behind the window, what the queue's time to live has ended. */
-  sweepDisk(now: number): void {
-    if (this.#reading || this.#frozen) return;
+  /**
+   * Finds, on disk behind the window, what the queue's time to live has ended. True when it looks, and
+   * will see to the next expiry itself.
+   */
+  sweepDisk(now: number): boolean {
+    if (this.#reading) return true;
     for (const { rank, after } of this.window.diskLanes(now - this.#queue.settings.ttlMs)) {
       const lane = this.#lane(rank);
       const limit = this.#host.limits.expiryPageMessages;
@@ -74,8 +78,9 @@ export class Backlog {
       this.#read({ kind: "page", lane, after, lastLane: lane, limit, bytes }, (rows, complete) =>
         this.#expireRows(rank, rows, complete),
       );
-      return;
+      return true;
     }
+    return false;
   }
 
   #expireRows(rank: number, rows: readonly Row[], complete: boolean): void {
@@ -100,7 +105,8 @@ export class Backlog {
       // One that has come due is on its way into the window, and expires there.
       const here = delayed ? row.dueAt! <= now : !this.window.isOnDisk(row.lane, row.sequence);
       if (here) continue;
-      this.#queue.settlement.expire(Entry.fromRow(this.#queue, row), delayed);
+      const entry = Entry.fromRow(this.#queue, row);
+      if (entry.expiresAt <= now) this.#queue.settlement.expire(entry, delayed);
     }
   }
 
@@ -123,6 +129,7 @@ export class Backlog {
   fetched(row: Row): void {
     if (this.window.isOnDisk(row.lane, row.sequence)) return;
     this.window.giveBack(Entry.fromRow(this.#queue, row));
+    this.#queue.watchExpiry();
   }
 
   #lane(rank: number): number {
@@ -136,10 +143,11 @@ export class Backlog {
       ({ rows, complete }) => {
         this.#reading = false;
         if (epoch === this.#epoch) take(rows, complete);
+        this.#queue.watchExpiry();
         this.#host.pumpSoon(this.#queue);
       },
       () => {
-        // The store cannot be read now: the next sweep asks again.
+        // The store cannot be read now; the queue is pumped and swept again when it can.
         this.#reading = false;
       },
     );

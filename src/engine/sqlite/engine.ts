@@ -79,7 +79,7 @@ export class SqliteEngine implements Engine, QueueHost {
   #listener: EngineListener | undefined;
   #state: "new" | "open" | "closed" = "new";
   #lastTag = 0;
-  #lastForgetAt = 0;
+  #forgetAt = 0;
   /** No message expires by a time of its own before this. */
   #nextOwnExpiryAt = 0;
   /** Ids of rows to be fetched once this commit has been dealt with. */
@@ -91,9 +91,7 @@ export class SqliteEngine implements Engine, QueueHost {
     this.limits = deps.limits;
     this.durability = deps.durability;
     this.#delayed = new DelayedWindow(deps.limits.delayedWindow);
-    this.#timetable = new Timetable(deps.clock, this.#delayed, (now, sweep) =>
-      this.#wake(now, sweep),
-    );
+    this.#timetable = new Timetable(deps.clock, this.#delayed, (now) => this.#wake(now));
     this.storage = new Storage({
       ...deps,
       afterCommit: (operations, durationMs) => {
@@ -102,7 +100,10 @@ export class SqliteEngine implements Engine, QueueHost {
         this.counters.commitMs += durationMs;
         this.#fetchWanted();
       },
-      healthChanged: (health) => this.#listener?.healthChanged(health),
+      healthChanged: (health) => {
+        this.#listener?.healthChanged(health);
+        if (health.state === "ready") this.#resume();
+      },
       reopened: (states) => this.queues.resynchronise(states),
     });
     this.queues = new QueueRegistry(this, this.#delayed, (name, description) =>
@@ -122,7 +123,7 @@ export class SqliteEngine implements Engine, QueueHost {
     this.#lastTag = (openings % LIVES) * TAGS_PER_LIFE;
     this.queues.recover(states);
     if (states.some((state) => state.delayed > 0)) this.#delayed.startFromDisk();
-    this.#timetable.start();
+    this.#timetable.at(this.clock.now());
     this.#readDelayed();
     for (const queue of this.queues.all()) listener.queueChanged(queue.name, queue.description);
   }
@@ -225,8 +226,18 @@ export class SqliteEngine implements Engine, QueueHost {
     this.#timetable.arm();
   }
 
+  mayExpire(queue: SqliteQueue, at: number): void {
+    const { expiries } = this.#timetable;
+    queue.expiryAt = at;
+    if (queue.heapIndex < 0) expiries.push(queue);
+    else expiries.moved(queue);
+    if (expiries.peek() === queue) this.#timetable.arm();
+  }
+
   expiresEarly(expiresAt: number): void {
-    this.#nextOwnExpiryAt = Math.min(this.#nextOwnExpiryAt, expiresAt);
+    if (expiresAt >= this.#nextOwnExpiryAt) return;
+    this.#nextOwnExpiryAt = expiresAt;
+    this.#timetable.at(expiresAt);
   }
 
   fetch(lane: number, sequence: number): void {
@@ -243,19 +254,48 @@ export class SqliteEngine implements Engine, QueueHost {
 
   // Time
 
-  #wake(now: number, sweep: boolean): void {
-    const { deadlines } = this.#timetable;
+  #wake(now: number): void {
+    const { deadlines, expiries } = this.#timetable;
+    if (this.storageRefusal() !== undefined) this.#timetable.holdOff(now + LOOK_AGAIN_MS);
     for (;;) {
       const entry = deadlines.peek();
       if (entry === undefined || entry.deadline > now) break;
       entry.queue.settlement.timeOut(entry);
     }
     this.#releaseDue(now);
-    if (sweep) this.#sweep(now);
+    for (;;) {
+      const queue = expiries.peek();
+      if (queue === undefined || queue.expiryAt > now) break;
+      expiries.remove(queue);
+      queue.expiryAt = Number.POSITIVE_INFINITY;
+      queue.sweep(now);
+    }
+    if (now >= this.#nextOwnExpiryAt) this.#expireOwn();
+    if (now >= this.#forgetAt) this.#forgetIds(now);
+  }
+
+  #forgetIds(now: number): void {
+    this.#forgetAt = now + FORGET_MS;
+    this.#timetable.at(this.#forgetAt);
+    if (this.storageRefusal() !== undefined) return;
+    this.storage.writer.control({ forgetIdsBefore: now });
+    this.storage.add(new PendingChange(() => {}));
+  }
+
+  /** After the store failed: what waited for it goes on. */
+  #resume(): void {
+    this.#timetable.holdOff(0);
+    this.#readDelayed();
+    for (const queue of this.queues.all()) {
+      queue.watchExpiry();
+      this.pumpSoon(queue);
+    }
+    this.#timetable.arm();
   }
 
   /** Those whose time has come wait no longer, on disk first; while that fails they stay delayed. */
   #releaseDue(now: number): void {
+    if ((this.#delayed.nextDueAt ?? Number.POSITIVE_INFINITY) > now) return;
     if (this.storageRefusal() !== undefined) return;
     for (const place of this.#delayed.takeDue(now, RELEASED_AT_ONCE)) {
       const { lane, sequence } = place;
@@ -290,20 +330,12 @@ export class SqliteEngine implements Engine, QueueHost {
     );
   }
 
-  #sweep(now: number): void {
-    for (const queue of this.queues.all()) queue.sweep(now);
-    this.#readDelayed();
-    if (this.storageRefusal() !== undefined) return;
-    if (now >= this.#nextOwnExpiryAt) this.#expireOwn();
-    if (now - this.#lastForgetAt >= FORGET_MS) {
-      this.#lastForgetAt = now;
-      this.storage.writer.control({ forgetIdsBefore: now });
-      this.storage.add(new PendingChange(() => {}));
-    }
-  }
-
   /** Messages on disk that expire by a time of their own: the index over these times finds them. */
   #expireOwn(): void {
+    if (this.storageRefusal() !== undefined) {
+      this.#timetable.at(this.clock.now() + LOOK_AGAIN_MS);
+      return;
+    }
     this.#nextOwnExpiryAt = Number.POSITIVE_INFINITY;
     this.storage.read({ kind: "expiring", limit: EXPIRED_AT_ONCE }).then(
       ({ rows, complete }) => {
@@ -314,7 +346,7 @@ export class SqliteEngine implements Engine, QueueHost {
         const over = rows.filter((row) => row.expiresAt! <= now);
         if (over.length > 0) this.#expireRows(over, now);
       },
-      () => this.expiresEarly(this.clock.now()),
+      () => this.expiresEarly(this.clock.now() + LOOK_AGAIN_MS),
     );
   }
 

@@ -26,6 +26,8 @@ export interface QueueHost {
   deadlineOver(entry: Entry): void;
   /** A message waits on disk for its time. */
   delayed(place: Place): void;
+  /** A message of the queue may expire at this time, earlier than was known. */
+  mayExpire(queue: SqliteQueue, at: number): void;
   /** A message was stored that expires by a time of its own, at `expiresAt`. */
   expiresEarly(expiresAt: number): void;
   /** Reads one message from disk and gives it to the queue's backlog. */

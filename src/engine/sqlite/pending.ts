@@ -61,7 +61,7 @@ export class PendingRemoval implements Pending {
 
   /** Nothing of it is on disk, so they are waiting still, and are handed out again. */
   aborted(error: WarrenError): void {
-    for (const entry of this.#entries) entry.queue.settlement.waitsAgain(entry);
+    for (const entry of this.#entries) entry.queue.settlement.notRemoved(entry);
     this.#settled?.(error);
   }
 }
@@ -86,7 +86,7 @@ export class PendingDeath implements Pending {
 
   aborted(error: WarrenError): void {
     this.#dead.queue.appendDropped(this.#dead);
-    this.#entry.queue.settlement.waitsAgain(this.#entry);
+    this.#entry.queue.settlement.notRemoved(this.#entry);
     this.#settled?.(error);
   }
 }

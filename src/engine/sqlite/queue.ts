@@ -10,6 +10,7 @@
  *                                                                 '- rejected, exhausted, expired: dead
  */
 import type { QueueSettings } from "../../../schemas/queue.ts";
+import type { HeapItem } from "../../collections/heap.ts";
 import { WarrenError } from "../../errors.ts";
 import type { DeathRecord, Message } from "../../message.ts";
 import type { QueueDescription, QueueReport } from "../engine.ts";
@@ -27,7 +28,10 @@ import { type EncodedRecord, recordBytes } from "./record.ts";
 import { Settlement } from "./settlement.ts";
 import { Totals } from "./totals.ts";
 
-export class SqliteQueue {
+/** Until expiry is looked at again, when it could not be acted on. */
+const RETRY_MS = 1000;
+
+export class SqliteQueue implements HeapItem {
   readonly number: number;
   readonly name: string;
   readonly createdAt: number;
@@ -36,6 +40,9 @@ export class SqliteQueue {
   bindings: readonly string[];
   /** Where its dead letters go; absent for a dead-letter queue. */
   deadLetters: SqliteQueue | undefined;
+  /** No message of the queue expires by the queue's time before this; kept for the timetable. */
+  expiryAt = Number.POSITIVE_INFINITY;
+  heapIndex = -1;
   readonly backlog: Backlog;
   readonly settlement: Settlement;
 
@@ -64,6 +71,7 @@ export class SqliteQueue {
     this.#totals.delayed = state.delayed;
     this.#nextSequence = Math.max(this.#nextSequence, state.sequence + 1);
     for (const { lane, enteredAt } of state.heads) this.backlog.window.leave(lane, enteredAt);
+    this.watchExpiry();
   }
 
   get deliveryGraceMs(): number {
@@ -134,8 +142,10 @@ export class SqliteQueue {
     } else if (this.#consumers.size === 0) {
       // Nobody is there to take it: it need not be held in memory.
       this.backlog.window.leave(entry.lane, entry.enteredAt);
+      this.mayExpire(entry.expiresAt);
     } else {
       this.backlog.window.offer(entry);
+      this.mayExpire(entry.expiresAt);
       this.#host.pumpSoon(this);
     }
   }
@@ -168,6 +178,7 @@ export class SqliteQueue {
     this.#consumers.delete(consumer);
     this.settlement.takeBack(consumer, graceMs);
     if (this.#consumers.size === 0) this.backlog.unload();
+    this.watchExpiry();
     this.#host.pumpSoon(this);
   }
 
@@ -218,6 +229,7 @@ export class SqliteQueue {
     if (gone) return;
     this.#totals.delayed--;
     this.backlog.cameDue(lane, sequence, this.#consumers.size > 0);
+    this.watchExpiry();
     this.#host.pumpSoon(this);
   }
 
@@ -234,16 +246,28 @@ export class SqliteQueue {
 
   /** Looks for what has expired, here and on disk. */
   sweep(now: number): void {
-    if (this.backlog.frozen || this.#host.storageRefusal() !== undefined) return;
+    if (this.backlog.frozen || this.#host.storageRefusal() !== undefined) {
+      this.mayExpire(now + RETRY_MS);
+      return;
+    }
     for (const entry of this.backlog.window.takeExpired(now)) this.settlement.expire(entry);
-    this.backlog.sweepDisk(now);
-    if (this.#consumers.size > 0) this.#host.pumpSoon(this);
+    if (!this.backlog.sweepDisk(now)) this.watchExpiry();
+  }
+
+  /** Sees to it that the queue is swept when its next message may expire. */
+  watchExpiry(): void {
+    this.mayExpire(this.backlog.window.nextExpiryAt(this.settings.ttlMs));
+  }
+
+  mayExpire(at: number): void {
+    if (at < this.expiryAt) this.#host.mayExpire(this, at);
   }
 
   redefine(settings: QueueSettings, bindings: readonly string[]): void {
     this.settings = settings;
     this.bindings = bindings;
     this.backlog.window.reconsiderExpiry();
+    this.watchExpiry();
     this.#host.pumpSoon(this);
   }
 

@@ -38,7 +38,7 @@ export class Settlement {
         : outcome.kind === "extend"
           ? undefined
           : this.#host.storageRefusal();
-    if (entries === undefined || error !== undefined) {
+    if (entries === undefined || entries.length === 0 || error !== undefined) {
       if (settled !== undefined) this.#host.later(() => settled(error));
       return;
     }
@@ -80,14 +80,29 @@ export class Settlement {
 
   #remove(entries: readonly Entry[], settled: Settled | undefined): void {
     const { storage } = this.#host;
-    for (const entry of entries) storage.writer.delete(entry.lane, entry.sequence, entry.bytes);
+    for (const entry of entries) this.#delete(entry);
     storage.add(new PendingRemoval(entries, settled));
   }
 
+  #delete(entry: Entry): void {
+    this.#totals.leavingMessages++;
+    this.#totals.leavingBytes += entry.bytes;
+    this.#host.storage.writer.delete(entry.lane, entry.sequence, entry.bytes);
+  }
+
   removed(entry: Entry): void {
+    this.#totals.leavingMessages--;
+    this.#totals.leavingBytes -= entry.bytes;
     this.#totals.settling--;
     this.#totals.messages--;
     this.#totals.bytes -= entry.bytes;
+  }
+
+  /** It was to go, and that failed. */
+  notRemoved(entry: Entry): void {
+    this.#totals.leavingMessages--;
+    this.#totals.leavingBytes -= entry.bytes;
+    this.waitsAgain(entry);
   }
 
   /** Waits again, in its place: it was returned, or what should have become of it failed. */
@@ -98,6 +113,7 @@ export class Settlement {
       return;
     }
     this.#queue.backlog.window.giveBack(entry);
+    this.#queue.mayExpire(entry.expiresAt);
     this.#host.pumpSoon(this.#queue);
   }
 
@@ -142,7 +158,7 @@ export class Settlement {
     counters.deadLettered++;
     const encoded = encodeRecord(entry.message, lastAt, deaths);
     const dead = target.write(entry.message, lastAt, deaths, undefined, encoded);
-    storage.writer.delete(entry.lane, entry.sequence, entry.bytes);
+    this.#delete(entry);
     storage.add(new PendingDeath(entry, dead, settled));
   }
 
@@ -159,7 +175,7 @@ export class Settlement {
     const { consumer } = entry;
     this.#host.counters.timedOut++;
     this.#release(entry);
-    this.#countAttempt(entry, "ack timeout");
+    this.#countAttempt(entry, "The ack timeout passed.");
     if (consumer !== undefined) this.#queue.wake(consumer);
   }
 
@@ -168,7 +184,7 @@ export class Settlement {
     const since = this.#host.clock.now() - graceMs;
     for (const entry of [...consumer.held.values()]) {
       this.#release(entry);
-      if (entry.deliveredAt < since) this.#countAttempt(entry, "connection lost");
+      if (entry.deliveredAt < since) this.#countAttempt(entry, "The connection was lost.");
       else this.waitsAgain(entry);
     }
   }

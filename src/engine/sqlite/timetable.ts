@@ -1,49 +1,58 @@
 /**
- * Everything that happens at a time: ack deadlines, delayed messages, the sweep for what has expired.
+ * Everything that happens at a time: ack deadlines, delayed messages, expiry.
  * One timer for all, set to the earliest.
  */
 import type { Clock, Timer } from "../../clock.ts";
 import { Heap } from "../../collections/heap.ts";
 import type { DelayedWindow } from "./delayed.ts";
 import type { Entry } from "./entry.ts";
-
-/** How late an expiry may be noticed. A sweep looks at bounds kept in memory, seldom at more. */
-const SWEEP_MS = 100;
+import type { SqliteQueue } from "./queue.ts";
 
 export class Timetable {
   readonly deadlines = new Heap<Entry>((a, b) => a.deadline < b.deadline);
+  /** Queues by when a message of theirs may expire. */
+  readonly expiries = new Heap<SqliteQueue>((a, b) => a.expiryAt < b.expiryAt);
   readonly #clock: Clock;
   readonly #delayed: DelayedWindow;
-  readonly #wake: (now: number, sweep: boolean) => void;
+  readonly #wake: (now: number) => void;
   #timer: Timer | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
-  #nextSweepAt = 0;
+  /** When the engine itself wants to be woken, at the latest. */
+  #engineAt = Number.POSITIVE_INFINITY;
+  #notBefore = 0;
 
-  /** `wake` is called when something is due; `sweep` says that it is time for that, too. */
-  constructor(clock: Clock, delayed: DelayedWindow, wake: (now: number, sweep: boolean) => void) {
+  /** `wake` is called when something is due. */
+  constructor(clock: Clock, delayed: DelayedWindow, wake: (now: number) => void) {
     this.#clock = clock;
     this.#delayed = delayed;
     this.#wake = wake;
   }
 
-  start(): void {
-    this.#nextSweepAt = this.#clock.now();
-    this.arm();
-  }
-
   stop(): void {
     this.#timer?.cancel();
-    this.#timer = undefined;
     this.#timerAt = Number.NEGATIVE_INFINITY;
+  }
+
+  /** Nothing can be done before this time: what is due waits. */
+  holdOff(until: number): void {
+    this.#notBefore = until;
+  }
+
+  /** Wakes the engine at this time, whatever else is due. */
+  at(time: number): void {
+    this.#engineAt = Math.min(this.#engineAt, time);
+    this.arm();
   }
 
   /** To be called when something may have become due earlier than all else. */
   arm(): void {
-    const at = Math.min(
-      this.#nextSweepAt,
+    const soonest = Math.min(
+      this.#engineAt,
       this.deadlines.peek()?.deadline ?? Number.POSITIVE_INFINITY,
+      this.expiries.peek()?.expiryAt ?? Number.POSITIVE_INFINITY,
       this.#delayed.nextDueAt ?? Number.POSITIVE_INFINITY,
     );
+    const at = Math.max(soonest, this.#notBefore);
     // A timer that goes off too early costs less than moving it at every delivery.
     if (at >= this.#timerAt) return;
     this.#timer?.cancel();
@@ -52,11 +61,11 @@ export class Timetable {
   }
 
   #ring(): void {
+    if (this.#timerAt === Number.NEGATIVE_INFINITY) return;
     this.#timerAt = Number.POSITIVE_INFINITY;
     const now = this.#clock.now();
-    const sweep = now >= this.#nextSweepAt;
-    if (sweep) this.#nextSweepAt = now + SWEEP_MS;
-    this.#wake(now, sweep);
-    if (this.#timerAt === Number.POSITIVE_INFINITY) this.arm();
+    if (this.#engineAt <= now) this.#engineAt = Number.POSITIVE_INFINITY;
+    this.#wake(now);
+    this.arm();
   }
 }

@@ -12,6 +12,9 @@ export class Totals {
   inFlight = 0;
   /** In no one's hands, with the commit of what becomes of them still to come. */
   settling = 0;
+  /** Those of them that go, and their bytes: the room is free at once. */
+  leavingMessages = 0;
+  leavingBytes = 0;
 
   counts(consumers: number): QueueCounts {
     const { messages, delayed, inFlight, settling, bytes } = this;
@@ -20,9 +23,9 @@ export class Totals {
 
   /** Whether one more message is within the bounds; `bytes` is only asked where there is one. */
   hasRoom({ maxMessages, maxBytes }: QueueSettings, bytes: () => number): boolean {
-    if (maxMessages !== undefined && this.messages + this.pendingMessages >= maxMessages) {
-      return false;
-    }
-    return maxBytes === undefined || this.bytes + this.pendingBytes + bytes() <= maxBytes;
+    const count = this.messages + this.pendingMessages - this.leavingMessages;
+    if (maxMessages !== undefined && count >= maxMessages) return false;
+    if (maxBytes === undefined) return true;
+    return this.bytes + this.pendingBytes - this.leavingBytes + bytes() <= maxBytes;
   }
 }

@@ -237,6 +237,15 @@ export class Window {
     this.#earliestExpiry = 0;
   }
 
+  /** No message here, nor behind on disk by a time to live of `ttlMs`, expires before this. */
+  nextExpiryAt(ttlMs: number): number {
+    let next = this.#earliestExpiry;
+    for (const lane of this.#lanes) {
+      if (lane?.more === true) next = Math.min(next, lane.diskEnteredAt + ttlMs);
+    }
+    return next;
+  }
+
   /** When the oldest message that waits came into the queue, as far as is known here. */
   oldestEnteredAt(): number | undefined {
     let oldest = Number.POSITIVE_INFINITY;

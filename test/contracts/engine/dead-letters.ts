@@ -178,19 +178,22 @@ export function describeDeadLetters(kind: EngineKind): void {
       expect(dead?.deaths).toMatchObject([{ reason: "expired", attempts: 1 }]);
     });
 
-    test("[P-5.1] expiry is fixed when a message enters", async () => {
+    test("[P-5.1] a new ttlMs holds at once for what is waiting", async () => {
       await using subject = await Subject.open(kind);
       await subject.define("a", { ttlMs: 1000 });
-      await subject.append("a", { id: "short" });
+      await subject.append("a", { id: "x" });
+      await subject.append("a", { id: "y", expiresAt: subject.clock.now() + 3000 });
       await subject.define("a", { ttlMs: 9000 });
-      await subject.append("a", { id: "long" });
-      await subject.define("a", { ttlMs: 10 });
-      subject.clock.advance(1000);
+      subject.clock.advance(2000);
       await subject.quiet();
-      expect(subject.states("a")).toEqual([1, 0, 0]);
-      expect((await subject.engine.queues.find("a", "long"))?.expiresAt).toBe(
-        subject.clock.now() + 8000,
-      );
+      expect(subject.states("a")).toEqual([2, 0, 0]);
+      const { expiresAt } = (await subject.engine.queues.find("a", "x"))!;
+      expect(expiresAt).toBe(subject.clock.now() + 7000);
+      await subject.define("a", { ttlMs: 2500 });
+      subject.clock.advance(500);
+      await subject.quiet();
+      expect(subject.states("a")).toEqual([0, 0, 0]);
+      expect(subject.states("a.dead")).toEqual([2, 0, 0]);
     });
 
     test("[P-5.6] all of a backlog larger than what is kept in memory expires", async () => {
