@@ -120,14 +120,18 @@ export class Connection {
   }
 }
 
-/** A WebSocket hides why its handshake was refused; the same question over HTTP does not. */
-async function whyRefused({ http, webSocket, token }: Address): Promise<Failure | undefined> {
+/** A WebSocket hides why its handshake was refused; the same credentials over HTTP do not. */
+async function whyRefused({ http, token }: Address): Promise<Failure | undefined> {
+  const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
   try {
-    const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
-    const answer = await fetch(webSocket.replace(/^ws/, "http"), { headers });
-    const problem = (await answer.json()) as { code?: string; detail?: string };
-    if (answer.status === 426 || problem.code === undefined) return undefined;
-    return new Failure(`${problem.code}: ${problem.detail}`);
+    for (const probe of [
+      await fetch(`${http}/readyz`),
+      await fetch(`${http}/v1/publish`, { method: "POST", body: "[]", headers }),
+    ]) {
+      const { code, detail } = (await probe.json()) as { code?: string; detail?: string };
+      if (code !== undefined) return new Failure(`${code}: ${detail}`);
+    }
+    return undefined;
   } catch {
     return unreachable(http);
   }

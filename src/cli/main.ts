@@ -26,7 +26,7 @@ const COMMANDS: readonly Command[] = [
 const outputs = { out: process.stdout, err: process.stderr };
 
 async function main(words: readonly string[]): Promise<number> {
-  const command = find(words);
+  const command = words[0] === "--version" ? versionCommand : find(words);
   if (command === undefined) return unknown(words);
   const rest = words.slice(command.name.split(" ").length);
   try {

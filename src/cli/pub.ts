@@ -92,7 +92,7 @@ async function publishLines(
 ): Promise<number> {
   const waiting: Promise<Reply>[] = [];
   let sent = 0;
-  for await (const line of console) {
+  for await (const line of inputLines()) {
     const answer = connection.request({ ...frame, ...payloadOf(input, line) });
     // It is awaited in its turn; until then a failure must not count as unhandled.
     answer.catch(() => undefined);
@@ -102,6 +102,18 @@ async function publishLines(
   }
   for (const answer of waiting) reportLine(input, await answer);
   return sent;
+}
+
+/** Lines without their ends; the last one need not have any. */
+async function* inputLines(): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of Bun.stdin.stream()) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop() as string;
+    yield* lines.map((line) => line.replace(/\r$/, ""));
+  }
+  if (rest !== "") yield rest;
 }
 
 function report({ terminal }: Input, { messageId, queues, duplicate }: Reply): void {

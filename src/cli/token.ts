@@ -48,6 +48,7 @@ export const tokenCommand: Command = {
 const HOUR_MS = 3_600_000;
 
 async function token(input: Input): Promise<number> {
+  const granted = rights(input);
   const file = textFlag(input, "config");
   const { jwt } = await loadConfig({ flags: {}, env: input.env, ...(file && { file }) });
   if (jwt.secret === undefined) {
@@ -61,7 +62,7 @@ async function token(input: Input): Promise<number> {
     ...(jwt.issuer === undefined ? {} : { iss: jwt.issuer }),
     ...(jwt.audience === undefined ? {} : { aud: jwt.audience }),
     ...(client === undefined ? {} : { client }),
-    ...rights(input),
+    ...granted,
   };
   const expiresAt = now + (integerFlag(input, "ttl-ms", 1000) ?? HOUR_MS);
   const signed = await signToken(claims, jwt.secret, expiresAt);
