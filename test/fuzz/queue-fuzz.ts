@@ -11,7 +11,7 @@ import type { Delivery, Message } from "../../src/message.ts";
 import { type EngineKind, type Peer, Subject } from "../contracts/engine/subject.ts";
 import { eventually } from "../harness/eventually.ts";
 import { fuzzSeeds, seededRandom } from "../harness/seeded-random.ts";
-import { type Copy, type ModelPeer, type ModelQueue, QueueModel } from "./queue-model.ts";
+import { type Copy, expiryOf, type ModelPeer, type ModelQueue, QueueModel } from "./queue-model.ts";
 
 export interface FuzzOptions {
   readonly seeds: number;
@@ -21,9 +21,7 @@ export interface FuzzOptions {
 const ORDINARY = ["a", "b"];
 const ALL = ["a", "b", "a.dead", "b.dead"];
 const LIMITS = { deliveryGraceMs: 500, queueWindowMessages: 6, queueWindowBytes: 4096 };
-/** An engine may take a little longer to notice an expiry, so every time is on a coarse grid. */
-const GRID_MS = 100;
-const MOMENTS_MS = [0, 100, 200, 500, 600, 1000, 2000, 5000];
+const MOMENTS_MS = [0, 1, 10, 100, 499, 500, 501, 1000, 2000, 5000];
 /** `quiet` stores, delivers and acks so many messages of its own. */
 const QUIET_MESSAGES = 2;
 
@@ -47,7 +45,6 @@ class QueueFuzz {
   /** One consumer a queue, none on dead letters, nothing from within a sink: all is determined. */
   readonly #isPlain: boolean;
   readonly #model: QueueModel;
-  readonly #ttls = new Map<string, number>();
   #peers: FuzzedPeer[] = [];
   #serials = 0;
   /** What was called and not answered yet; names may repeat. */
@@ -114,8 +111,8 @@ class QueueFuzz {
     const topic = this.#pick(["t/1", "t/2"]);
     const id = dedupe ? `d${this.#upTo(5)}` : `m${serial}`;
     const priority = this.#chance(0.3) ? this.#upTo(9) : undefined;
-    const expiresAt = this.#chance(0.2) ? now + GRID_MS + this.#pick(MOMENTS_MS) : undefined;
-    const dueAt = this.#chance(0.2) ? now + this.#pick(MOMENTS_MS) - GRID_MS : undefined;
+    const expiresAt = this.#chance(0.2) ? now + 1 + this.#pick(MOMENTS_MS) : undefined;
+    const dueAt = this.#chance(0.2) ? now + this.#pick(MOMENTS_MS) - 50 : undefined;
     const queues = this.#pick([["a"], ["b"], ["a", "b"]]);
     const fields = { serial, queues, priority, expiresAt, dueAt, dedupe };
     const { answer, copies } = this.#model.append({ ...fields, seenAs: `${topic} ${id}` });
@@ -217,19 +214,25 @@ class QueueFuzz {
     const definition: QueueDefinition = {
       ackTimeoutMs: this.#pick([100, 1000, 3000]),
       maxDeliveries: 1 + this.#upTo(3),
-      backoff: { minMs: this.#pick([0, 100, 700]), maxMs: 2000, factor: 3, jitter: 0 },
-      // One for each queue and seed: a change of it reaches delayed messages only when they are due.
-      ttlMs: this.#ttls.get(name) ?? this.#pick([1500, 20_000, 1_000_000]),
-      deadLetter: { ttlMs: this.#ttls.get(`${name}.dead`) ?? this.#pick([1000, 30_000]) },
+      backoff: { minMs: this.#pick([0, 10, 700]), maxMs: 2000, factor: 3, jitter: 0 },
+      ttlMs: this.#ttlMs(name, [1500, 20_000, 1_000_000]),
+      deadLetter: { ttlMs: this.#ttlMs(`${name}.dead`, [1000, 30_000]) },
       defaultPriority: this.#upTo(9),
       dedupeWindowMs: this.#pick([0, 600, 10_000]),
       paused: this.#chance(0.15),
       ...(this.#chance(0.3) && { maxMessages: 1 + this.#upTo(30) }),
     };
-    this.#ttls.set(name, definition.ttlMs!).set(`${name}.dead`, definition.deadLetter!.ttlMs!);
     this.#model.define(name, completeSettings(definition));
     await this.#subject.define(name, definition);
     await this.#agreed();
+  }
+
+  /** One of the choices, or what it is when the contract does not say what a change would do. */
+  #ttlMs(name: string, choices: readonly number[]): number {
+    const ttlMs = this.#pick(choices);
+    const queue = this.#model.queues.get(name);
+    if (queue === undefined || this.#model.mayChangeTtl(queue, ttlMs)) return ttlMs;
+    return queue.settings.ttlMs;
   }
 
   async #purge(name: string): Promise<void> {
@@ -285,20 +288,20 @@ class QueueFuzz {
       const order = (x: { serial: number }, y: { serial: number }) => x.serial - y.serial;
       if (!isOrdered) shown.sort(order);
       if (!isOrdered) expected.sort(order);
-      expect(shown).toEqual(expected.map((copy) => this.#asStored(copy)));
+      expect(shown).toEqual(expected.map((copy) => this.#asStored(this.#queue(name), copy)));
     }
     this.#compareCounters();
   }
 
-  #asStored(copy: Copy) {
+  #asStored(queue: ModelQueue, copy: Copy) {
     const state = this.#model.state(copy);
-    const { serial, deaths, attempts, expiresAt, dueAt } = copy;
+    const { serial, deaths, attempts, dueAt } = copy;
     return {
       serial,
       deaths: [...deaths],
       state,
       attempts,
-      expiresAt,
+      expiresAt: expiryOf(queue, copy),
       ...(state === "delayed" && { dueAt }),
     };
   }
@@ -332,7 +335,7 @@ class QueueFuzz {
       { kind: "nack", delayMs: 0 },
       { kind: "reject", reason: "fuzz" },
       { kind: "extend" },
-      { kind: "extend", byMs: delayMs + GRID_MS },
+      { kind: "extend", byMs: delayMs + 1 },
     ]);
   }
 
