@@ -16,6 +16,7 @@ import {
   lifeOfAMessageFaults,
   limitsTableFaults,
   lockFileFaults,
+  lostPapers,
   unknownClauses,
   unprovenClauses,
 } from "./tidy/papers.ts";
@@ -282,6 +283,12 @@ const RULES: readonly Rule[] = [
     what: "links in the papers lead somewhere",
     findings: () => papers.flatMap(({ path, text }) => brokenLinks(path, text)),
     canaries: { lost: () => brokenLinks("docs/x.md", "[x](lost.md#y)") },
+  },
+  {
+    what: "papers that the source names are there",
+    findings: () => lostPapers(everything, filesBelow("docs")),
+    canaries: { lost: () => lostPapers(one("src/x.ts", "// docs/decisions/9999"), ["docs/a.md"]) },
+    innocent: { number: () => lostPapers(one("src/x.ts", "// docs/a"), ["docs/a-b.md"]) },
   },
   {
     what: "shell blocks in the papers are run by a test",

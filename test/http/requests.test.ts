@@ -161,7 +161,7 @@ describe("[P-1.3] [P-13.1] who may", () => {
     expect(wrong.status).toBe(401);
   });
 
-  test("[P-13.1] the admin right is by area; publishing is by topic", async () => {
+  test("[P-12.10, P-13.1] the admin right is by area; publishing is by topic", async () => {
     await using broker = await startTestWarren(settings);
     const list = await broker.json("GET", "/admin/v1/queues", undefined, bearer(key));
     expect(list.status).toBe(200);

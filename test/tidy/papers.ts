@@ -137,6 +137,15 @@ export function brokenLinks(
     .map((match) => `${path}: links to ${match[1]}, which is not there`);
 }
 
+/** Papers that a source names and that are not there; a decision may be named by its number alone. */
+export function lostPapers(files: readonly Source[], papers: readonly string[]): Finding[] {
+  return files.flatMap((file) =>
+    [...file.text.matchAll(/(?<![./\w])docs\/[\w/-]+(?:\.md)?/g)]
+      .filter(([name]) => !papers.some((paper) => paper.startsWith(name)))
+      .map((match) => finding(file, match.index, `names ${match[0]}, which is not there`)),
+  );
+}
+
 const FENCE = /^```(\S*) ?(.*)$/gm;
 
 /**
