@@ -86,9 +86,9 @@ export class WireClient implements Disposable {
 
   /** Sends the frame with an id of its own, and resolves to its answer, be it `ok` or `error`. */
   request(frame: Frame): Promise<Frame> {
-    const id = frame["id"] ?? `r${this.#nextId++}`;
+    const id = frame.id ?? `r${this.#nextId++}`;
     const answer = this.expect(
-      (one) => (one["type"] === "ok" || one["type"] === "error") && one["id"] === id,
+      (one) => (one.type === "ok" || one.type === "error") && one.id === id,
     );
     this.send({ ...frame, id });
     return answer;
@@ -97,7 +97,7 @@ export class WireClient implements Disposable {
   /** As `request`, rejecting unless the answer is `ok`. */
   async ok(frame: Frame): Promise<Frame> {
     const answer = await this.request(frame);
-    if (answer["type"] !== "ok") throw new Error(`refused: ${JSON.stringify(answer)}`);
+    if (answer.type !== "ok") throw new Error(`refused: ${JSON.stringify(answer)}`);
     return answer;
   }
 
@@ -165,5 +165,5 @@ export class WireClient implements Disposable {
 }
 
 function fits(frame: Frame, wanted: Wanted): boolean {
-  return typeof wanted === "string" ? frame["type"] === wanted : wanted(frame);
+  return typeof wanted === "string" ? frame.type === wanted : wanted(frame);
 }

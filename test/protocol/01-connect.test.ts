@@ -104,7 +104,7 @@ describe("upgrade and subprotocol", () => {
     expect(token.status).toBe(101);
     expect(token.headers.get("sec-websocket-protocol") ?? "").toBe("");
     using client = await WireClient.connect(broker.wsUrl, { protocols: [] });
-    expect(client.welcome["type"]).toBe("welcome");
+    expect(client.welcome.type).toBe("welcome");
   });
 });
 
@@ -181,7 +181,7 @@ describe("refusals, welcome and origins", () => {
     expect(refused.problem).toMatchObject({ status: 401, code: "unauthenticated" });
     for (const field of ["type", "title", "detail"]) expect(refused.problem).toHaveProperty(field);
     using first = await WireClient.connect(broker.wsUrl, { token: await tokenFor("ada") });
-    expect(first.welcome["principal"]).toBe("ada");
+    expect(first.welcome.principal).toBe("ada");
     const full = await handshake(broker, { Authorization: `Bearer ${await tokenFor("bob")}` });
     expect(full.status).toBe(503);
     expect(Number(full.headers.get("retry-after"))).toBeGreaterThan(0);
@@ -210,8 +210,8 @@ describe("refusals, welcome and origins", () => {
           headerBytes: 4096,
         },
       });
-      expect(client.welcome["session"]).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7/);
-      expect(Math.abs(client.welcome["time"] - Date.now())).toBeLessThan(3_600_000);
+      expect(client.welcome.session).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7/);
+      expect(Math.abs(client.welcome.time - Date.now())).toBeLessThan(3_600_000);
     });
   }
 

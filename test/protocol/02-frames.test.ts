@@ -60,7 +60,7 @@ for (const encoding of ENCODINGS) {
       client.send({ type: "unsubscribe", filter: "t" });
       client.send({ type: "publish", topic: "t", payload: "after" });
       const events = await client.everythingUntilNow();
-      expect(events.map((event) => event["payload"])).toEqual(["during"]);
+      expect(events.map((event) => event.payload)).toEqual(["during"]);
     });
 
     test("[P-2.4] bytes that cannot be decoded: malformed_frame, then 1007", async () => {
@@ -94,7 +94,7 @@ for (const encoding of ENCODINGS) {
       ];
       for (const [frame, pointer] of faults) {
         const answer = await client.request(frame);
-        expect([answer["code"], answer["detail"]?.pointer]).toEqual(["invalid_frame", pointer]);
+        expect([answer.code, answer.detail?.pointer]).toEqual(["invalid_frame", pointer]);
       }
       expect(await client.ok({ type: "ping" })).toHaveProperty("time");
     });
@@ -163,12 +163,12 @@ describe("payloads", () => {
     for (const publisher of [json, msgpack]) {
       for (const payload of values) {
         await publisher.ok({ type: "publish", topic: "v", payload });
-        expect((await json.expect("event"))["payload"]).toEqual(payload);
-        expect((await msgpack.expect("event"))["payload"]).toEqual(payload);
+        expect((await json.expect("event")).payload).toEqual(payload);
+        expect((await msgpack.expect("event")).payload).toEqual(payload);
       }
     }
     await json.ok({ type: "publish", topic: "v" });
-    expect((await msgpack.expect("event"))["payload"]).toBeNull();
+    expect((await msgpack.expect("event")).payload).toBeNull();
   });
 
   test("[P-2.6] binary is binary in MessagePack and base64 with payloadEncoding in JSON, both ways", async () => {
@@ -187,7 +187,7 @@ describe("payloads", () => {
     for (const publish of publishes) {
       await publish();
       expect(await json.expect("event")).toMatchObject(asText);
-      expect((await msgpack.expect("event"))["payload"]).toEqual(bytes);
+      expect((await msgpack.expect("event")).payload).toEqual(bytes);
     }
   });
 
@@ -211,13 +211,13 @@ describe("payloads", () => {
     ]);
     msgpack.socket.send(frame);
     const time = Number(0x01a1fdcf6a4dn);
-    expect((await json.expect("event"))["payload"]).toEqual({
+    expect((await json.expect("event")).payload).toEqual({
       raw: "AQID",
       big: "18446744073709551615",
       time,
     });
     const event = await msgpack.expect("event");
-    expect(event["payload"]).toMatchObject({ raw: new Uint8Array([1, 2, 3]), time });
+    expect(event.payload).toMatchObject({ raw: new Uint8Array([1, 2, 3]), time });
   });
 
   test("[P-2.6] keys that are not text and extension types are malformed_frame", async () => {
@@ -261,7 +261,7 @@ describe("payloads", () => {
       /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/,
     );
     const event = await client.expect("event");
-    expect(event["messageId"]).toBe(messageId);
-    expect(Number.isInteger(event["time"])).toBe(true);
+    expect(event.messageId).toBe(messageId);
+    expect(Number.isInteger(event.time)).toBe(true);
   });
 });
