@@ -256,6 +256,7 @@ class QueueFuzz {
       faults.length > 0 || (this.#unanswered.length === 0 && this.#differences().length === 0);
     await eventually(isDone, () => [...this.#unanswered, ...this.#differences()].join("; "));
     expect(faults).toEqual([]);
+    this.#model.allDone();
   }
 
   #differences(): string[] {

@@ -20,6 +20,11 @@ export interface Copy {
   readonly ownExpiresAt: number;
   readonly deaths: readonly Death[];
   confirmed: boolean;
+  /**
+   * Whether it must be in its place by now. What returns, dies or becomes due may take its way through
+   * storage first, and others may overtake it meanwhile.
+   */
+  placed: boolean;
   attempts: number;
   dueAt: number;
   lease: { peer: ModelPeer; tag: number; since: number; deadline: number } | undefined;
@@ -132,7 +137,7 @@ export class QueueModel {
     demand(delivery.expiresAt === expiresAt, `expires at ${expiresAt}`);
     demand((delivery.deaths?.length ?? 0) === copy.deaths.length, "has other deaths");
     demand(!this.#tags.has(delivery.tag), `has a tag that was used before`);
-    const before = queue.copies.find((other) => this.isReady(other) && isBefore(other, copy));
+    const before = queue.copies.find((other) => isBefore(other, copy) && this.#isInPlace(other));
     demand(before === undefined, `delivered before #${before?.serial}`);
     this.#tags.add(delivery.tag);
     this.tally.delivered++;
@@ -222,6 +227,13 @@ export class QueueModel {
     }
   }
 
+  /** The engine has done everything that it was going to do. */
+  allDone(): void {
+    for (const { copies } of this.queues.values()) {
+      for (const copy of copies) copy.placed ||= this.isReady(copy);
+    }
+  }
+
   isReady(copy: Copy): boolean {
     return copy.confirmed && copy.lease === undefined && copy.dueAt <= this.now;
   }
@@ -261,6 +273,10 @@ export class QueueModel {
     return copy.dueAt > this.now ? "delayed" : "ready";
   }
 
+  #isInPlace(copy: Copy): boolean {
+    return copy.placed && this.isReady(copy);
+  }
+
   #enter(queue: ModelQueue, request: ModelAppend): Copy {
     const copy: Copy = {
       serial: request.serial,
@@ -270,6 +286,7 @@ export class QueueModel {
       ownExpiresAt: request.expiresAt ?? Number.POSITIVE_INFINITY,
       deaths: [],
       confirmed: false,
+      placed: request.dueAt === undefined,
       attempts: 0,
       dueAt: request.dueAt ?? 0,
       lease: undefined,
@@ -290,6 +307,7 @@ export class QueueModel {
   #return(queue: ModelQueue, copy: Copy, counts: boolean, dueAt: number): void {
     if (counts) copy.attempts++;
     copy.dueAt = dueAt;
+    copy.placed = false;
     const isLast = queue.dead !== undefined && copy.attempts >= queue.settings.maxDeliveries;
     if (counts && isLast) this.#die(queue, copy, "max_deliveries");
     else if (expiryOf(queue, copy) <= this.now) this.#expire(queue, copy);
@@ -311,6 +329,7 @@ export class QueueModel {
       enteredAt: this.now,
       ownExpiresAt: Number.POSITIVE_INFINITY,
       deaths: [{ queue: queue.name, reason, attempts: copy.attempts }, ...copy.deaths],
+      placed: false,
       attempts: 0,
       dueAt: this.now,
       lease: undefined,
