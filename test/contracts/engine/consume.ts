@@ -288,6 +288,26 @@ export function describeConsume(kind: EngineKind): void {
       expect(peer.ids).toEqual(["1", "2", "3"]);
     });
 
+    test("[P-5.7] so it does in a backlog larger than what is kept in memory", async () => {
+      await using subject = await Subject.open(kind, { limits: SMALL_WINDOW });
+      await subject.define("a");
+      const dueAt = subject.clock.now() + 1000;
+      const isLate = (i: number) => i % 5 === 1;
+      for (const [i, id] of numbered(40).entries()) {
+        await subject.append("a", { id, ...(isLate(i) && { dueAt }) });
+      }
+      const peer = subject.consume("a", 6);
+      await peer.has(6);
+      expect(peer.ids).toEqual(numbered(8).filter((_, i) => !isLate(i)));
+      subject.clock.advance(1000);
+      await subject.quiet();
+      expect(subject.states("a")).toEqual([34, 0, 6]);
+      peer.consumer.credit(40);
+      await peer.has(40);
+      const late = numbered(8).filter((_, i) => isLate(i));
+      expect(peer.ids.slice(6)).toEqual([...late, ...numbered(40).slice(8)]);
+    });
+
     test("[P-3.2] more delayed messages than are kept in memory, each at its time", async () => {
       await using subject = await Subject.open(kind, { limits: SMALL_WINDOW });
       await subject.define("a");
