@@ -231,9 +231,7 @@ async function defineQueues({ engine }: Broker, config: Config): Promise<void> {
 
 /** What the store says about itself is for people already; anything else is a fault of ours. */
 function explain(error: unknown): unknown {
-  const { advice, message } = error as { advice?: unknown; message?: unknown };
-  if (typeof advice !== "string") return error;
-  return new StartError(`Cannot start: ${message}. ${advice}`);
+  return error instanceof WarrenError ? new StartError(`Cannot start: ${error.message}`) : error;
 }
 
 async function stop(house: House, server: Server<unknown>, reason: string): Promise<void> {

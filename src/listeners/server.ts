@@ -31,6 +31,8 @@ export function listen<Data>(options: ListenOptions<Data>): Server<Data> {
     hostname,
     port,
     development: false,
+    // Off development Bun shares ports unless told not to: a second broker would take half the requests.
+    reusePort: false,
     idleTimeout: HTTP_IDLE_SECONDS,
     maxRequestBodySize: options.maxBodyBytes,
     websocket: options.webSocket,

@@ -1,0 +1,99 @@
+/** Log lines: what they hold and what they never hold [P-1.3], [P-13.6]. */
+import { describe, expect, test } from "bun:test";
+import { createLogger, redact } from "../../src/log.ts";
+import { hashKey } from "../../src/security/keys.ts";
+import { signToken } from "../../src/security/tokens.ts";
+import { startTestWarren } from "../harness/warren.ts";
+import { WireClient } from "../harness/wire-client.ts";
+
+const SECRET = "a secret of more than thirty-two characters";
+const KEY = "wk_ops_0123456789abcdef";
+
+describe("[P-1.3] no log holds a credential", () => {
+  test("[P-1.3] whatever way it came, on good days and bad ones", async () => {
+    const token = await signToken(
+      { sub: "me", grants: [{ allow: ["admin", "subscribe"], on: ["#"] }] },
+      SECRET,
+      Date.now() + 60_000,
+    );
+    await using broker = await startTestWarren({
+      jwt: { secret: SECRET },
+      keys: [{ id: "ops", hash: hashKey(KEY), principal: "ops" }],
+    });
+    const ws = `${broker.url.replace("http", "ws")}/ws`;
+    // A fault of the broker's own writes the most: the URL and the error.
+    broker.warren.broker.engine.queues.list = () => {
+      throw new Error(`broken at ${KEY} with Bearer ${token} and ${SECRET}`);
+    };
+    const bearer = { Authorization: `Bearer ${token}` };
+    expect((await broker.request("GET", "/admin/v1/queues", undefined, bearer)).status).toBe(500);
+    const query = `/admin/v1/queues?access_token=${token}`;
+    expect((await broker.request("GET", query)).status).toBe(500);
+    await broker.request("GET", "/admin/v1/queues", undefined, { Authorization: `Bearer ${KEY}` });
+    (await WireClient.connect(ws, { token })).socket.close();
+    const protocols = ["warren.v1.json", `warren.token.${token}`];
+    (await WireClient.connect(ws, { protocols })).socket.close();
+    await broker.warren.stop("test");
+    const text = broker.log.join("");
+    expect(text).toContain("request failed");
+    for (const secret of [token, SECRET, KEY, token.split(".")[2] as string]) {
+      expect(text).not.toContain(secret);
+    }
+  });
+
+  test("[P-12.1] a fault of the broker's own shows the client nothing of itself", async () => {
+    await using broker = await startTestWarren();
+    broker.warren.broker.engine.queues.list = () => {
+      throw new Error("the inside of the broker");
+    };
+    const { status, body } = await broker.json("GET", "/admin/v1/queues");
+    expect([status, body.code, body.retry]).toEqual([500, "internal", true]);
+    expect(JSON.stringify(body)).not.toContain("inside");
+    expect(broker.log.join("")).toContain("the inside of the broker");
+    Reflect.deleteProperty(broker.warren.broker.engine.queues, "list");
+  });
+
+  test.each([
+    ["?a=1&access_token=abc.def&b=2", "?a=1&access_token=[redacted]&b=2"],
+    ["Authorization: Bearer abc", "Authorization: Bearer [redacted]"],
+    ["wk_meter7_abcDEF-123_x", "wk_meter7_[redacted]"],
+    ["warren.v1.json, warren.token.abc", "warren.v1.json, warren.token.[redacted]"],
+    ["warren_token=abc; other=1", "warren_token=[redacted]; other=1"],
+    ["x eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2ln y", "x [redacted] y"],
+    ["the word token, a topic wk/a and key=1 stay", "the word token, a topic wk/a and key=1 stay"],
+  ])("[P-1.3] %s", (text, clean) => {
+    expect(redact(text)).toBe(clean);
+  });
+});
+
+describe("log lines", () => {
+  test("JSON lines have level, time and msg; the level hides what is below it", () => {
+    const lines: string[] = [];
+    const write = (line: string) => void lines.push(line);
+    const log = createLogger({ format: "json", level: "info", secrets: [], write });
+    log.debug("hidden");
+    log.warn("seen", { queue: "jobs" });
+    log.error("failed", { error: new Error("why") });
+    expect(lines).toHaveLength(2);
+    expect(JSON.parse(lines[0] ?? "")).toMatchObject({ level: "warn", msg: "seen", queue: "jobs" });
+    expect(JSON.parse(lines[0] ?? "").time).toMatch(/^\d{4}-\d\d-\d\dT/);
+    expect(JSON.parse(lines[1] ?? "").error).toMatchObject({ type: "Error", message: "why" });
+  });
+
+  test("pretty lines are for people", () => {
+    const lines: string[] = [];
+    const write = (line: string) => void lines.push(line);
+    const log = createLogger({ format: "pretty", level: "info", secrets: ["hidden"], write });
+    log.info("listening", { url: "http://x", password: "hidden" });
+    expect(lines.join("")).toMatch(/^\[\d\d:\d\d:\d\d\.\d{3}\] INFO: listening .*http:\/\/x/);
+    expect(lines.join("")).not.toContain("hidden");
+  });
+
+  test("nothing is logged per message", async () => {
+    await using broker = await startTestWarren({ queues: { jobs: { bindings: ["#"] } } });
+    const before = broker.log.length;
+    for (let i = 0; i < 20; i++) await broker.json("POST", "/v1/topics/a", "x");
+    await broker.json("POST", "/v1/queues/jobs/pull", { max: 20 });
+    expect(broker.log.length).toBe(before);
+  });
+});
