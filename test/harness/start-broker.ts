@@ -1,7 +1,9 @@
 /** A whole broker over the memory engine, for tests of what is seen at its sockets. */
+import type { QueueDefinition } from "../../schemas/queue.ts";
 import { systemClock, systemRandom } from "../../src/clock.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { MemoryEngine } from "../../src/engine/memory/engine.ts";
+import { completeSettings } from "../../src/engine/rules.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
 import type { Warren, WarrenDeps } from "../../src/main.ts";
 import { startTestWarren } from "./warren.ts";
@@ -13,8 +15,8 @@ export interface TestBroker extends AsyncDisposable {
   /** Where WebSockets connect. */
   readonly wsUrl: string;
   readonly log: readonly string[];
-  /** Defines a queue with these bindings, as an operator would. */
-  queue(name: string, bindings: readonly string[], settings?: object): Promise<void>;
+  /** Defines a queue with these bindings. */
+  queue(name: string, bindings: readonly string[], settings?: QueueDefinition): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -41,11 +43,7 @@ export async function startBroker(options: BrokerOptions = {}): Promise<TestBrok
     wsUrl: `${url.replace("http", "ws")}/ws`,
     log: running.log,
     async queue(name, bindings, settings = {}) {
-      const { status, body } = await running.json("PUT", `/admin/v1/queues/${name}`, {
-        ...settings,
-        bindings,
-      });
-      if (status >= 300) throw new Error(`The queue was refused: ${JSON.stringify(body)}`);
+      await engine.queues.define(name, completeSettings(settings), bindings);
     },
     stop: () => warren.stop("end of test"),
     [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
