@@ -1,0 +1,73 @@
+/** What a run of publishers and consumers against one store looked like from their side, in order. */
+
+export type Settling = "ack" | "nack" | "reject";
+
+/** A message is named `<stream>/<number>`: one publisher counts up in each of its streams. */
+export interface Sent {
+  readonly kind: "sent";
+  readonly message: string;
+  readonly stream: string;
+  readonly number: number;
+  /** Every queue that is bound to its topic: all or none of them get it [P-3.6]. */
+  readonly queues: readonly string[];
+  readonly priority: number;
+  readonly delayMs: number;
+  readonly ttlMs?: number;
+  /** Just before it was sent. */
+  readonly at: number;
+}
+
+export interface Delivered {
+  readonly kind: "delivered";
+  readonly consumer: string;
+  readonly queue: string;
+  readonly message: string;
+  readonly tag: number;
+  readonly attempt: number;
+  /** When it was seen. */
+  readonly at: number;
+  /** The payload was the one that was published. */
+  readonly intact: boolean;
+  /** The newest of its deaths: there for the deliveries of a dead-letter queue. */
+  readonly death?: { readonly reason: string; readonly attempts: number };
+}
+
+export type HistoryEvent =
+  | Sent
+  | { readonly kind: "confirmed"; readonly message: string; readonly duplicate: boolean }
+  | Delivered
+  | {
+      readonly kind: "settling";
+      readonly consumer: string;
+      readonly tag: number;
+      readonly outcome: Settling;
+      readonly delayMs?: number;
+      /** Just before it was sent. */
+      readonly at: number;
+    }
+  /** The answer to a settling was `ok`. */
+  | { readonly kind: "settled"; readonly consumer: string; readonly tag: number }
+  /** The answer to a settling was an error: nothing came of it. */
+  | {
+      readonly kind: "refused";
+      readonly consumer: string;
+      readonly tag: number;
+      readonly code: string;
+    }
+  | { readonly kind: "joined"; readonly consumer: string; readonly credit: number }
+  /** Its connection ended while the broker lived on. */
+  | { readonly kind: "left"; readonly consumer: string; readonly at: number }
+  /** The broker ended, and every connection with it. */
+  | { readonly kind: "crashed"; readonly at: number };
+
+export interface QueueRules {
+  readonly maxDeliveries: number;
+  readonly ackTimeoutMs: number;
+}
+
+/** Everything that the checker is told. At its end all queues were drained by consumers that ack. */
+export interface History {
+  /** Ordinary queues by name; `<name>.dead` keeps what each gave up on. */
+  readonly queues: Readonly<Record<string, QueueRules>>;
+  readonly events: readonly HistoryEvent[];
+}
