@@ -259,6 +259,7 @@ function accessOf(config: Config): AuthenticatorConfig {
     jwtSecret: jwt.secret,
     issuer: jwt.issuer,
     audience: jwt.audience,
+    clockToleranceMs: jwt.clockToleranceMs,
     roles,
     keys,
     anonymous,

@@ -110,7 +110,7 @@ class Worker {
     const tags = [delivery.tag];
     if (status === 0) await connection.request({ type: "ack", tags });
     else {
-      this.#input.terminal.note(`${delivery.messageId}: exit ${status}, comes again`);
+      this.#input.terminal.note(`${brief(delivery.messageId)}: exit ${status}, comes again`);
       await connection.request({ type: "nack", tags, reason: `exit ${status}` });
     }
     if (this.#settled >= this.#count) this.#done.resolve();

@@ -52,11 +52,11 @@ export function printMessages(terminal: Terminal, messages: readonly QueueMessag
     const { time, messageId, topic, payload, state, attempts, deaths } = message;
     const tries = attempts > 0 ? `, ${counted(attempts, "attempt")}` : "";
     terminal.line(
-      `${terminal.dim(`${clockTime(time)} ${messageId}`)} ${terminal.bold(topic)} ` +
+      `${terminal.dim(`${clockTime(time)} ${brief(messageId)}`)} ${terminal.bold(topic)} ` +
         `${brief(payload)} ${terminal.dim(`(${state}${tries})`)}`,
     );
     for (const death of deaths ?? []) {
-      const detail = death.detail === undefined ? "" : `: ${death.detail}`;
+      const detail = death.detail === undefined ? "" : `: ${brief(death.detail)}`;
       const after = `after ${counted(death.attempts, "attempt")} in ${death.queue}`;
       terminal.line(`    ${terminal.red(death.reason)} ${after}${detail}`);
     }

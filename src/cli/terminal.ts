@@ -73,9 +73,13 @@ export function clockTime(time: number): string {
   return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${ms}`;
 }
 
-/** A payload on one line, cut where a terminal's line would be. */
+/**
+ * A stranger's text on one line, cut where a terminal's line would be. What steers terminals is taken
+ * out: a message must not be able to move the cursor of whoever looks at it.
+ */
 export function brief(value: unknown, most = 160): string {
   const text = typeof value === "string" ? value : (JSON.stringify(value) ?? "");
-  const flat = text.replace(/\s+/g, " ");
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
+  const flat = text.replace(/\s+/g, " ").replace(/[\u0000-\u001f\u007f-\u009f]/g, "\ufffd");
   return flat.length > most ? `${flat.slice(0, most)}…` : flat;
 }

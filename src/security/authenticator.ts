@@ -33,6 +33,8 @@ export interface AuthenticatorConfig {
   readonly jwtSecret?: string | undefined;
   readonly issuer?: string | undefined;
   readonly audience?: string | undefined;
+  /** How far the issuer's clock may be off; the verifier's own default when absent. */
+  readonly clockToleranceMs?: number | undefined;
   readonly roles: Readonly<Record<string, RoleSettings>>;
   readonly keys: readonly KeySettings[];
   /** What a connection without a credential may do; undefined lets none in. */
@@ -79,12 +81,12 @@ class ConfiguredAuthenticator implements Authenticator {
   readonly #clock: Clock;
 
   constructor(config: AuthenticatorConfig) {
-    const { jwtSecret, issuer, audience, clock } = config;
+    const { jwtSecret, issuer, audience, clockToleranceMs, clock } = config;
     this.#clock = clock;
     this.#tokens =
       jwtSecret === undefined
         ? undefined
-        : createTokenVerifier({ secret: jwtSecret, issuer, audience, clock });
+        : createTokenVerifier({ secret: jwtSecret, issuer, audience, clockToleranceMs, clock });
     this.#keys = createKeyRing(config.keys);
     this.#plans = new PlanCache(config.roles);
     this.#anonymous = config.anonymous && {

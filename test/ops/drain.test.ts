@@ -3,7 +3,11 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { systemClock, systemRandom } from "../../src/clock.ts";
+import { configFrom } from "../../src/config.ts";
+import { MemoryEngine } from "../../src/engine/memory/engine.ts";
 import { serve } from "../harness/served.ts";
+import { startTestWarren } from "../harness/warren.ts";
 import { WireClient } from "../harness/wire-client.ts";
 
 let dataDir: string;
@@ -91,7 +95,42 @@ describe("[P-9.3] SIGTERM", () => {
     expect(await broker.child.exited).toBe(0);
   });
 
-  test("[P-12.2] while it drains it is not ready and takes no new work; a second signal ends it", async () => {
+  test("[P-12.2] while it drains it is not ready and takes no new work", async () => {
+    const { limits } = configFrom({});
+    const engine = new MemoryEngine({ clock: systemClock, random: systemRandom, limits });
+    const gate = Promise.withResolvers<void>();
+    const close = engine.close.bind(engine);
+    engine.close = () => gate.promise.then(close);
+    await using broker = await startTestWarren(
+      { queues: { jobs: { bindings: ["#"] } } },
+      { engine },
+    );
+    const stopped = broker.warren.stop("test");
+    const ready = await broker.json("GET", "/readyz");
+    expect([ready.status, ready.body.code]).toEqual([503, "draining"]);
+    expect(Number(ready.headers.get("Retry-After"))).toBeGreaterThan(0);
+    expect((await broker.request("GET", "/healthz")).status).toBe(200);
+    expect(await (await broker.request("GET", "/metrics")).text()).toContain("warren_draining 1\n");
+    for (const [path, body] of [
+      ["/v1/publish", { topic: "a" }],
+      ["/v1/topics/a", "x"],
+      ["/v1/queues/jobs/pull", {}],
+    ] as const) {
+      const answer = await broker.json("POST", path, body);
+      expect([answer.status, answer.body.code], path).toEqual([503, "draining"]);
+    }
+    const upgrade = await broker.json("GET", "/ws", undefined, {
+      Connection: "Upgrade",
+      Upgrade: "websocket",
+      "Sec-WebSocket-Version": "13",
+      "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    });
+    expect([upgrade.status, upgrade.body.code]).toEqual([503, "draining"]);
+    gate.resolve();
+    await stopped;
+  });
+
+  test("[P-9.3] a second signal ends it at once", async () => {
     await using broker = await serve(dataDir, [], QUEUES);
     const stuck = await stuckRequest(broker.url);
     // A connection that is open already can still ask.
