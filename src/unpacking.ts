@@ -170,7 +170,7 @@ class Reader {
     const type = this.#bytes[start];
     if (type !== undefined && type >= 0xc4 && type <= 0xc6) return this.value(depth);
     const nesting = this.#skip(depth);
-    return leave(this.#bytes.subarray(start, this.#at), nesting);
+    return leave(this.#part(start), nesting);
   }
 
   #array(items: number, depth: number): unknown[] {
@@ -182,7 +182,13 @@ class Reader {
   #binary(size: number): Uint8Array {
     const start = this.#at;
     this.#advance(size);
-    return this.#bytes.subarray(start, this.#at);
+    return this.#part(start);
+  }
+
+  /** What was read since `start`, as plain bytes: a Buffer's `slice` and JSON are not theirs. */
+  #part(start: number): Uint8Array {
+    const { buffer, byteOffset } = this.#bytes;
+    return new Uint8Array(buffer, byteOffset + start, this.#at - start);
   }
 
   #text(size: number): string {
