@@ -44,6 +44,8 @@ export interface ModelQueue {
   settings: QueueSettings;
   copies: Copy[];
   peers: ModelPeer[];
+  /** How many copies have gone since the engine had done everything. */
+  leaving: number;
 }
 
 export interface ModelAppend {
@@ -81,10 +83,18 @@ export class QueueModel {
       known.dead.settings = deadSettings;
       return;
     }
-    const base = { copies: [], peers: [] };
-    const dead = { name: `${name}.dead`, dead: undefined, settings: deadSettings, ...base };
+    const dead = newQueue(`${name}.dead`, deadSettings, undefined);
     this.queues.set(dead.name, dead);
-    this.queues.set(name, { name, dead, settings, copies: [], peers: [] });
+    this.queues.set(name, newQueue(name, settings, dead));
+  }
+
+  /** Whether the room for one more is not that of a message whose end may be on its way to disk. */
+  isRoomCertain(names: readonly string[]): boolean {
+    return names.every((name) => {
+      const { copies, leaving, settings } = this.queues.get(name)!;
+      const most = settings.maxMessages ?? Number.POSITIVE_INFINITY;
+      return copies.length >= most || copies.length + leaving < most;
+    });
   }
 
   /** What the append will be answered, and the copies that are there once it is. */
@@ -229,8 +239,9 @@ export class QueueModel {
 
   /** The engine has done everything that it was going to do. */
   allDone(): void {
-    for (const { copies } of this.queues.values()) {
-      for (const copy of copies) copy.placed ||= this.isReady(copy);
+    for (const queue of this.queues.values()) {
+      queue.leaving = 0;
+      for (const copy of queue.copies) copy.placed ||= this.isReady(copy);
     }
   }
 
@@ -297,6 +308,7 @@ export class QueueModel {
 
   #drop(queue: ModelQueue, copy: Copy): void {
     queue.copies = queue.copies.filter((other) => other !== copy);
+    queue.leaving++;
   }
 
   #release(copy: Copy): void {
@@ -335,6 +347,10 @@ export class QueueModel {
       lease: undefined,
     });
   }
+}
+
+function newQueue(name: string, settings: QueueSettings, dead: ModelQueue | undefined): ModelQueue {
+  return { name, dead, settings, copies: [], peers: [], leaving: 0 };
 }
 
 function isBefore(a: Copy, b: Copy): boolean {
