@@ -24,6 +24,8 @@
  *   cancel, an earlier disconnect and the end of the process do not [P-5.5]. A message whose
  *   counted attempts reach `maxDeliveries` is dead-lettered as `max_deliveries`. Only a nack waits
  *   (its delay or the backoff); what returns otherwise is ready at once.
+ * - What returns, dies or becomes due takes its place, and what ends leaves its room, when that is
+ *   durable where it must be; what is ready meanwhile may overtake it.
  * - It expires while it waits, ready or delayed, whether anybody consumes or not. In flight it may
  *   still be settled after its time; if it returns instead it expires then.
  * - Dead letters enter `<name>.dead` at the end, with their priority, no attempts, and a time to
@@ -124,9 +126,9 @@ export interface Consumer {
   holds(tag: number): boolean;
   /**
    * Settles deliveries. `stale_delivery` (through `settled`) when a tag is not held by this
-   * consumer: then nothing changes for any of the tags [P-5.4]. A tag named twice counts once. A
-   * settled tag is no longer held when the call returns, and its credit is free, whatever becomes
-   * of `settled`.
+   * consumer: then nothing changes for any of the tags [P-5.4]. A tag named twice counts once, and
+   * no tags at all are answered too. A settled tag is no longer held when the call returns, and its
+   * credit is free, whatever becomes of `settled`.
    */
   settle(tags: readonly number[], outcome: Outcome, settled?: Settled): void;
   /**
