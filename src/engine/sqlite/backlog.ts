@@ -56,9 +56,9 @@ export class Backlog {
     if (this.#reading || this.#frozen) return;
     const page = this.window.plan();
     if (page === undefined) return;
-    const { rank, after, lastRank, limit, bytes } = page;
+    const { rank, after, lastRank, limit } = page;
     this.#read(
-      { kind: "page", lane: this.#lane(rank), after, lastLane: this.#lane(lastRank), limit, bytes },
+      { kind: "page", lane: this.#lane(rank), after, lastLane: this.#lane(lastRank), limit },
       (rows, complete) => {
         this.window.loaded(page, rows, complete, (row) => Entry.fromRow(this.#queue, row));
       },
@@ -74,8 +74,7 @@ export class Backlog {
     for (const { rank, after } of this.window.diskLanes(now - this.#queue.settings.ttlMs)) {
       const lane = this.#lane(rank);
       const limit = this.#host.limits.expiryPageMessages;
-      const bytes = this.#host.limits.queueWindowBytes;
-      this.#read({ kind: "page", lane, after, lastLane: lane, limit, bytes }, (rows, complete) =>
+      this.#read({ kind: "page", lane, after, lastLane: lane, limit }, (rows, complete) =>
         this.#expireRows(rank, rows, complete),
       );
       return true;

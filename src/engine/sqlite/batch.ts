@@ -1,6 +1,7 @@
 /**
  * The one packed buffer in which a batch of operations crosses to the writer thread, and the one in
- * which rows come back: a hundred rows as objects would cost ten times as much to hand over.
+ * which rows come back: a hundred rows as objects would cost ten times as much to hand over. The memory
+ * is shared, in turn used by one side: a transfer copies it, all of it and not only what is used.
  */
 
 import type { EncodedRecord } from "./record.ts";
@@ -24,6 +25,8 @@ export const OPERATION = {
 const START_BYTES = 256 * 1024;
 /** A buffer that grew beyond this is not used again, so that one large batch is not kept for ever. */
 const REUSE_BYTES = 4 * 1024 * 1024;
+/** What a packed row takes beside its record. */
+const ROW_BYTES = 64;
 
 export interface RowTimes {
   readonly attempts: number;
@@ -33,13 +36,13 @@ export interface RowTimes {
 
 /** Writes operations one after the other; `take` gives the buffer away. */
 export class BatchWriter {
-  #buffer: Buffer<ArrayBuffer>;
-  #view: DataView<ArrayBuffer>;
+  #buffer: Buffer<SharedArrayBuffer>;
+  #view: DataView<SharedArrayBuffer>;
   #at = 0;
   operations = 0;
 
-  constructor(recycled?: ArrayBuffer) {
-    this.#buffer = Buffer.from(recycled ?? new ArrayBuffer(START_BYTES));
+  constructor(recycled?: SharedArrayBuffer) {
+    this.#buffer = Buffer.from(recycled ?? new SharedArrayBuffer(START_BYTES));
     this.#view = new DataView(this.#buffer.buffer);
   }
 
@@ -101,7 +104,12 @@ export class BatchWriter {
     this.#text(JSON.stringify(control));
   }
 
-  take(): ArrayBuffer {
+  /** Whether a row with a record of so many bytes fits without another buffer. */
+  fits(recordBytes: number): boolean {
+    return this.#at + recordBytes + ROW_BYTES <= this.#buffer.length;
+  }
+
+  take(): SharedArrayBuffer {
     return this.#buffer.buffer;
   }
 
@@ -140,24 +148,26 @@ export class BatchWriter {
     this.#at += length;
   }
 
+  /** Header and payload one after the other: joining the strings first would copy both again. */
   #record({ header, payload }: EncodedRecord): number {
+    this.#reserve(4 + 3 * (header.length + payload.length));
+    const start = this.#at + 4;
+    let end = start + this.#buffer.write(header, start);
     if (typeof payload === "string") {
-      const start = this.#at;
-      this.#text(header + payload);
-      return this.#at - start - 4;
+      end += this.#buffer.write(payload, end);
+    } else {
+      this.#buffer.set(payload, end);
+      end += payload.length;
     }
-    this.#reserve(4 + 3 * header.length + payload.length);
-    const length = this.#buffer.write(header, this.#at + 4);
-    this.#buffer.set(payload, this.#at + 4 + length);
-    this.#u32(length + payload.length);
-    this.#at += length + payload.length;
-    return length + payload.length;
+    this.#u32(end - start);
+    this.#at = end;
+    return end - start;
   }
 
   #reserve(bytes: number): void {
     const need = this.#at + bytes;
     if (need <= this.#buffer.length) return;
-    const larger = Buffer.from(new ArrayBuffer(Math.max(need, 2 * this.#buffer.length)));
+    const larger = Buffer.from(new SharedArrayBuffer(Math.max(need, 2 * this.#buffer.length)));
     larger.set(this.#buffer.subarray(0, this.#at));
     this.#buffer = larger;
     this.#view = new DataView(larger.buffer);
@@ -165,18 +175,18 @@ export class BatchWriter {
 }
 
 /** Whether a buffer that came back is worth keeping for the next batch. */
-export function reusable(buffer: ArrayBuffer): boolean {
+export function reusable(buffer: SharedArrayBuffer): boolean {
   return buffer.byteLength <= REUSE_BYTES;
 }
 
 /** Reads what `BatchWriter` wrote, field by field. */
 export class BatchReader {
-  readonly #buffer: Buffer<ArrayBuffer>;
-  readonly #view: DataView<ArrayBuffer>;
+  readonly #buffer: Buffer<SharedArrayBuffer>;
+  readonly #view: DataView<SharedArrayBuffer>;
   readonly #end: number;
   #at = 0;
 
-  constructor(buffer: ArrayBuffer, end: number) {
+  constructor(buffer: SharedArrayBuffer, end: number) {
     this.#buffer = Buffer.from(buffer);
     this.#view = new DataView(buffer);
     this.#end = end;
@@ -209,7 +219,7 @@ export class BatchReader {
   }
 
   /** A view of the buffer, valid until it is given back. */
-  blob(): Uint8Array<ArrayBuffer> {
+  blob(): Uint8Array<SharedArrayBuffer> {
     const length = this.u32();
     const blob = this.#buffer.subarray(this.#at, this.#at + length);
     this.#at += length;
@@ -235,7 +245,7 @@ export interface Row {
 }
 
 /** Unpacks the rows of a read; the records are views of `buffer`. */
-export function unpackRows(buffer: ArrayBuffer, end: number): Row[] {
+export function unpackRows(buffer: SharedArrayBuffer, end: number): Row[] {
   const reader = new BatchReader(buffer, end);
   const rows: Row[] = [];
   while (!reader.done) {

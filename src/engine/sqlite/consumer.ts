@@ -55,13 +55,15 @@ export class SqliteConsumer implements Consumer {
 
   /** The deliveries of these tags, each once; undefined when one is not held. Nothing changes. */
   deliveriesOf(tags: readonly number[]): Entry[] | undefined {
+    for (const tag of tags) if (!this.held.has(tag)) return undefined;
     const entries: Entry[] = [];
     for (const tag of tags) {
-      const entry = this.held.get(tag);
-      if (entry === undefined) return undefined;
-      entries.push(entry);
+      const entry = this.held.get(tag)!;
+      if (!entry.named) entries.push(entry);
+      entry.named = true;
     }
-    return tags.length > 1 ? [...new Set(entries)] : entries;
+    for (const entry of entries) entry.named = false;
+    return entries;
   }
 
   #leave(graceMs: number): void {

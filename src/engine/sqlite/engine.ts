@@ -142,7 +142,9 @@ export class SqliteEngine implements Engine, QueueHost {
     const refusal = this.storageRefusal();
     if (refusal !== undefined) throw refusal;
     if (this.storage.waiting >= this.limits.pendingOperations) throw new WarrenError("busy");
-    return request.queues.map((name) => this.queues.open(name));
+    const queues: SqliteQueue[] = [];
+    for (const name of request.queues) queues.push(this.queues.open(name));
+    return queues;
   }
 
   #store(request: AppendRequest, queues: readonly SqliteQueue[]): void {
@@ -155,9 +157,11 @@ export class SqliteEngine implements Engine, QueueHost {
       const expiresAt = this.clock.now() + windowMs;
       this.storage.writer.dedupe(recentKey(message), expiresAt, queues.length);
     }
-    const write = (queue: SqliteQueue) =>
-      queue.write(message, message.time, undefined, dueAt, record);
-    this.storage.add(new PendingAppend(request, queues.map(write), dueAt, this.counters));
+    const entries: Entry[] = [];
+    for (const queue of queues) {
+      entries.push(queue.write(message, message.time, undefined, dueAt, record));
+    }
+    this.storage.add(new PendingAppend(request, entries, dueAt, this.counters));
   }
 
   /** A duplicate needs no room, so that is found out before a publisher is refused for want of it. */

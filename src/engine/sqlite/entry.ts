@@ -26,6 +26,8 @@ export class Entry implements HeapItem {
   tag = 0;
   deliveredAt = 0;
   deadline = 0;
+  /** Set while a settlement looks for tags that are named twice. */
+  named = false;
 
   constructor(
     queue: SqliteQueue,

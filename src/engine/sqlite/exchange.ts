@@ -5,11 +5,12 @@ export type WriterRequest =
   | { readonly kind: "open"; readonly dataDir: string; readonly durability: Durability }
   | {
       readonly kind: "batch";
-      readonly buffer: ArrayBuffer;
+      readonly buffer: SharedArrayBuffer;
       readonly bytes: number;
       readonly now: number;
     }
-  | { readonly kind: "read"; readonly read: Read }
+  /** `buffer` takes the rows: as many as fit, or one that is larger in another buffer. */
+  | { readonly kind: "read"; readonly read: Read; readonly buffer: SharedArrayBuffer }
   | { readonly kind: "close" };
 
 export interface WriterFault {
@@ -24,11 +25,11 @@ export type WriterReply =
       /** How often the store has been opened, this time included. */
       readonly openings: number;
     }
-  /** The batch is durable; its buffer comes back to be used again. */
-  | { readonly kind: "committed"; readonly buffer: ArrayBuffer; readonly result: BatchResult }
+  /** The batch is durable, and its buffer free to be used again. */
+  | { readonly kind: "committed"; readonly result: BatchResult }
   | {
       readonly kind: "rows";
-      readonly buffer: ArrayBuffer;
+      readonly buffer: SharedArrayBuffer;
       readonly bytes: number;
       /** There are no more behind these. */
       readonly complete: boolean;
@@ -85,7 +86,6 @@ export type Read =
       readonly after: number;
       readonly lastLane: number;
       readonly limit: number;
-      readonly bytes: number;
     }
   /** Rows with a due time, without records, after (dueAt, lane, sequence) in this order. */
   | {

@@ -64,7 +64,6 @@ function readAll(host: QueueHost, queue: SqliteQueue, position: Position): Promi
     ...position,
     lastLane: queue.number * QUEUE_LANES + PRIORITIES - 1,
     limit: PAGE_ROWS,
-    bytes: host.limits.queueWindowBytes,
   });
 }
 

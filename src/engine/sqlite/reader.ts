@@ -51,21 +51,24 @@ export class RowReader {
   }
 
   /**
-   * Packs the rows of a read as `unpackRows` wants them; `bytes` bounds what one page may weigh.
+   * Packs the rows of a read into `buffer` as `unpackRows` wants them, as many as fit and at least one.
    * `complete` says that there are none behind them.
    */
-  read(read: Read): { readonly rows: BatchWriter; readonly complete: boolean } {
-    const rows = new BatchWriter();
+  read(
+    read: Read,
+    buffer: SharedArrayBuffer,
+  ): { readonly rows: BatchWriter; readonly complete: boolean } {
+    const rows = new BatchWriter(buffer);
     const found = this.#rows(read);
     for (const row of found) {
       const [lane, sequence, attempts, dueAt, expiresAt, record] = row;
+      if (rows.operations > 0 && !rows.fits(record?.length ?? 0)) break;
       const times = {
         attempts,
         dueAt: dueAt ?? undefined,
         expiresAt: expiresAt ?? undefined,
       };
       rows.insertFull(lane, sequence, times, { header: "", payload: record ?? NOTHING });
-      if ("bytes" in read && rows.bytes >= read.bytes) break;
     }
     return { rows, complete: found.length < read.limit && rows.operations === found.length };
   }

@@ -46,12 +46,14 @@ export function encodeRecord(
   deaths: readonly DeathRecord[] | undefined,
 ): EncodedRecord {
   const { payload } = message;
-  const entered = enteredAt === message.time ? undefined : enteredAt;
-  const rest = optionalFields(message, entered, deaths);
+  let rest = "";
+  if (payload.format !== PAYLOAD_FORMAT.json) rest += `,"format":${payload.format}`;
+  if (enteredAt !== message.time) rest += `,"enteredAt":${enteredAt}`;
+  if (deaths !== undefined) rest += `,"deaths":${JSON.stringify(deaths)}`;
+  const id = JSON.stringify(message.id);
+  const topic = JSON.stringify(message.topic);
   return {
-    header:
-      `{"id":${JSON.stringify(message.id)},"topic":${JSON.stringify(message.topic)}` +
-      `,"time":${message.time}${rest}}\n`,
+    header: `{"id":${id},"topic":${topic},"time":${message.time}${rest}${optional(message)}}\n`,
     payload: payload.format === PAYLOAD_FORMAT.json ? payload.json() : payload.storedBytes(),
   };
 }
@@ -63,27 +65,19 @@ export function recordBytes({ header, payload }: EncodedRecord): number {
 }
 
 /** `,"headers":{…}` and so on, or nothing: most messages have no such field. */
-function optionalFields(
-  message: Message,
-  enteredAt: number | undefined,
-  deaths: readonly DeathRecord[] | undefined,
-): string {
-  let out = "";
-  const add = (name: string, value: unknown) => {
-    if (value !== undefined) out += `,"${name}":${JSON.stringify(value)}`;
-  };
-  if (message.payload.format !== PAYLOAD_FORMAT.json) add("format", message.payload.format);
-  add("headers", message.headers);
-  add("key", message.key);
-  add("priority", message.priority);
-  add("expiresAt", message.expiresAt);
-  add("from", message.from);
-  add("replyTo", message.replyTo);
-  add("correlationId", message.correlationId);
-  add("contentType", message.contentType);
-  add("enteredAt", enteredAt);
-  add("deaths", deaths);
-  return out;
+function optional(message: Message): string {
+  const { headers, key, priority, expiresAt, from } = message;
+  const { replyTo, correlationId, contentType } = message;
+  let fields = "";
+  if (headers !== undefined) fields += `,"headers":${JSON.stringify(headers)}`;
+  if (key !== undefined) fields += `,"key":${JSON.stringify(key)}`;
+  if (priority !== undefined) fields += `,"priority":${priority}`;
+  if (expiresAt !== undefined) fields += `,"expiresAt":${expiresAt}`;
+  if (from !== undefined) fields += `,"from":${JSON.stringify(from)}`;
+  if (replyTo !== undefined) fields += `,"replyTo":${JSON.stringify(replyTo)}`;
+  if (correlationId !== undefined) fields += `,"correlationId":${JSON.stringify(correlationId)}`;
+  if (contentType !== undefined) fields += `,"contentType":${JSON.stringify(contentType)}`;
+  return fields;
 }
 
 /** Reads a record back; keeps nothing of its bytes. */
@@ -96,5 +90,6 @@ export function decodeRecord(record: Uint8Array): Stored {
     format === undefined
       ? Payload.fromStored(0, stored)
       : Payload.fromStored(format, stored.slice());
-  return { message: { ...fields, payload }, enteredAt: enteredAt ?? fields.time, deaths };
+  const message: Message = Object.assign(fields, { payload });
+  return { message, enteredAt: enteredAt ?? fields.time, deaths };
 }

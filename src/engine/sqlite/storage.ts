@@ -36,8 +36,9 @@ interface Batch {
 }
 
 /** Commits that may be on their way at once: one being written, one waiting so that the writer never idles. */
-const OUTSTANDING_BATCHES = 2;
+const OUTSTANDING_BATCHES = 1;
 const RECYCLED_BUFFERS = 4;
+const PAGE_BYTES = 1024 * 1024;
 const PROBE_MS = 1000;
 
 interface Expected {
@@ -66,7 +67,8 @@ export class Storage {
   #scheduled = false;
   /** Replies come in the order of the requests. */
   readonly #expected: Expected[] = [];
-  readonly #recycled: ArrayBuffer[] = [];
+  readonly #recycled: SharedArrayBuffer[] = [];
+  readonly #pages: SharedArrayBuffer[] = [];
   #health: EngineHealth = { state: "ready" };
   #waiting = 0;
   #closing = false;
@@ -120,12 +122,20 @@ export class Storage {
     }
   }
 
-  /** Rows as they are after all operations so far. Rejects with `storage_unavailable`. */
+  /**
+   * Rows as they are after all operations so far, to be used before the end of the turn. Rejects with
+   * `storage_unavailable`.
+   */
   read(read: Read): Promise<Rows> {
     if (this.#current.items.length > 0) this.#seal();
     this.#sendAll();
+    const buffer = this.#pages.pop() ?? new SharedArrayBuffer(PAGE_BYTES);
     return new Promise((resolve, reject) => {
-      this.#request({ kind: "read", read }, [], (reply) => {
+      this.#request({ kind: "read", read, buffer }, (reply) => {
+        // The records are views of it until then.
+        this.#deps.clock.endOfTurn(() => {
+          if (this.#pages.length < RECYCLED_BUFFERS) this.#pages.push(buffer);
+        });
         if (reply.kind !== "rows") reject(unavailable(reply));
         else resolve({ rows: unpackRows(reply.buffer, reply.bytes), complete: reply.complete });
       });
@@ -139,7 +149,7 @@ export class Storage {
     if (this.#current.items.length > 0) this.#seal();
     this.#sendAll();
     await new Promise<void>((resolve) => {
-      this.#request({ kind: "close" }, [], () => resolve());
+      this.#request({ kind: "close" }, () => resolve());
     });
     this.#worker.terminate();
     this.#worker = undefined;
@@ -159,21 +169,17 @@ export class Storage {
     });
     const { dataDir, durability } = this.#deps;
     return new Promise((resolve) => {
-      this.#request({ kind: "open", dataDir, durability }, [], resolve);
+      this.#request({ kind: "open", dataDir, durability }, resolve);
     });
   }
 
-  #request(
-    request: WriterRequest,
-    transfer: ArrayBuffer[],
-    reply: (reply: WriterReply) => void,
-  ): void {
+  #request(request: WriterRequest, reply: (reply: WriterReply) => void): void {
     if (this.#worker === undefined) {
       reply({ kind: "failed", fault: { reason: "the store is closed", advice: "" } });
       return;
     }
     this.#expected.push({ reply });
-    this.#worker.postMessage(request, transfer);
+    this.#worker.postMessage(request);
   }
 
   #seal(): void {
@@ -202,9 +208,10 @@ export class Storage {
     const now = this.#deps.clock.now();
     const { operations, bytes } = batch.writer;
     const buffer = batch.writer.take();
-    this.#request({ kind: "batch", buffer, bytes, now }, [buffer], (reply) => {
+    this.#request({ kind: "batch", buffer, bytes, now }, (reply) => {
       this.#outstanding--;
       this.#waiting -= batch.items.length;
+      if (reusable(buffer) && this.#recycled.length < RECYCLED_BUFFERS) this.#recycled.push(buffer);
       this.#settle(batch, reply);
       this.#deps.afterCommit(operations, this.#deps.clock.now() - now);
       this.#send();
@@ -217,9 +224,6 @@ export class Storage {
       const error = unavailable(reply);
       for (const item of batch.items) item.aborted(error);
       return;
-    }
-    if (reusable(reply.buffer) && this.#recycled.length < RECYCLED_BUFFERS) {
-      this.#recycled.push(reply.buffer);
     }
     this.#setHealth({ state: "ready" });
     const { void: without, purged } = reply.result;

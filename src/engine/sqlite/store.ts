@@ -67,7 +67,7 @@ export class Store {
   }
 
   /** Applies a batch in one transaction, all or nothing; when this returns, it is durable. */
-  apply(buffer: ArrayBuffer, end: number, now: number): BatchResult {
+  apply(buffer: SharedArrayBuffer, end: number, now: number): BatchResult {
     const without: number[] = [];
     const purged: Purged[] = [];
     this.#totals.clear();

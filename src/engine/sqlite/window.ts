@@ -28,7 +28,6 @@ export interface PageRequest {
   readonly after: number;
   readonly lastRank: number;
   readonly limit: number;
-  readonly bytes: number;
 }
 
 export interface WindowBounds {
@@ -39,7 +38,6 @@ export interface WindowBounds {
 /** Of a lane whose messages on disk were not looked at yet: the next sweep does. */
 const UNKNOWN = Number.NEGATIVE_INFINITY;
 const PAGE_MESSAGES = 2048;
-const PAGE_BYTES = 2 * 1024 * 1024;
 
 const older = (a: Entry, b: Entry) => a.sequence < b.sequence;
 
@@ -130,8 +128,7 @@ export class Window {
       rank,
       after: lane.loadedThrough,
       lastRank,
-      limit: Math.max(Math.min(room, PAGE_MESSAGES), 64),
-      bytes: PAGE_BYTES,
+      limit: Math.max(Math.min(room, PAGE_MESSAGES), Math.ceil(this.#bounds.messages / 8)),
     };
   }
 

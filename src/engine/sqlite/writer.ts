@@ -24,10 +24,10 @@ function handle(request: WriterRequest): WriterReply {
       return { kind: "opened", queues: reader.states(), openings: store.countOpening() };
     case "batch": {
       const result = opened(store).apply(request.buffer, request.bytes, request.now);
-      return { kind: "committed", buffer: request.buffer, result };
+      return { kind: "committed", result };
     }
     case "read": {
-      const { rows, complete } = opened(reader).read(request.read);
+      const { rows, complete } = opened(reader).read(request.read, request.buffer);
       return { kind: "rows", buffer: rows.take(), bytes: rows.bytes, complete };
     }
     case "close":
@@ -50,5 +50,5 @@ self.onmessage = (event: MessageEvent<WriterRequest>) => {
     const { message, advice } = explain(error, dataDir);
     reply = { kind: "failed", fault: { reason: message, advice } };
   }
-  self.postMessage(reply, "buffer" in reply ? [reply.buffer] : []);
+  self.postMessage(reply);
 };
