@@ -89,7 +89,8 @@ export function decodeRecord(record: Uint8Array): Stored {
   const payload =
     format === undefined
       ? Payload.fromStored(0, stored)
-      : Payload.fromStored(format, stored.slice());
+      : // Not `slice`: of a Buffer that is no copy, and the page is used again.
+        Payload.fromStored(format, new Uint8Array(stored));
   const message: Message = Object.assign(fields, { payload });
   return { message, enteredAt: enteredAt ?? fields.time, deaths };
 }

@@ -1,0 +1,25 @@
+/** A record that was read keeps nothing of the memory that it was read from: the next page uses it again. */
+import { expect, test } from "bun:test";
+import { decodeRecord, encodeRecord } from "../../src/engine/sqlite/record.ts";
+import type { Message } from "../../src/message.ts";
+import { Payload } from "../../src/payload.ts";
+
+const PAYLOADS = {
+  json: Payload.fromValue({ a: "text" }),
+  msgpack: Payload.fromPackedValue({ a: "text" }),
+  binary: Payload.fromBinary(Buffer.from("bytes")),
+};
+
+for (const [name, payload] of Object.entries(PAYLOADS)) {
+  test(`[P-5.8] a stored ${name} payload outlives the page it came in`, () => {
+    const message: Message = { id: "m", topic: "t", time: 1, payload };
+    const { header, payload: body } = encodeRecord(message, 1, undefined);
+    const page = Buffer.from(new SharedArrayBuffer(1000));
+    const start = page.write(header, 100);
+    const length = typeof body === "string" ? page.write(body, 100 + start) : body.length;
+    if (typeof body !== "string") page.set(body, 100 + start);
+    const stored = decodeRecord(page.subarray(100, 100 + start + length));
+    page.fill(0xff);
+    expect(stored.message.payload.json()).toBe(payload.json());
+  });
+}
