@@ -85,7 +85,7 @@ function openFile(path: string, durability: Durability): Database {
     database.run(`PRAGMA synchronous = ${durability === "fsync" ? "FULL" : "NORMAL"}`);
     database.run("PRAGMA cache_size = -16384");
     // A checkpoint stalls the commit that sets it off; rarer and larger ones cost less in all.
-    database.run("PRAGMA wal_autocheckpoint = 4000");
+    database.run("PRAGMA wal_autocheckpoint = 1000");
     database.run("PRAGMA journal_size_limit = 67108864");
     bringUpToDate(database);
     return database;

@@ -8,6 +8,8 @@ export type WriterRequest =
       readonly buffer: SharedArrayBuffer;
       readonly bytes: number;
       readonly now: number;
+      /** The number under which the ring will name this buffer from now on. */
+      readonly remember?: number;
     }
   /** `buffer` takes the rows: as many as fit, or one that is larger in another buffer. */
   | { readonly kind: "read"; readonly read: Read; readonly buffer: SharedArrayBuffer }

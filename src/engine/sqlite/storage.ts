@@ -10,6 +10,7 @@ import type { EngineHealth } from "../engine.ts";
 import { BatchWriter, type Row, reusable, unpackRows } from "./batch.ts";
 import type { Durability } from "./database.ts";
 import type { Purged, QueueState, Read, WriterReply, WriterRequest } from "./exchange.ts";
+import { WriterThread } from "./thread.ts";
 
 /** One operation, or several that stand and fall together, waiting for the commit. */
 export interface Pending {
@@ -41,10 +42,6 @@ const RECYCLED_BUFFERS = 4;
 const PAGE_BYTES = 1024 * 1024;
 const PROBE_MS = 1000;
 
-interface Expected {
-  reply(reply: WriterReply): void;
-}
-
 export interface StorageDependencies {
   readonly dataDir: string;
   readonly durability: Durability;
@@ -59,14 +56,12 @@ export interface StorageDependencies {
 
 export class Storage {
   readonly #deps: StorageDependencies;
-  #worker: Worker | undefined;
+  #thread: WriterThread | undefined;
   #current: Batch;
   /** Sealed batches that wait for a place among the outstanding ones. */
   readonly #sealed: Batch[] = [];
   #outstanding = 0;
   #scheduled = false;
-  /** Replies come in the order of the requests. */
-  readonly #expected: Expected[] = [];
   readonly #recycled: SharedArrayBuffer[] = [];
   readonly #pages: SharedArrayBuffer[] = [];
   #health: EngineHealth = { state: "ready" };
@@ -91,9 +86,7 @@ export class Storage {
   async open(): Promise<Opened> {
     const reply = await this.#start();
     if (reply.kind === "opened") return reply;
-    const worker = this.#worker;
-    this.#worker = undefined;
-    worker?.terminate();
+    this.#stop();
     if (reply.kind === "failed") {
       throw new WarrenError("storage_unavailable", `${reply.fault.reason}. ${reply.fault.advice}`);
     }
@@ -144,29 +137,23 @@ export class Storage {
 
   /** Resolves when all operations so far were told how they ended, and the file is closed. */
   async close(): Promise<void> {
-    if (this.#worker === undefined) return;
+    if (this.#thread === undefined) return;
     this.#closing = true;
     if (this.#current.items.length > 0) this.#seal();
     this.#sendAll();
     await new Promise<void>((resolve) => {
       this.#request({ kind: "close" }, () => resolve());
     });
-    this.#worker.terminate();
-    this.#worker = undefined;
+    this.#stop();
+  }
+
+  #stop(): void {
+    this.#thread?.stop();
+    this.#thread = undefined;
   }
 
   #start(): Promise<WriterReply> {
-    const worker = new Worker(new URL("./writer.ts", import.meta.url).href);
-    this.#worker = worker;
-    worker.onmessage = (event: MessageEvent<WriterReply>) => {
-      this.#expected.shift()?.reply(event.data);
-    };
-    worker.onerror = (event) => {
-      if (this.#worker === worker) this.#lost(event.message);
-    };
-    worker.addEventListener("close", () => {
-      if (this.#worker === worker && !this.#closing) this.#lost("it ended");
-    });
+    this.#thread = new WriterThread((reason) => this.#lost(reason));
     const { dataDir, durability } = this.#deps;
     return new Promise((resolve) => {
       this.#request({ kind: "open", dataDir, durability }, resolve);
@@ -174,12 +161,8 @@ export class Storage {
   }
 
   #request(request: WriterRequest, reply: (reply: WriterReply) => void): void {
-    if (this.#worker === undefined) {
-      reply({ kind: "failed", fault: { reason: "the store is closed", advice: "" } });
-      return;
-    }
-    this.#expected.push({ reply });
-    this.#worker.postMessage(request);
+    if (this.#thread !== undefined) this.#thread.request(request, reply);
+    else reply({ kind: "failed", fault: { reason: "the store is closed", advice: "" } });
   }
 
   #seal(): void {
@@ -263,7 +246,7 @@ export class Storage {
   #probeLater(): void {
     this.#deps.clock.after(PROBE_MS, () => {
       if (this.#health.state === "ready" || this.#closing) return;
-      if (this.#worker === undefined) {
+      if (this.#thread === undefined) {
         this.#restart();
         return;
       }
@@ -273,15 +256,10 @@ export class Storage {
     });
   }
 
-  /** The thread is gone, and with it every answer that was due. */
+  /** The thread is gone; what was due fails next, and makes the store unavailable. */
   #lost(reason: string): void {
-    this.#worker = undefined;
-    const fault = {
-      reason: `the writer thread was lost: ${reason}`,
-      advice: "It is started again; look at the log if this repeats.",
-    };
-    for (const expected of this.#expected.splice(0)) expected.reply({ kind: "failed", fault });
-    this.#failed({ kind: "failed", fault });
+    this.#thread = undefined;
+    this.#failed({ kind: "failed", fault: { reason, advice: "It is started again." } });
   }
 
   #restart(): void {
@@ -291,9 +269,7 @@ export class Storage {
         this.#setHealth({ state: "ready" });
         this.#send();
       } else {
-        const worker = this.#worker;
-        this.#worker = undefined;
-        worker?.terminate();
+        this.#stop();
         this.#probeLater();
       }
     });

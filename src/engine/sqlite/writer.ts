@@ -1,10 +1,11 @@
 /**
  * The writer thread: the only one that touches the database, so that an fsync never stalls live
- * traffic. It takes messages one at a time and answers each, in order.
+ * traffic. It takes requests one at a time and answers each, in order.
  */
 import { explain, type OpenDatabase, openDatabase } from "./database.ts";
 import type { WriterReply, WriterRequest } from "./exchange.ts";
 import { RowReader } from "./reader.ts";
+import { RingReceiver } from "./ring.ts";
 import { Store } from "./store.ts";
 
 declare const self: Worker;
@@ -13,6 +14,13 @@ let open: OpenDatabase | undefined;
 let store: Store | undefined;
 let reader: RowReader | undefined;
 let dataDir = "";
+/** Which request is next; the first message of the thread brings it. */
+let ring: RingReceiver | undefined;
+/** What the event loop brought and the ring has not called for yet. */
+const messages: WriterRequest[] = [];
+/** Buffers that the ring names by number. */
+const known: SharedArrayBuffer[] = [];
+let closed = false;
 
 function handle(request: WriterRequest): WriterReply {
   switch (request.kind) {
@@ -23,6 +31,7 @@ function handle(request: WriterRequest): WriterReply {
       reader = new RowReader(open.database);
       return { kind: "opened", queues: reader.states(), openings: store.countOpening() };
     case "batch": {
+      if (request.remember !== undefined) known[request.remember] = request.buffer;
       const result = opened(store).apply(request.buffer, request.bytes, request.now);
       return { kind: "committed", result };
     }
@@ -31,6 +40,7 @@ function handle(request: WriterRequest): WriterReply {
       return { kind: "rows", buffer: rows.take(), bytes: rows.bytes, complete };
     }
     case "close":
+      closed = true;
       store?.checkpoint();
       open?.close();
       return { kind: "closed" };
@@ -42,13 +52,34 @@ function opened<T>(part: T | undefined): T {
   return part;
 }
 
-self.onmessage = (event: MessageEvent<WriterRequest>) => {
+function answer(request: WriterRequest): void {
   let reply: WriterReply;
   try {
-    reply = handle(event.data);
+    reply = handle(request);
   } catch (error) {
     const { message, advice } = explain(error, dataDir);
     reply = { kind: "failed", fault: { reason: message, advice } };
   }
   self.postMessage(reply);
+}
+
+/** Works off the ring; comes back when the event loop has to bring the next message first. */
+function work(): void {
+  while (!closed) {
+    const entry = ring!.next();
+    if (entry.kind === "batch") {
+      answer({ ...entry, buffer: known[entry.buffer]! });
+    } else {
+      const request = messages.shift();
+      if (request === undefined) return;
+      answer(request);
+    }
+    ring!.done();
+  }
+}
+
+self.onmessage = (event: MessageEvent<SharedArrayBuffer | WriterRequest>) => {
+  if (event.data instanceof SharedArrayBuffer) ring = new RingReceiver(event.data);
+  else messages.push(event.data);
+  work();
 };
