@@ -15,6 +15,8 @@ export class Backlog {
   readonly #queue: SqliteQueue;
   readonly #host: QueueHost;
   #reading = false;
+  /** Expired rows were found while a page was on its way that may hold them. */
+  #lookAgain = false;
   /** Counts up when what a read under way brings has become void. */
   #epoch = 0;
   /** A purge is under way, or the queue is gone: nothing is handed out. */
@@ -101,6 +103,10 @@ export class Backlog {
     if (this.#frozen) return;
     for (const row of rows) {
       const delayed = row.dueAt !== undefined;
+      if (this.#reading && !delayed) {
+        this.#lookAgain = true;
+        continue;
+      }
       // One that has come due is on its way into the window, and expires there.
       const here = delayed ? row.dueAt! <= now : !this.window.isOnDisk(row.lane, row.sequence);
       if (here) continue;
@@ -142,13 +148,21 @@ export class Backlog {
       ({ rows, complete }) => {
         this.#reading = false;
         if (epoch === this.#epoch) take(rows, complete);
+        this.#seeExpired();
         this.#queue.watchExpiry();
         this.#host.pumpSoon(this.#queue);
       },
       () => {
         // The store cannot be read now; the queue is pumped and swept again when it can.
         this.#reading = false;
+        this.#seeExpired();
       },
     );
+  }
+
+  #seeExpired(): void {
+    if (!this.#lookAgain) return;
+    this.#lookAgain = false;
+    this.#host.expiresEarly(this.#host.clock.now());
   }
 }

@@ -16,6 +16,7 @@ import type {
   EngineHealth,
   EngineListener,
 } from "../engine.ts";
+import { priorityOf } from "../rules.ts";
 import type { Row } from "./batch.ts";
 import { SqliteConsumer } from "./consumer.ts";
 import type { Durability } from "./database.ts";
@@ -82,6 +83,8 @@ export class SqliteEngine implements Engine, QueueHost {
   #forgetAt = 0;
   /** No message expires by a time of its own before this. */
   #nextOwnExpiryAt = 0;
+  /** They are being looked for: a second look would find those of the first before they are gone. */
+  #expiring = false;
   /** Ids of rows to be fetched once this commit has been dealt with. */
   readonly #wanted: string[] = [];
 
@@ -159,7 +162,8 @@ export class SqliteEngine implements Engine, QueueHost {
     }
     const entries: Entry[] = [];
     for (const queue of queues) {
-      entries.push(queue.write(message, message.time, undefined, dueAt, record));
+      const priority = priorityOf(message, queue.settings);
+      entries.push(queue.write(message, priority, message.time, undefined, dueAt, record));
     }
     this.storage.add(new PendingAppend(request, entries, dueAt, this.counters));
   }
@@ -336,50 +340,57 @@ export class SqliteEngine implements Engine, QueueHost {
 
   /** Messages on disk that expire by a time of their own: the index over these times finds them. */
   #expireOwn(): void {
+    if (this.#expiring) return;
     if (this.storageRefusal() !== undefined) {
       this.#timetable.at(this.clock.now() + LOOK_AGAIN_MS);
       return;
     }
     this.#nextOwnExpiryAt = Number.POSITIVE_INFINITY;
-    this.storage.read({ kind: "expiring", limit: EXPIRED_AT_ONCE }).then(
-      ({ rows, complete }) => {
-        const now = this.clock.now();
-        const later = rows.find((row) => row.expiresAt! > now);
-        if (later !== undefined) this.expiresEarly(later.expiresAt!);
-        else if (!complete) this.expiresEarly(now + LOOK_AGAIN_MS);
-        const over = rows.filter((row) => row.expiresAt! <= now);
-        if (over.length > 0) this.#expireRows(over, now);
-      },
-      () => this.expiresEarly(this.clock.now() + LOOK_AGAIN_MS),
-    );
+    this.#expiring = true;
+    this.#findExpired()
+      .catch(() => this.expiresEarly(this.clock.now() + LOOK_AGAIN_MS))
+      .then(() => {
+        this.#expiring = false;
+        this.#timetable.at(this.#nextOwnExpiryAt);
+      });
   }
 
-  /** Reads those of which the window knows nothing; the window sees to the others itself. */
-  #expireRows(places: readonly Row[], now: number): void {
-    const ids = places.map((row) => idText(row.lane, row.sequence));
-    this.#readIds(ids, (queue, rows) => queue.backlog.expireFound(rows, now));
+  async #findExpired(): Promise<void> {
+    const { storage } = this;
+    const { rows, complete } = await storage.read({ kind: "expiring", limit: EXPIRED_AT_ONCE });
+    const now = this.clock.now();
+    const later = rows.find((row) => row.expiresAt! > now);
+    if (later !== undefined) this.expiresEarly(later.expiresAt!);
+    else if (!complete) this.expiresEarly(now + LOOK_AGAIN_MS);
+    const over = rows.filter((row) => row.expiresAt! <= now);
+    if (over.length === 0) return;
+    // Reads those of which the window knows nothing; the window sees to the others itself.
+    const ids = over.map((row) => idText(row.lane, row.sequence));
+    await this.#readIds(ids, (queue, found) => queue.backlog.expireFound(found, now));
   }
 
   #fetchWanted(): void {
     if (this.#wanted.length === 0) return;
-    this.#readIds(this.#wanted.splice(0), (queue, rows) => {
+    const ids = this.#wanted.splice(0);
+    const fetched = this.#readIds(ids, (queue, rows) => {
       for (const row of rows) queue.backlog.fetched(row);
       this.pumpSoon(queue);
     });
+    // The store cannot be read now: again after the next commit.
+    fetched.catch(() => this.#wanted.push(...ids));
   }
 
-  #readIds(ids: readonly string[], take: (queue: SqliteQueue, rows: readonly Row[]) => void): void {
-    this.storage.read({ kind: "ids", ids: `[${ids.join(",")}]`, limit: ids.length }).then(
-      ({ rows }) => {
-        const byQueue = Map.groupBy(rows, (row) => queueNumberOf(row.lane));
-        for (const [number, group] of byQueue) {
-          const queue = this.queues.byNumber(number);
-          if (queue !== undefined) take(queue, group);
-        }
-      },
-      // Rare beyond care: the store failed between a commit and this read. A restart finds them.
-      () => {},
-    );
+  async #readIds(
+    ids: readonly string[],
+    take: (queue: SqliteQueue, rows: readonly Row[]) => void,
+  ): Promise<void> {
+    const limit = ids.length;
+    const { rows } = await this.storage.read({ kind: "ids", ids: `[${ids.join(",")}]`, limit });
+    const byQueue = Map.groupBy(rows, (row) => queueNumberOf(row.lane));
+    for (const [number, group] of byQueue) {
+      const queue = this.queues.byNumber(number);
+      if (queue !== undefined) take(queue, group);
+    }
   }
 }
 

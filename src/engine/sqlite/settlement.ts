@@ -9,6 +9,7 @@ import { backoffMs, isExhausted, withDeath } from "../rules.ts";
 import type { SqliteConsumer } from "./consumer.ts";
 import type { Entry } from "./entry.ts";
 import type { QueueHost } from "./host.ts";
+import { priorityOfLane } from "./lanes.ts";
 import { PendingChange, PendingDeath, PendingDelay, PendingRemoval, whenAll } from "./pending.ts";
 import type { SqliteQueue } from "./queue.ts";
 import { encodeRecord } from "./record.ts";
@@ -112,7 +113,9 @@ export class Settlement {
       this.expire(entry);
       return;
     }
-    this.#queue.backlog.window.giveBack(entry);
+    const { window } = this.#queue.backlog;
+    // One that a page will bring must not be in the window twice.
+    if (!window.isOnDisk(entry.lane, entry.sequence)) window.giveBack(entry);
     this.#queue.mayExpire(entry.expiresAt);
     this.#host.pumpSoon(this.#queue);
   }
@@ -157,7 +160,8 @@ export class Settlement {
     const deaths = withDeath(entry.deaths, detail === undefined ? record : { ...record, detail });
     counters.deadLettered++;
     const encoded = encodeRecord(entry.message, lastAt, deaths);
-    const dead = target.write(entry.message, lastAt, deaths, undefined, encoded);
+    const priority = priorityOfLane(entry.lane);
+    const dead = target.write(entry.message, priority, lastAt, deaths, undefined, encoded);
     this.#delete(entry);
     storage.add(new PendingDeath(entry, dead, settled));
   }

@@ -1,0 +1,45 @@
+/** A message dies once, whoever finds out that its time is over: the sweep, the index or a consumer. */
+import { expect, test } from "bun:test";
+import { Subject } from "../contracts/engine/subject.ts";
+import { sqlite } from "./sqlite-kind.ts";
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+/** In how many turns of the event loop after the expiry a consumer comes. */
+for (const turns of [0, 1, 2, 4, 8, 15, 20, 30]) {
+  test(`[P-5.6] it expires while a consumer comes, ${turns} turns later`, async () => {
+    await using subject = await Subject.open(sqlite);
+    await subject.define("a");
+    const now = subject.clock.now();
+    for (let i = 0; i < 20; i++) await subject.append("a", { expiresAt: now + 10 + (i % 2) });
+    subject.clock.advance(10);
+    for (let i = 0; i < turns; i++) await turn();
+    const peer = subject.consume("a", 100);
+    subject.clock.advance(1);
+    for (let i = 0; i < 3; i++) {
+      await subject.quiet();
+      subject.clock.advance(1000);
+    }
+    await subject.quiet();
+    expect(peer.seen.filter(({ expiresAt }) => expiresAt === now + 10)).toEqual([]);
+    expect(subject.states("a.dead")).toEqual([20 - peer.seen.length, 0, 0]);
+    expect(subject.engine.counters.expired).toBe(20 - peer.seen.length);
+  });
+}
+
+test("[P-5.6] messages expire at different times, and each dies once", async () => {
+  await using subject = await Subject.open(sqlite);
+  await subject.define("a");
+  const start = subject.clock.now();
+  for (let i = 0; i < 40; i++) {
+    await subject.append("a", { expiresAt: start + 5 + i });
+    subject.clock.advance(1);
+    if (i % 3 === 0) await turn();
+  }
+  for (let i = 0; i < 4; i++) {
+    subject.clock.advance(1000);
+    await subject.quiet();
+  }
+  expect(subject.states("a.dead")).toEqual([40, 0, 0]);
+  expect(subject.engine.counters.expired).toBe(40);
+});
