@@ -1,0 +1,74 @@
+/** Rounds of load that end in kill -9 on one store, and what the checker finds in the end. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { startCli } from "../harness/cli.ts";
+import { serve } from "../harness/served.ts";
+import type { Fault } from "./checker.ts";
+import { LOAD_ENVIRONMENT, Load } from "./load.ts";
+
+export interface CrashReport {
+  readonly faults: readonly Fault[];
+  /** Codes with which anybody was refused. */
+  readonly refusals: readonly string[];
+  readonly messages: number;
+  readonly deliveries: number;
+}
+
+/** Messages of each publisher in one round. */
+const MESSAGES = 600;
+/** Answers after which the broker is killed, at most. */
+const LONGEST = 1500;
+/** Every so many rounds a broker is killed before it is ready. */
+const EARLY = 4;
+
+export async function crash(
+  rounds: number,
+  seed: number,
+  told: (line: string) => void = () => {},
+): Promise<CrashReport> {
+  const dataDir = await mkdtemp(join(tmpdir(), "warren-crash-"));
+  const load = new Load(seed);
+  try {
+    for (let round = 0; round < rounds; round++) {
+      if (round % EARLY === 0) await killAtStart(dataDir, load.random());
+      await killUnderLoad(dataDir, load);
+      told(`round ${round + 1}: ${load.messages} confirmed, ${load.deliveries} delivered`);
+    }
+    await using last = await serve(dataDir, [], LOAD_ENVIRONMENT);
+    await load.drain(last.url);
+    const peers = [...load.publishers, ...load.workers];
+    const refusals = peers.flatMap((peer) => peer.refusals);
+    const { messages, deliveries } = load;
+    return { faults: load.faults(), refusals, messages, deliveries };
+  } finally {
+    await rm(dataDir, { recursive: true, force: true });
+  }
+}
+
+async function killUnderLoad(dataDir: string, load: Load): Promise<void> {
+  await using broker = await serve(dataDir, [], LOAD_ENVIRONMENT);
+  await load.define(broker.url);
+  await load.start(broker.url, MESSAGES);
+  const { random } = load;
+  const answers = Math.ceil(random() * LONGEST);
+  if (random() < 0.3) {
+    await load.progress(Math.ceil(answers / 2));
+    void load.workers[0]?.leave();
+  }
+  await load.progress(answers);
+  broker.child.kill("SIGKILL");
+  await load.crashed();
+  await broker.child.exited;
+}
+
+/** Kills a broker at some moment of its start, which may be that of its first data file. */
+async function killAtStart(dataDir: string, chance: number): Promise<void> {
+  await using child = startCli(["serve", "--port", "0", "--data-dir", dataDir, "--json"]);
+  const bound = performance.now() + 400 * chance;
+  while (performance.now() < bound && !child.out.includes("listening")) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  child.kill("SIGKILL");
+  await child.exited;
+}
