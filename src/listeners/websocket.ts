@@ -58,18 +58,18 @@ function handlersFor({ limits }: Sessions, log: Logger): WebSocketHandler<Sessio
     open: (socket) => socket.data.open(socket),
     message: (socket, data) => socket.data.receive(data),
     drain: (socket) => socket.data.drained(),
-    ping: heard,
-    pong: heard,
+    ping(socket) {
+      socket.data.heard();
+      // Bun has answered it: pongs wait too when they are not read, and nothing else may be sent.
+      socket.data.checkBacklog();
+    },
+    pong: (socket) => socket.data.heard(),
     close: (socket) => socket.data.end(),
     error(error: Error, socket?: ServerWebSocket<Session>) {
       log.error("a fault in a WebSocket handler", { error, session: socket?.data.id });
       socket?.data.fail(undefined, undefined, toWarrenError(error));
     },
   } as WebSocketHandler<Session>;
-}
-
-function heard(socket: ServerWebSocket<Session>): void {
-  socket.data.heard();
 }
 
 async function admit(
