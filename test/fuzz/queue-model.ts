@@ -200,10 +200,11 @@ export class QueueModel {
 
   /** A new engine on the old store. */
   restart(): void {
+    // What then turns out to have expired is counted in the new life.
+    this.tally = emptyTally();
     for (const queue of this.queues.values()) {
       for (const peer of [...queue.peers]) this.leave(peer, "cancel");
     }
-    this.tally = emptyTally();
   }
 
   /** When the next thing happens by itself. */

@@ -62,7 +62,11 @@ export class Backlog {
     this.#read(
       { kind: "page", lane: this.#lane(rank), after, lastLane: this.#lane(lastRank), limit },
       (rows, complete) => {
-        this.window.loaded(page, rows, complete, (row) => Entry.fromRow(this.#queue, row));
+        const out = new Set<number>();
+        for (const entry of this.#queue.inFlight()) out.add(entry.sequence);
+        this.window.loaded(page, rows, complete, (row) =>
+          out.has(row.sequence) ? undefined : Entry.fromRow(this.#queue, row),
+        );
       },
     );
   }
@@ -117,22 +121,17 @@ export class Backlog {
 
   /**
    * A message that waited for its time takes the place of its age. Where that lies in the part that is
-   * in memory it is fetched by itself; when memory is crowded it goes to the end of its lane instead.
+   * in memory, it is fetched by itself.
    */
   cameDue(lane: number, sequence: number, wanted: boolean): void {
+    if (this.window.crowded) this.window.trim();
     if (this.window.isOnDisk(lane, sequence)) return;
-    if (!wanted) {
-      this.window.reopen(lane, sequence);
-    } else if (this.window.crowded) {
-      this.#queue.moveToEnd(lane, sequence);
-    } else {
-      this.#host.fetch(lane, sequence);
-    }
+    if (wanted) this.#host.fetch(lane, sequence);
+    else this.window.reopen(lane, sequence);
   }
 
   /** What `fetch` brought. */
   fetched(row: Row): void {
-    if (this.window.isOnDisk(row.lane, row.sequence)) return;
     this.window.giveBack(Entry.fromRow(this.#queue, row));
     this.#queue.watchExpiry();
   }

@@ -14,12 +14,10 @@ export const OPERATION = {
   delete: 4,
   /** A message waits for its time no longer. */
   release: 5,
-  /** It goes to the end of its lane. */
-  move: 6,
   /** Guards the inserts that follow: they are left out when the id was seen. */
-  dedupe: 7,
+  dedupe: 6,
   /** A rare operation as JSON: see `Control` in store.ts. */
-  control: 8,
+  control: 7,
 } as const;
 
 const START_BYTES = 256 * 1024;
@@ -80,12 +78,6 @@ export class BatchWriter {
   release(lane: number, sequence: number): void {
     this.#start(OPERATION.release, 12);
     this.#place(lane, sequence);
-  }
-
-  move(lane: number, sequence: number, newSequence: number): void {
-    this.#start(OPERATION.move, 20);
-    this.#place(lane, sequence);
-    this.#f64(newSequence);
   }
 
   /**

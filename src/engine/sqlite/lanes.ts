@@ -26,6 +26,10 @@ export function rankOf(lane: number): number {
   return lane % QUEUE_LANES;
 }
 
+export function priorityOfLane(lane: number): number {
+  return PRIORITIES - 1 - rankOf(lane);
+}
+
 /** The rowid as decimal text: it does not fit into a number. */
 export function idText(lane: number, sequence: number): string {
   return ((BigInt(lane) << BigInt(SEQUENCE_BITS)) | BigInt(sequence)).toString();

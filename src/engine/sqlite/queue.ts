@@ -14,7 +14,6 @@ import type { HeapItem } from "../../collections/heap.ts";
 import { WarrenError } from "../../errors.ts";
 import type { DeathRecord, Message } from "../../message.ts";
 import type { QueueDescription, QueueReport } from "../engine.ts";
-import { priorityOf } from "../rules.ts";
 import { Backlog } from "./backlog.ts";
 import type { RowTimes } from "./batch.ts";
 import type { SqliteConsumer } from "./consumer.ts";
@@ -23,7 +22,6 @@ import type { Purged, QueueRow, QueueState } from "./exchange.ts";
 import type { QueueHost } from "./host.ts";
 import { laneOf } from "./lanes.ts";
 import { Line } from "./line.ts";
-import { PendingChange } from "./pending.ts";
 import { type EncodedRecord, recordBytes } from "./record.ts";
 import { Settlement } from "./settlement.ts";
 import { Totals } from "./totals.ts";
@@ -113,12 +111,13 @@ export class SqliteQueue implements HeapItem {
   /** Writes the message as an operation of the next commit; `appended` or `appendDropped` follows. */
   write(
     message: Message,
+    priority: number,
     enteredAt: number,
     deaths: readonly DeathRecord[] | undefined,
     dueAt: number | undefined,
     record: EncodedRecord,
   ): Entry {
-    const lane = laneOf(this.number, priorityOf(message, this.settings));
+    const lane = laneOf(this.number, priority);
     const sequence = this.#nextSequence++;
     const entry = new Entry(this, lane, sequence, message, enteredAt, deaths);
     const times = this.times(entry, dueAt);
@@ -231,17 +230,6 @@ export class SqliteQueue implements HeapItem {
     this.backlog.cameDue(lane, sequence, this.#consumers.size > 0);
     this.watchExpiry();
     this.#host.pumpSoon(this);
-  }
-
-  moveToEnd(lane: number, sequence: number): void {
-    const { storage, clock } = this.#host;
-    storage.writer.move(lane, sequence, this.#nextSequence++);
-    storage.add(
-      new PendingChange(() => {
-        this.backlog.window.leave(lane, clock.now());
-        this.#host.pumpSoon(this);
-      }),
-    );
   }
 
   /** Looks for what has expired, here and on disk. */

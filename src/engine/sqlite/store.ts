@@ -23,7 +23,6 @@ export class Store {
   readonly #update: Statement;
   readonly #delete: Statement;
   readonly #release: Statement;
-  readonly #move: Statement;
   readonly #isRecent: Statement;
   readonly #dedupe: Statement;
   readonly #addTotals: Statement;
@@ -53,7 +52,6 @@ export class Store {
     this.#release = prepare(
       `UPDATE messages SET due_at = NULL WHERE id = ${ID("?1", "?2")} AND due_at IS NOT NULL`,
     );
-    this.#move = prepare(`UPDATE messages SET id = ${ID("?1", "?3")} WHERE id = ${ID("?1", "?2")}`);
     this.#isRecent = prepare("SELECT 1 FROM recent_ids WHERE key = ?1 AND expires_at > ?2");
     this.#dedupe = prepare(
       `INSERT INTO recent_ids (key, expires_at) VALUES (?1, ?2) ON CONFLICT (key)
@@ -147,9 +145,6 @@ export class Store {
       }
       case OPERATION.update:
         this.#update.run(lane, sequence, batch.u32(), batch.time(), batch.time());
-        return;
-      case OPERATION.move:
-        this.#move.run(lane, sequence, batch.f64());
         return;
       case OPERATION.delete: {
         const sequences = this.#deletes.get(lane);

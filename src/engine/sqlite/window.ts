@@ -40,6 +40,7 @@ const UNKNOWN = Number.NEGATIVE_INFINITY;
 const PAGE_MESSAGES = 2048;
 
 const older = (a: Entry, b: Entry) => a.sequence < b.sequence;
+const bySequence = (a: Entry, b: Entry) => a.sequence - b.sequence;
 
 export class Window {
   readonly #bounds: WindowBounds;
@@ -57,7 +58,7 @@ export class Window {
     return this.#size;
   }
 
-  /** Whether it holds twice what it should: even what returns must then wait on disk. */
+  /** Whether it holds twice what it should. */
   get crowded(): boolean {
     return this.#size >= 2 * this.#bounds.messages;
   }
@@ -81,10 +82,32 @@ export class Window {
     lane.diskEnteredAt = Math.min(lane.diskEnteredAt, enteredAt);
   }
 
-  /** An entry that was out comes back to its place. */
+  /** An entry that was out comes back to its place, unless a page will bring it from disk anyway. */
   giveBack(entry: Entry): void {
+    if (this.isOnDisk(entry.lane, entry.sequence)) {
+      this.leave(entry.lane, entry.enteredAt);
+      return;
+    }
     this.#lane(rankOf(entry.lane)).returned.push(entry);
     this.#counted(entry);
+  }
+
+  /**
+   * Makes room by leaving the youngest of the least urgent to the disk, where they are. A page may then
+   * read again what is out with a consumer: `loaded` leaves that out.
+   */
+  trim(): void {
+    for (let rank = PRIORITIES - 1; rank >= 0 && this.#size > this.#bounds.messages; rank--) {
+      const lane = this.#lanes[rank];
+      if (lane === undefined) continue;
+      const entries = [...lane.fresh, ...lane.returned.values()].sort(bySequence);
+      const first = entries[Math.max(entries.length - (this.#size - this.#bounds.messages), 0)];
+      if (first === undefined) continue;
+      const stays = (entry: Entry) => entry.sequence < first.sequence;
+      for (const entry of this.#takeOut(lane, stays)) this.leave(entry.lane, entry.enteredAt);
+      lane.more = true;
+      lane.loadedThrough = Math.min(lane.loadedThrough, first.sequence - 1);
+    }
   }
 
   /**
@@ -132,27 +155,36 @@ export class Window {
     };
   }
 
-  /** The rows that a planned page brought; `complete` when there are no more behind them. */
+  /**
+   * The rows that a planned page brought; `complete` when there are no more behind them. `entryOf` gives
+   * nothing for a row that is out with a consumer.
+   */
   loaded(
     page: PageRequest,
     rows: readonly Row[],
     complete: boolean,
-    entryOf: (row: Row) => Entry,
+    entryOf: (row: Row) => Entry | undefined,
   ): void {
     const last = rows[rows.length - 1];
     const reached = complete || last === undefined ? page.lastRank + 1 : rankOf(last.lane);
     let newest: Entry | undefined;
     for (const row of rows) {
-      newest = entryOf(row);
-      this.#append(this.#lane(rankOf(row.lane)), newest);
+      const lane = this.#lane(rankOf(row.lane));
+      const entry = entryOf(row);
+      if (entry === undefined) {
+        lane.loadedThrough = row.sequence;
+      } else {
+        this.#append(lane, entry);
+        newest = entry;
+      }
     }
     for (let rank = page.rank; rank <= page.lastRank; rank++) {
       const lane = this.#lane(rank);
       if (rank < reached) {
         lane.more = false;
         lane.diskEnteredAt = Number.POSITIVE_INFINITY;
-      } else if (rank === reached && newest !== undefined) {
-        lane.diskEnteredAt = newest.enteredAt;
+      } else if (rank === reached) {
+        lane.diskEnteredAt = newest?.enteredAt ?? UNKNOWN;
       }
     }
   }
@@ -193,15 +225,12 @@ export class Window {
     lane.diskEnteredAt = UNKNOWN;
   }
 
-  /** Leaves everything to the disk, where it is. Nothing of the queue may be out with a consumer. */
+  /** Leaves everything to the disk, where it is: nobody is there to take it. */
   unload(): void {
     for (const lane of this.#lanes) {
       if (lane === undefined) continue;
-      const returned = lane.returned.drain();
-      const fresh = lane.fresh.filter(() => false);
-      for (const entry of [...returned, ...fresh]) {
+      for (const entry of this.#takeOut(lane, () => false)) {
         this.reopen(entry.lane, entry.sequence);
-        this.#uncounted(entry);
       }
     }
   }
@@ -218,14 +247,8 @@ export class Window {
     };
     for (const lane of this.#lanes) {
       if (lane === undefined) continue;
-      expired.push(...lane.fresh.filter(keep));
-      for (const entry of [...lane.returned.values()]) {
-        if (keep(entry)) continue;
-        lane.returned.remove(entry);
-        expired.push(entry);
-      }
+      expired.push(...this.#takeOut(lane, keep));
     }
-    for (const entry of expired) this.#uncounted(entry);
     return expired;
   }
 
@@ -263,12 +286,7 @@ export class Window {
     const stays = (entry: Entry) => entry.sequence >= below || kept.has(entry);
     for (const lane of this.#lanes) {
       if (lane === undefined) continue;
-      for (const entry of lane.fresh.filter(stays)) this.#uncounted(entry);
-      for (const entry of [...lane.returned.values()]) {
-        if (stays(entry)) continue;
-        lane.returned.remove(entry);
-        this.#uncounted(entry);
-      }
+      this.#takeOut(lane, stays);
       lane.loadedThrough = Math.max(lane.loadedThrough, below - 1);
     }
   }
@@ -294,15 +312,25 @@ export class Window {
     this.#counted(entry);
   }
 
+  /** Takes out those for which `stays` is false. */
+  #takeOut(lane: Lane, stays: (entry: Entry) => boolean): Entry[] {
+    const out = lane.fresh.filter(stays);
+    for (const entry of [...lane.returned.values()]) {
+      if (stays(entry)) continue;
+      lane.returned.remove(entry);
+      out.push(entry);
+    }
+    for (const entry of out) {
+      this.#size--;
+      this.#bytes -= entry.bytes;
+    }
+    return out;
+  }
+
   #counted(entry: Entry): void {
     this.#size++;
     this.#bytes += entry.bytes;
     if (entry.expiresAt < this.#earliestExpiry) this.#earliestExpiry = entry.expiresAt;
-  }
-
-  #uncounted(entry: Entry): void {
-    this.#size--;
-    this.#bytes -= entry.bytes;
   }
 
   /** One read may go on through the following lanes as long as nothing of them is here. */
