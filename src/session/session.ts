@@ -118,7 +118,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.heardAt = this.#sessions.tick;
   }
 
-  /** Whether an `auth` is being decided: what follows it has to wait, by `hold`. */
+  /** An `auth` is being decided: what follows it has to wait, by `hold`. */
   get deciding(): boolean {
     return this.#intake.shut;
   }
@@ -142,8 +142,6 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     // The flush may have found the peer too far behind and closed it for that.
     if (!this.over) this.#leave(code, reason);
   }
-
-  // --- verbs ---------------------------------------------------------------------------------------
 
   /** Throws `invalid_topic`, `forbidden`, and what `toMessage` throws; the rest is answered later. */
   publish(frame: ClientFrameOf<"publish">): void {
@@ -227,8 +225,6 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     if (id !== undefined) this.#send({ type: "ok", id, time: this.#now() });
   }
 
-  // --- answers and notices -------------------------------------------------------------------------
-
   /** Reports a failure. */
   refuse(id: FrameId | undefined, type: string | undefined, error: WarrenError): void {
     if (error.code === "internal") this.#sessions.logFault(this, error);
@@ -261,8 +257,6 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.#send({ type: "notice", code: "consumer_ended", queue, reason: reason.code });
   }
 
-  // --- slow peers [P-4.7] --------------------------------------------------------------------------
-
   backlogged(dropped: boolean): void {
     if (dropped) this.#leave(CLOSE.slowConsumer, "reads too slowly");
     else this.checkBacklog();
@@ -294,8 +288,6 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
       this.#work?.hold(false);
     }
   }
-
-  // --- time ----------------------------------------------------------------------------------------
 
   /**
    * Looked at now and then: a peer that is silent or behind for too long is ended, one that is silent
@@ -335,8 +327,6 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     }
     if (this.#intake.pending === 0) this.close(CLOSE.restart, "the broker restarts");
   }
-
-  // --- inside --------------------------------------------------------------------------------------
 
   #begin(principal: Principal): void {
     this.#state = "open";

@@ -76,10 +76,6 @@ export class Sessions {
     return this.#all.values();
   }
 
-  find(id: string): Session | undefined {
-    return this.#all.find((session) => session.id === id);
-  }
-
   add(session: Session): void {
     session.slot = this.#all.length;
     session.heardAt = this.tick;

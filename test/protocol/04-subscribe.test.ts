@@ -152,6 +152,22 @@ for (const encoding of ENCODINGS) {
   });
 }
 
+for (const encoding of ENCODINGS) {
+  test(`[P-2.1] events of one turn leave as few messages, in order (${encoding})`, async () => {
+    await using broker = await startBroker();
+    using publisher = await WireClient.connect(broker.wsUrl, { encoding });
+    using client = await WireClient.connect(broker.wsUrl, { encoding });
+    await client.ok({ type: "subscribe", filter: "t/#" });
+    const before = client.messages;
+    // Their answers open a turn, so all but the first are gathered.
+    publisher.send(
+      Array.from({ length: 200 }, (_, id) => ({ type: "publish", id, topic: "t", payload: id })),
+    );
+    for (let i = 0; i < 200; i++) expect((await client.expect("event")).payload).toBe(i);
+    expect(client.messages - before).toBe(2);
+  });
+}
+
 test("[P-4.1] a connection that ends leaves nothing behind", async () => {
   await using broker = await startBroker();
   await broker.queue("q", ["jobs"]);

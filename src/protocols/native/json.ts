@@ -93,8 +93,21 @@ class LastQuoted {
   }
 }
 
+const QUOTE = 34;
+const BACKSLASH = 92;
+const LONGEST_CHECKED = 64;
+
+/** Most ids and topics need no escapes; to see that is faster than to call into the runtime. */
 function quoted(text: string): string {
-  return JSON.stringify(text);
+  const { length } = text;
+  if (length > LONGEST_CHECKED) return JSON.stringify(text);
+  for (let i = 0; i < length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit < 32 || unit > 126 || unit === QUOTE || unit === BACKSLASH) {
+      return JSON.stringify(text);
+    }
+  }
+  return `"${text}"`;
 }
 
 function quotedId(id: FrameId): string {
