@@ -3,7 +3,7 @@
  * this can fail ends in a sentence for the operator.
  */
 import { Database } from "bun:sqlite";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { drizzle } from "drizzle-orm/bun-sqlite";
 import { migrate } from "drizzle-orm/bun-sqlite/migrator";
@@ -27,6 +27,11 @@ export class StorageError extends Error {
 
 export interface OpenDatabase {
   readonly database: Database;
+  /**
+   * Throws when the file or its log is no longer where it was first seen by this: what is written to it
+   * then, no start would find.
+   */
+  assertInPlace(): void;
   close(): void;
 }
 
@@ -36,9 +41,11 @@ export function openDatabase(dataDir: string, durability: Durability): OpenDatab
     mkdirSync(dataDir, { recursive: true });
     const lock = takeLock(dataDir);
     try {
-      const database = openFile(join(dataDir, DATABASE_FILE), durability);
+      const path = join(dataDir, DATABASE_FILE);
+      const database = openFile(path, durability);
       return {
         database,
+        assertInPlace: watchPlaces([path, `${path}-wal`]),
         close() {
           database.close();
           lock.close();
@@ -76,7 +83,31 @@ function takeLock(dataDir: string): Database {
   }
 }
 
+function watchPlaces(paths: readonly string[]): () => void {
+  const look = () => paths.map((path) => statSync(path, { throwIfNoEntry: false })?.ino);
+  let first: readonly (number | undefined)[] | undefined;
+  return () => {
+    const now = look();
+    first ??= now;
+    const moved = paths.find((_, i) => now[i] !== first?.[i]);
+    if (moved === undefined) return;
+    throw new StorageError(
+      `${moved} was removed or replaced while the broker had it open`,
+      `Put the very file back and the broker goes on; or stop it and restore ${DATABASE_FILE}.`,
+    );
+  };
+}
+
 function openFile(path: string, durability: Durability): Database {
+  // Before anything is written: a file that is not ours stays as it is, to the byte.
+  if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 0) {
+    const looked = new Database(path, { readonly: true, strict: true });
+    try {
+      assertOurs(looked);
+    } finally {
+      looked.close();
+    }
+  }
   const database = new Database(path, { strict: true });
   try {
     database.run("PRAGMA busy_timeout = 2000");
@@ -95,17 +126,20 @@ function openFile(path: string, durability: Durability): Database {
   }
 }
 
-/** Runs the migrations that are missing, in one transaction; a file of a newer Warren is left alone. */
+const LAST_MIGRATION = Math.max(...journal.entries.map((entry) => entry.when));
+
+/** Throws when a newer Warren or another program wrote it, or when it is no database. */
+function assertOurs(database: Database): void {
+  if (lastMigration(database) <= LAST_MIGRATION) return;
+  throw new StorageError(
+    "the data was written by a newer version of Warren",
+    "Start the newer version, or give this one another directory. Nothing was changed.",
+  );
+}
+
+/** Runs the migrations that are missing, in one transaction. */
 function bringUpToDate(database: Database): void {
-  const known = Math.max(...journal.entries.map((entry) => entry.when));
-  const applied = lastMigration(database);
-  if (applied > known) {
-    throw new StorageError(
-      "the data was written by a newer version of Warren",
-      "Start the newer version, or give this one another directory. Nothing was changed.",
-    );
-  }
-  if (applied < known) {
+  if (lastMigration(database) < LAST_MIGRATION) {
     migrate(drizzle({ client: database }), { migrationsFolder: MIGRATIONS_FOLDER });
   }
 }

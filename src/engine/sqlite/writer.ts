@@ -29,9 +29,10 @@ function handle(request: WriterRequest): WriterReply {
       open = openDatabase(dataDir, request.durability);
       store = new Store(open.database);
       reader = new RowReader(open.database);
-      return { kind: "opened", queues: reader.states(), openings: store.countOpening() };
+      return recovered(open, store, reader);
     case "batch": {
       if (request.remember !== undefined) known[request.remember] = request.buffer;
+      open?.assertInPlace();
       const result = opened(store).apply(request.buffer, request.bytes, request.now);
       return { kind: "committed", result };
     }
@@ -45,6 +46,13 @@ function handle(request: WriterRequest): WriterReply {
       open?.close();
       return { kind: "closed" };
   }
+}
+
+function recovered(database: OpenDatabase, to: Store, from: RowReader): WriterReply {
+  const openings = to.countOpening();
+  // Now that something was written, all of its files are there.
+  database.assertInPlace();
+  return { kind: "opened", queues: from.states(), openings };
 }
 
 function opened<T>(part: T | undefined): T {
