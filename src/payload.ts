@@ -100,7 +100,12 @@ function toJsonValue(value: unknown): unknown {
   if (value instanceof Uint8Array) return base64(value);
   if (Array.isArray(value)) return value.map(toJsonValue);
   const out: Record<string, unknown> = {};
-  for (const [key, item] of Object.entries(value)) out[key] = toJsonValue(item);
+  for (const [key, item] of Object.entries(value)) {
+    // Assigned, this one would change the object's prototype and be lost.
+    if (key === "__proto__") {
+      Object.defineProperty(out, key, { value: toJsonValue(item), enumerable: true });
+    } else out[key] = toJsonValue(item);
+  }
   return out;
 }
 
