@@ -125,8 +125,7 @@ export class Backlog {
    */
   cameDue(lane: number, sequence: number, wanted: boolean): void {
     if (this.window.crowded) this.window.trim();
-    if (this.window.isOnDisk(lane, sequence)) return;
-    if (wanted) this.#host.fetch(lane, sequence);
+    if (wanted && !this.window.isOnDisk(lane, sequence)) this.#host.fetch(lane, sequence);
     else this.window.reopen(lane, sequence);
   }
 

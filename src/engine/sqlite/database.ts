@@ -19,6 +19,11 @@ const MIGRATIONS_FOLDER = join(import.meta.dir, "migrations");
 export class StorageError extends Error {
   readonly advice: string;
 
+  /** Whether it does not pass by itself. */
+  get lasting(): boolean {
+    return /^SQLITE_(CORRUPT|NOTADB)/.test(codeOf(this.cause));
+  }
+
   constructor(reason: string, advice: string, options?: ErrorOptions) {
     super(reason, options);
     this.advice = advice;

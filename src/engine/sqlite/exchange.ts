@@ -16,6 +16,8 @@ export type WriterRequest =
   | { readonly kind: "close" };
 
 export interface WriterFault {
+  /** It does not pass by itself: what is damaged must not be written to. */
+  readonly lasting: boolean;
   readonly reason: string;
   readonly advice: string;
 }

@@ -31,6 +31,8 @@ export interface Rows {
   readonly complete: boolean;
 }
 
+const CLOSED = { reason: "the store is closed", advice: "", lasting: false };
+
 interface Batch {
   readonly writer: BatchWriter;
   readonly items: Pending[];
@@ -65,6 +67,8 @@ export class Storage {
   readonly #recycled: SharedArrayBuffer[] = [];
   readonly #pages: SharedArrayBuffer[] = [];
   #health: EngineHealth = { state: "ready" };
+  /** Part of the file cannot be read: it stays unavailable, since writing on could do more harm. */
+  #damaged = false;
   #waiting = 0;
   #closing = false;
 
@@ -129,8 +133,10 @@ export class Storage {
         this.#deps.clock.endOfTurn(() => {
           if (this.#pages.length < RECYCLED_BUFFERS) this.#pages.push(buffer);
         });
-        if (reply.kind !== "rows") reject(unavailable(reply));
-        else resolve({ rows: unpackRows(reply.buffer, reply.bytes), complete: reply.complete });
+        if (reply.kind !== "rows") {
+          this.#failed(reply);
+          reject(unavailable(reply));
+        } else resolve({ rows: unpackRows(reply.buffer, reply.bytes), complete: reply.complete });
       });
     });
   }
@@ -162,7 +168,7 @@ export class Storage {
 
   #request(request: WriterRequest, reply: (reply: WriterReply) => void): void {
     if (this.#thread !== undefined) this.#thread.request(request, reply);
-    else reply({ kind: "failed", fault: { reason: "the store is closed", advice: "" } });
+    else reply({ kind: "failed", fault: CLOSED });
   }
 
   #seal(): void {
@@ -226,13 +232,15 @@ export class Storage {
   }
 
   #failed(reply: WriterReply): void {
-    const fault = reply.kind === "failed" ? reply.fault : { reason: reply.kind, advice: "" };
+    const { reason, advice, lasting } = reply.kind === "failed" ? reply.fault : CLOSED;
     const wasReady = this.#health.state === "ready";
-    this.#setHealth({ state: "unavailable", ...fault });
-    if (wasReady && !this.#closing) this.#probeLater();
+    this.#setHealth({ state: "unavailable", reason, advice });
+    this.#damaged ||= lasting;
+    if (wasReady && !lasting && !this.#closing) this.#probeLater();
   }
 
   #setHealth(health: EngineHealth): void {
+    if (this.#damaged) return;
     const changed =
       health.state !== this.#health.state ||
       (health.state === "unavailable" &&
@@ -245,7 +253,7 @@ export class Storage {
   /** A small write each second until one succeeds: the success itself makes the store ready again. */
   #probeLater(): void {
     this.#deps.clock.after(PROBE_MS, () => {
-      if (this.#health.state === "ready" || this.#closing) return;
+      if (this.#health.state === "ready" || this.#closing || this.#damaged) return;
       if (this.#thread === undefined) {
         this.#restart();
         return;
@@ -259,7 +267,10 @@ export class Storage {
   /** The thread is gone; what was due fails next, and makes the store unavailable. */
   #lost(reason: string): void {
     this.#thread = undefined;
-    this.#failed({ kind: "failed", fault: { reason, advice: "It is started again." } });
+    this.#failed({
+      kind: "failed",
+      fault: { reason, advice: "It is started again.", lasting: false },
+    });
   }
 
   #restart(): void {

@@ -88,5 +88,5 @@ export class WriterThread {
 
 function gone(reason: string): Extract<WriterReply, { kind: "failed" }> {
   const advice = "It is started again; look at the log if this repeats.";
-  return { kind: "failed", fault: { reason, advice } };
+  return { kind: "failed", fault: { reason, advice, lasting: false } };
 }

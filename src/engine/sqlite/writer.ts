@@ -65,8 +65,8 @@ function answer(request: WriterRequest): void {
   try {
     reply = handle(request);
   } catch (error) {
-    const { message, advice } = explain(error, dataDir);
-    reply = { kind: "failed", fault: { reason: message, advice } };
+    const { message, advice, lasting } = explain(error, dataDir);
+    reply = { kind: "failed", fault: { reason: message, advice, lasting } };
   }
   self.postMessage(reply);
 }
