@@ -3,75 +3,18 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { cp, mkdtemp, readdir, rename, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock } from "../../src/clock.ts";
-import type { EngineHealth } from "../../src/engine/engine.ts";
-import { completeSettings } from "../../src/engine/rules.ts";
-import { SqliteEngine } from "../../src/engine/sqlite/engine.ts";
-import { DEFAULT_LIMITS } from "../../src/limits.ts";
-import { Payload } from "../../src/payload.ts";
 import { Peer } from "../contracts/engine/subject.ts";
 import { runCli } from "../harness/cli.ts";
 import { eventually } from "../harness/eventually.ts";
 import { seededRandom } from "../harness/seeded-random.ts";
 import { serve } from "../harness/served.ts";
+import { idsOf, OpenedEngine } from "./opened-engine.ts";
 
 let dataDir: string;
 beforeEach(async () => {
   dataDir = await mkdtemp(join(tmpdir(), "warren-files-"));
 });
 afterEach(() => rm(dataDir, { recursive: true, force: true }));
-
-/** An engine on the system's time, and what it says of its health. */
-class Opened implements AsyncDisposable {
-  readonly healths: EngineHealth[] = [];
-  readonly engine: SqliteEngine;
-
-  private constructor(path: string) {
-    const random = seededRandom(1);
-    const limits = { ...DEFAULT_LIMITS, queueWindowMessages: 64 };
-    const parts = { clock: systemClock, random, limits };
-    this.engine = new SqliteEngine({ ...parts, dataDir: path, durability: "fsync" });
-  }
-
-  static async at(path: string): Promise<Opened> {
-    const opened = new Opened(path);
-    await opened.engine.open({
-      queueChanged: () => {},
-      healthChanged: (health) => opened.healths.push(health),
-    });
-    return opened;
-  }
-
-  async define(name: string): Promise<void> {
-    await this.engine.queues.define(name, completeSettings({}), []);
-  }
-
-  append(queue: string, id: string, bytes = 100): Promise<void> {
-    const payload = Payload.fromValue("x".repeat(bytes));
-    const message = { id, topic: "t", time: systemClock.now(), payload };
-    return new Promise((resolve, failed) => {
-      const stored = () => resolve();
-      this.engine.append({ message, queues: [queue], dedupe: false, stored, failed });
-    });
-  }
-
-  async appendAll(queue: string, ids: readonly string[], bytes?: number): Promise<void> {
-    await Promise.all(ids.map((id) => this.append(queue, id, bytes)));
-  }
-
-  /** Ids of everything that waits in the queue, in its order. */
-  async waiting(queue: string): Promise<string[]> {
-    const { messages } = await this.engine.queues.peek(queue, { limit: 10_000 });
-    return messages.map(({ message }) => message.id);
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.engine.close();
-  }
-}
-
-const idsOf = (count: number, from = 0) =>
-  Array.from({ length: count }, (_, i) => `m${String(from + i).padStart(5, "0")}`);
 
 /** The files as kill -9 would leave them now: everything that was asked for has been answered. */
 async function crashImage(from: string): Promise<string> {
@@ -118,7 +61,7 @@ function change(path: string, statements: string): void {
 }
 
 async function fill(count: number): Promise<void> {
-  await using opened = await Opened.at(dataDir);
+  await using opened = await OpenedEngine.at(dataDir);
   await opened.define("a");
   await opened.appendAll("a", idsOf(count));
 }
@@ -131,7 +74,7 @@ describe("[P-13.6] a file that is not ours is refused and left as it is", () => 
   });
 
   test("[P-5.8] of a newer version that was killed", async () => {
-    await using opened = await Opened.at(dataDir);
+    await using opened = await OpenedEngine.at(dataDir);
     await opened.define("a");
     change(dataDir, NEWER);
     const image = await crashImage(dataDir);
@@ -164,7 +107,7 @@ describe("[P-13.6] a file that is not ours is refused and left as it is", () => 
 
 describe("[P-5.8] a log whose end was lost or garbled", () => {
   /** Messages one after the other, and how long the log was when each was confirmed. */
-  async function written(opened: Opened, ids: readonly string[]): Promise<number[]> {
+  async function written(opened: OpenedEngine, ids: readonly string[]): Promise<number[]> {
     const sizes: number[] = [];
     for (const [i, id] of ids.entries()) {
       await opened.append("a", id, i % 3 === 0 ? 6000 : 50);
@@ -189,7 +132,7 @@ describe("[P-5.8] a log whose end was lost or garbled", () => {
 
   for (const [name, damage] of Object.entries(DAMAGE)) {
     test(`[P-5.8] ${name}: all that was confirmed before that point is there, in order`, async () => {
-      await using opened = await Opened.at(dataDir);
+      await using opened = await OpenedEngine.at(dataDir);
       await opened.define("a");
       const ids = idsOf(12);
       const sizes = await written(opened, ids);
@@ -200,7 +143,7 @@ describe("[P-5.8] a log whose end was lost or garbled", () => {
         const at = Math.floor(first + random() * ((sizes.at(-1) as number) - first));
         await damage(join(image, "warren.db-wal"), at);
         {
-          await using damaged = await Opened.at(image);
+          await using damaged = await OpenedEngine.at(image);
           const whole = sizes.filter((size) => size <= at).length;
           const there = await damaged.waiting("a");
           expect(there).toEqual(ids.slice(0, there.length));
@@ -217,13 +160,13 @@ describe("[P-5.8] a log whose end was lost or garbled", () => {
 
 describe("[P-5.8] a page that is damaged under way", () => {
   test("[P-12.2] it is told, and what lies elsewhere is still there", async () => {
-    await using opened = await Opened.at(dataDir);
+    await using opened = await OpenedEngine.at(dataDir);
     await opened.define("a");
     await opened.define("b");
     await opened.append("b", "elsewhere");
     await opened.appendAll("a", idsOf(800), 2000);
     await opened.engine.close();
-    await using again = await Opened.at(dataDir);
+    await using again = await OpenedEngine.at(dataDir);
     const path = join(dataDir, "warren.db");
     const bytes = Buffer.from(await Bun.file(path).bytes());
     const at = bytes.lastIndexOf("m00400");
@@ -245,7 +188,7 @@ describe("[P-5.8] a page that is damaged under way", () => {
 describe("[P-5.8] files that are taken away under way", () => {
   for (const name of ["warren.db", "warren.db-wal"]) {
     test(`[P-3.4] nothing is confirmed that the next start would not find: ${name} removed`, async () => {
-      await using opened = await Opened.at(dataDir);
+      await using opened = await OpenedEngine.at(dataDir);
       await opened.define("a");
       await opened.append("a", "before");
       const hidden = join(dataDir, "hidden");
@@ -269,7 +212,7 @@ describe("[P-5.8] files that are taken away under way", () => {
   }
 
   test("[P-3.4] nothing is confirmed that the next start would not find: another file", async () => {
-    await using opened = await Opened.at(dataDir);
+    await using opened = await OpenedEngine.at(dataDir);
     await opened.define("a");
     await opened.append("a", "before");
     const path = join(dataDir, "warren.db");
