@@ -14,14 +14,26 @@ export const MSGPACK = "application/msgpack";
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 const compiled = new WeakMap<TSchema, TypeCheck<TSchema>>();
 
-/** The whole body; `too_large` past the bound, before it is read where its length is stated. */
+/**
+ * The whole body; `too_large` past the bound, before it is read where its length is stated, and
+ * `malformed_frame` when the client breaks off.
+ */
 export async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array> {
   const stated = Number(request.headers.get("Content-Length") ?? 0);
-  const bytes = stated > maxBytes ? undefined : new Uint8Array(await request.arrayBuffer());
+  const bytes = stated > maxBytes ? undefined : await wholeBody(request);
   if (bytes === undefined || bytes.length > maxBytes) {
     throw new WarrenError("too_large", `The body is over ${maxBytes} bytes.`, { limit: maxBytes });
   }
   return bytes;
+}
+
+async function wholeBody(request: Request): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await request.arrayBuffer());
+  } catch (cause) {
+    const why = "The body did not arrive whole.";
+    throw new WarrenError("malformed_frame", why, undefined, { cause });
+  }
 }
 
 /**
@@ -45,18 +57,23 @@ export function mediaType(request: Request): string {
 
 /** The query as an object of what the schema says, defaults filled in; `invalid_frame` otherwise. */
 export function checkedQuery<S extends TSchema>(schema: S, url: URL): Static<S> {
-  const given: Record<string, string> = {};
+  const given = new Map<string, string>();
   for (const [name, text] of url.searchParams) {
     // A credential, and no part of any operation [P-1.3].
     if (name === "access_token") continue;
-    if (given[name] !== undefined) {
+    if (given.has(name)) {
       throw new WarrenError("invalid_frame", `The query gives ${name} more than once.`, {
         pointer: `/${name}`,
       });
     }
-    given[name] = text;
+    given.set(name, text);
   }
-  return checked(schema, Value.Default(schema, Value.Convert(schema, given)), "query");
+  const query = Value.Convert(schema, Object.fromEntries(given)) as Record<string, unknown>;
+  for (const [name, text] of given) {
+    // Only what is written as an integer is one: "1e3" would become 1, and "5.9" 5.
+    if (typeof query[name] === "number" && String(query[name]) !== text) query[name] = text;
+  }
+  return checked(schema, Value.Default(schema, query), "query");
 }
 
 /** The value as the schema has it, without defaults; `invalid_frame` with the JSON Pointer of the first fault. */

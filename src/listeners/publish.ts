@@ -115,11 +115,11 @@ function contentTypeOf(request: Request, type: string): { contentType?: string }
 
 function optionsOf(headers: Headers): Record<string, unknown> {
   const options: Record<string, unknown> = {};
-  const own: Record<string, string> = {};
+  const own = new Map<string, string>();
   for (const [name, text] of headers) {
     if (!name.startsWith("warren-")) continue;
     const option = OPTION_HEADERS[name];
-    if (name.startsWith(HEADER_PREFIX)) own[name.slice(HEADER_PREFIX.length)] = text;
+    if (name.startsWith(HEADER_PREFIX)) own.set(name.slice(HEADER_PREFIX.length), text);
     else if (option === undefined) {
       const known = [...Object.keys(OPTION_HEADERS), `${HEADER_PREFIX}<name>`].join(", ");
       throw new WarrenError("invalid_frame", `${name} is no option; there are ${known}.`, {
@@ -127,7 +127,7 @@ function optionsOf(headers: Headers): Record<string, unknown> {
       });
     } else options[option] = NUMBERS.includes(option) ? numberOf(name, text) : text;
   }
-  return Object.keys(own).length === 0 ? options : { ...options, headers: own };
+  return own.size === 0 ? options : { ...options, headers: Object.fromEntries(own) };
 }
 
 function numberOf(header: string, text: string): number {

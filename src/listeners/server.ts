@@ -1,6 +1,6 @@
 /** The one TCP listener: WebSocket upgrades go to their listener, everything else to HTTP. */
 import type { Server, WebSocketHandler } from "bun";
-import { toWarrenError } from "../errors.ts";
+import { toWarrenError, WarrenError } from "../errors.ts";
 import type { HttpHandler } from "./http.ts";
 import { problemResponse } from "./problem.ts";
 
@@ -37,13 +37,17 @@ export function listen<Data>(options: ListenOptions<Data>): Server<Data> {
     maxRequestBodySize: options.maxBodyBytes,
     websocket: options.webSocket,
     fetch(request, server) {
+      // The address of a request is put together with its Host, which may be missing or anything.
+      const url = URL.parse(request.url);
+      if (url === null) {
+        return problemResponse(new WarrenError("invalid_frame", "The Host is missing or is none."));
+      }
       try {
         admit(request);
       } catch (error) {
         return problemResponse(toWarrenError(error));
       }
-      const { pathname } = new URL(request.url);
-      return pathname === webSocketPath ? upgrade(request, server) : http(request, server);
+      return url.pathname === webSocketPath ? upgrade(request, server) : http(request, server);
     },
   });
 }
