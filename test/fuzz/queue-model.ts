@@ -102,6 +102,8 @@ export class QueueModel {
     const queues = request.queues.map((name) => this.queues.get(name)!);
     if (request.dedupe && (this.#seen.get(request.seenAs) ?? 0) > this.now) {
       this.tally.duplicates++;
+      // Until that is found out on disk it may take up room.
+      for (const queue of queues) queue.leaving++;
       return { answer: "duplicate", copies: [] };
     }
     const full = queues.find((queue) => queue.copies.length >= (queue.settings.maxMessages ?? 1e9));

@@ -15,7 +15,7 @@ export class Backlog {
   readonly #queue: SqliteQueue;
   readonly #host: QueueHost;
   #reading = false;
-  /** Expired rows were found while a page was on its way that may hold them. */
+  /** Expired rows were found that could not be judged at the time. */
   #lookAgain = false;
   /** Counts up when what a read under way brings has become void. */
   #epoch = 0;
@@ -43,6 +43,7 @@ export class Backlog {
     this.#frozen = false;
     this.#epoch++;
     this.window.clear(below, kept);
+    this.#seeExpired();
     this.#queue.watchExpiry();
     this.#host.pumpSoon(this.#queue);
   }
@@ -62,11 +63,7 @@ export class Backlog {
     this.#read(
       { kind: "page", lane: this.#lane(rank), after, lastLane: this.#lane(lastRank), limit },
       (rows, complete) => {
-        const out = new Set<number>();
-        for (const entry of this.#queue.inFlight()) out.add(entry.sequence);
-        this.window.loaded(page, rows, complete, (row) =>
-          out.has(row.sequence) ? undefined : Entry.fromRow(this.#queue, row),
-        );
+        this.window.loaded(page, rows, complete, (row) => Entry.fromRow(this.#queue, row));
       },
     );
   }
@@ -104,16 +101,14 @@ export class Backlog {
 
   /** Expires rows that were found by a time of their own, unless the window has them. */
   expireFound(rows: readonly Row[], now: number): void {
-    if (this.#frozen) return;
     for (const row of rows) {
       const delayed = row.dueAt !== undefined;
-      if (this.#reading && !delayed) {
+      // One that has come due is on its way to its place, and a page may be on its way with the others.
+      if (this.#frozen || (delayed ? row.dueAt! <= now : this.#reading)) {
         this.#lookAgain = true;
         continue;
       }
-      // One that has come due is on its way into the window, and expires there.
-      const here = delayed ? row.dueAt! <= now : !this.window.isOnDisk(row.lane, row.sequence);
-      if (here) continue;
+      if (!delayed && !this.window.isOnDisk(row.lane, row.sequence)) continue;
       const entry = Entry.fromRow(this.#queue, row);
       if (entry.expiresAt <= now) this.#queue.settlement.expire(entry, delayed);
     }
@@ -124,9 +119,18 @@ export class Backlog {
    * in memory, it is fetched by itself.
    */
   cameDue(lane: number, sequence: number, wanted: boolean): void {
-    if (this.window.crowded) this.window.trim();
-    if (wanted && !this.window.isOnDisk(lane, sequence)) this.#host.fetch(lane, sequence);
-    else this.window.reopen(lane, sequence);
+    if (this.window.crowded) {
+      this.#epoch++;
+      this.window.trim();
+    }
+    if (wanted && !this.window.isOnDisk(lane, sequence)) {
+      this.#host.fetch(lane, sequence);
+    } else {
+      // A read under way does not know that the disk begins earlier now.
+      if (!wanted) this.#epoch++;
+      this.window.reopen(lane, sequence);
+      this.#seeExpired();
+    }
   }
 
   /** What `fetch` brought. */

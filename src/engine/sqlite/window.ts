@@ -18,6 +18,8 @@ interface Lane {
   /** Given back; they keep their place. */
   readonly returned: Heap<Entry>;
   loadedThrough: number;
+  /** The last one that was ever handed out. */
+  takenThrough: number;
   more: boolean;
   /** No message on disk behind the window came before this time. */
   diskEnteredAt: number;
@@ -40,7 +42,6 @@ const UNKNOWN = Number.NEGATIVE_INFINITY;
 const PAGE_MESSAGES = 2048;
 
 const older = (a: Entry, b: Entry) => a.sequence < b.sequence;
-const bySequence = (a: Entry, b: Entry) => a.sequence - b.sequence;
 
 export class Window {
   readonly #bounds: WindowBounds;
@@ -88,25 +89,30 @@ export class Window {
       this.leave(entry.lane, entry.enteredAt);
       return;
     }
-    this.#lane(rankOf(entry.lane)).returned.push(entry);
+    const lane = this.#lane(rankOf(entry.lane));
+    lane.returned.push(entry);
+    // It may be younger than all that was read: a delayed one that has come due.
+    lane.loadedThrough = Math.max(lane.loadedThrough, entry.sequence);
     this.#counted(entry);
   }
 
   /**
-   * Makes room by leaving the youngest of the least urgent to the disk, where they are. A page may then
-   * read again what is out with a consumer: `loaded` leaves that out.
+   * Makes room by leaving the youngest of the least urgent to the disk, where they are: but none that is
+   * older than one that was handed out, which a page would then bring a second time.
    */
   trim(): void {
     for (let rank = PRIORITIES - 1; rank >= 0 && this.#size > this.#bounds.messages; rank--) {
       const lane = this.#lanes[rank];
       if (lane === undefined) continue;
-      const entries = [...lane.fresh, ...lane.returned.values()].sort(bySequence);
-      const first = entries[Math.max(entries.length - (this.#size - this.#bounds.messages), 0)];
+      const entries = [...lane.fresh, ...lane.returned.values()]
+        .filter((entry) => entry.sequence > lane.takenThrough)
+        .sort((a, b) => a.sequence - b.sequence);
+      const surplus = this.#size - this.#bounds.messages;
+      const first = entries[Math.max(entries.length - surplus, 0)];
       if (first === undefined) continue;
-      const stays = (entry: Entry) => entry.sequence < first.sequence;
-      for (const entry of this.#takeOut(lane, stays)) this.leave(entry.lane, entry.enteredAt);
-      lane.more = true;
-      lane.loadedThrough = Math.min(lane.loadedThrough, first.sequence - 1);
+      const left = this.#takeOut(lane, (entry) => entry.sequence < first.sequence);
+      lane.loadedThrough = first.sequence - 1;
+      for (const entry of left) this.leave(entry.lane, entry.enteredAt);
     }
   }
 
@@ -127,6 +133,7 @@ export class Window {
         fresh === undefined || (returned !== undefined && returned.sequence < fresh.sequence)
           ? lane.returned.pop()!
           : lane.fresh.shift()!;
+      lane.takenThrough = Math.max(lane.takenThrough, entry.sequence);
       this.#size--;
       this.#bytes -= entry.bytes;
       return entry;
@@ -155,28 +162,19 @@ export class Window {
     };
   }
 
-  /**
-   * The rows that a planned page brought; `complete` when there are no more behind them. `entryOf` gives
-   * nothing for a row that is out with a consumer.
-   */
+  /** The rows that a planned page brought; `complete` when there are no more behind them. */
   loaded(
     page: PageRequest,
     rows: readonly Row[],
     complete: boolean,
-    entryOf: (row: Row) => Entry | undefined,
+    entryOf: (row: Row) => Entry,
   ): void {
     const last = rows[rows.length - 1];
     const reached = complete || last === undefined ? page.lastRank + 1 : rankOf(last.lane);
     let newest: Entry | undefined;
     for (const row of rows) {
-      const lane = this.#lane(rankOf(row.lane));
-      const entry = entryOf(row);
-      if (entry === undefined) {
-        lane.loadedThrough = row.sequence;
-      } else {
-        this.#append(lane, entry);
-        newest = entry;
-      }
+      newest = entryOf(row);
+      this.#append(this.#lane(rankOf(row.lane)), newest);
     }
     for (let rank = page.rank; rank <= page.lastRank; rank++) {
       const lane = this.#lane(rank);
@@ -298,6 +296,7 @@ export class Window {
         fresh: new Deque(),
         returned: new Heap(older),
         loadedThrough: 0,
+        takenThrough: 0,
         more: false,
         diskEnteredAt: Number.POSITIVE_INFINITY,
       };
@@ -308,7 +307,7 @@ export class Window {
 
   #append(lane: Lane, entry: Entry): void {
     lane.fresh.push(entry);
-    lane.loadedThrough = entry.sequence;
+    lane.loadedThrough = Math.max(lane.loadedThrough, entry.sequence);
     this.#counted(entry);
   }
 
