@@ -18,7 +18,7 @@ import { Backlog } from "./backlog.ts";
 import type { RowTimes } from "./batch.ts";
 import type { SqliteConsumer } from "./consumer.ts";
 import { Entry } from "./entry.ts";
-import type { Purged, QueueRow, QueueState } from "./exchange.ts";
+import type { Purged, QueueRow, QueueState, Recounted } from "./exchange.ts";
 import type { QueueHost } from "./host.ts";
 import { laneOf } from "./lanes.ts";
 import { Line } from "./line.ts";
@@ -70,6 +70,12 @@ export class SqliteQueue implements HeapItem {
     this.#nextSequence = Math.max(this.#nextSequence, state.sequence + 1);
     for (const { lane, enteredAt } of state.heads) this.backlog.window.leave(lane, enteredAt);
     this.watchExpiry();
+  }
+
+  recounted({ messages, bytes, delayed }: Recounted): void {
+    this.#totals.messages = messages;
+    this.#totals.bytes = bytes;
+    this.#totals.delayed = delayed;
   }
 
   get deliveryGraceMs(): number {
@@ -160,10 +166,10 @@ export class SqliteQueue implements HeapItem {
    */
   times(entry: Entry, dueAt: number | undefined): RowTimes {
     const { attempts, message, expiresAt } = entry;
-    const own = this.deadLetterOf === undefined && message.expiresAt === expiresAt;
-    const early = own || (dueAt !== undefined && expiresAt < dueAt);
-    if (early) this.#host.expiresEarly(expiresAt);
-    return { attempts, dueAt, expiresAt: early ? expiresAt : undefined };
+    let early = this.deadLetterOf === undefined ? message.expiresAt : undefined;
+    if (dueAt !== undefined && expiresAt < dueAt) early = expiresAt;
+    if (early !== undefined) this.#host.expiresEarly(early);
+    return { attempts, dueAt, expiresAt: early };
   }
 
   // Handing out
