@@ -37,9 +37,7 @@ export async function crash(
     }
     await using last = await serve(dataDir, [], LOAD_ENVIRONMENT);
     await load.drain(last.url);
-    const peers = [...load.publishers, ...load.workers];
-    const refusals = peers.flatMap((peer) => peer.refusals);
-    const { messages, deliveries } = load;
+    const { refusals, messages, deliveries } = load;
     return { faults: load.faults(), refusals, messages, deliveries };
   } finally {
     await rm(dataDir, { recursive: true, force: true });

@@ -31,7 +31,8 @@ const DRAINERS: readonly WorkerPlan[] = [
 export class Load {
   readonly random: Random;
   readonly publishers: readonly Publisher[];
-  workers: Worker[] = [];
+  workers: readonly Worker[] = [];
+  readonly #everyWorker: Worker[] = [];
   readonly #events: HistoryEvent[] = [];
   readonly #record = (event: HistoryEvent) => {
     this.#events.push(event);
@@ -127,6 +128,11 @@ export class Load {
     return check({ queues: { jobs: RULES, audit: RULES }, events: this.#events });
   }
 
+  /** Codes with which anybody was refused. */
+  get refusals(): string[] {
+    return [...this.publishers, ...this.#everyWorker].flatMap((peer) => peer.refusals);
+  }
+
   #count(kind: HistoryEvent["kind"]): number {
     return this.#events.reduce((sum, event) => sum + (event.kind === kind ? 1 : 0), 0);
   }
@@ -138,6 +144,7 @@ export class Load {
       const random = seededRandom(Math.floor(this.random() * 2 ** 31));
       return new Worker({ ...plan, name, random, draining, record: this.#record });
     });
+    this.#everyWorker.push(...this.workers);
   }
 
   async #whatIsLeft(url: string): Promise<string> {

@@ -16,6 +16,8 @@ export const OPERATION = {
   release: 5,
   /** Guards the inserts that follow: they are left out when the id was seen. */
   dedupe: 6,
+  /** A message dies: the insert that follows, its dead letter, is left out when it is gone already. */
+  bury: 9,
   /** A rare operation as JSON: see `Control` in store.ts. */
   control: 7,
 } as const;
@@ -70,6 +72,16 @@ export class BatchWriter {
 
   delete(lane: number, sequence: number, bytes: number): void {
     this.#start(OPERATION.delete, 16);
+    this.#place(lane, sequence);
+    this.#u32(bytes);
+  }
+
+  /**
+   * A conditional operation: the item is told when there is no such message any more, and the one
+   * operation that follows is left out then.
+   */
+  bury(lane: number, sequence: number, bytes: number): void {
+    this.#start(OPERATION.bury, 16);
     this.#place(lane, sequence);
     this.#u32(bytes);
   }

@@ -107,6 +107,7 @@ export class SqliteEngine implements Engine, QueueHost {
         this.#listener?.healthChanged(health);
         if (health.state === "ready") this.#resume();
       },
+      recounted: (queues) => this.queues.recounted(queues),
       reopened: (states) => this.queues.resynchronise(states),
     });
     this.queues = new QueueRegistry(this, this.#delayed, (name, description) =>
@@ -356,8 +357,8 @@ export class SqliteEngine implements Engine, QueueHost {
   }
 
   async #findExpired(): Promise<void> {
-    const { storage } = this;
-    const { rows, complete } = await storage.read({ kind: "expiring", limit: EXPIRED_AT_ONCE });
+    const read = { kind: "expiring", limit: EXPIRED_AT_ONCE } as const;
+    const { rows, complete } = await this.storage.read(read);
     const now = this.clock.now();
     const later = rows.find((row) => row.expiresAt! > now);
     if (later !== undefined) this.expiresEarly(later.expiresAt!);
@@ -384,10 +385,9 @@ export class SqliteEngine implements Engine, QueueHost {
     ids: readonly string[],
     take: (queue: SqliteQueue, rows: readonly Row[]) => void,
   ): Promise<void> {
-    const limit = ids.length;
-    const { rows } = await this.storage.read({ kind: "ids", ids: `[${ids.join(",")}]`, limit });
-    const byQueue = Map.groupBy(rows, (row) => queueNumberOf(row.lane));
-    for (const [number, group] of byQueue) {
+    const read = { kind: "ids", ids: `[${ids.join(",")}]`, limit: ids.length } as const;
+    const { rows } = await this.storage.read(read);
+    for (const [number, group] of Map.groupBy(rows, (row) => queueNumberOf(row.lane))) {
       const queue = this.queues.byNumber(number);
       if (queue !== undefined) take(queue, group);
     }

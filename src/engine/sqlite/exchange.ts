@@ -74,11 +74,21 @@ export interface Purged {
   readonly bytes: number;
 }
 
+/** What a queue holds on disk. */
+export interface Recounted {
+  readonly number: number;
+  readonly messages: number;
+  readonly bytes: number;
+  readonly delayed: number;
+}
+
 export interface BatchResult {
   /** Indexes, among the conditional operations of the batch, of those that changed nothing. */
   readonly void: readonly number[];
   /** For each purge of the batch, what went. */
   readonly purged: readonly Purged[];
+  /** Queues in which something to be deleted was gone already, after this batch. */
+  readonly recounted: readonly Recounted[];
 }
 
 /** A read of rows, in the order of delivery unless said otherwise. */

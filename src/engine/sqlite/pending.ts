@@ -68,6 +68,7 @@ export class PendingRemoval implements Pending {
 
 /** A message that moves into the dead-letter queue as `dead`. */
 export class PendingDeath implements Pending {
+  readonly conditional = true;
   readonly #entry: Entry;
   readonly #dead: Entry;
   readonly #settled: Settled | undefined;
@@ -78,9 +79,14 @@ export class PendingDeath implements Pending {
     this.#settled = settled;
   }
 
-  committed(): void {
-    this.#entry.queue.settlement.removed(this.#entry);
-    this.#dead.queue.appended(this.#dead, undefined);
+  committed(gone: boolean): void {
+    if (gone) {
+      this.#entry.queue.settlement.wasGone(this.#entry);
+      this.#dead.queue.appendDropped(this.#dead);
+    } else {
+      this.#entry.queue.settlement.removed(this.#entry);
+      this.#dead.queue.appended(this.#dead, undefined);
+    }
     this.#settled?.(undefined);
   }
 

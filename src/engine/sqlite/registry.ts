@@ -12,7 +12,7 @@ import type {
 import { assertQueueName, deadLetterName, deadLetterSettings } from "../rules.ts";
 import type { DelayedWindow } from "./delayed.ts";
 import type { Entry } from "./entry.ts";
-import type { Control, Purged, QueueRow, QueueState } from "./exchange.ts";
+import type { Control, Purged, QueueRow, QueueState, Recounted } from "./exchange.ts";
 import type { QueueHost } from "./host.ts";
 import { idText, QUEUE_NUMBERS } from "./lanes.ts";
 import { find, peek } from "./peek.ts";
@@ -44,6 +44,11 @@ export class QueueRegistry implements Queues {
   /** The store was opened anew in mid-life: its totals are right. */
   resynchronise(states: readonly QueueState[]): void {
     for (const state of states) this.#byNumber.get(state.number)?.recover(state);
+  }
+
+  /** The store says what these queues hold. */
+  recounted(queues: readonly Recounted[]): void {
+    for (const queue of queues) this.#byNumber.get(queue.number)?.recounted(queue);
   }
 
   all(): Iterable<SqliteQueue> {

@@ -85,9 +85,13 @@ export class Settlement {
     storage.add(new PendingRemoval(entries, settled));
   }
 
-  #delete(entry: Entry): void {
+  #leaving(entry: Entry): void {
     this.#totals.leavingMessages++;
     this.#totals.leavingBytes += entry.bytes;
+  }
+
+  #delete(entry: Entry): void {
+    this.#leaving(entry);
     this.#host.storage.writer.delete(entry.lane, entry.sequence, entry.bytes);
   }
 
@@ -97,6 +101,13 @@ export class Settlement {
     this.#totals.settling--;
     this.#totals.messages--;
     this.#totals.bytes -= entry.bytes;
+  }
+
+  /** It was gone already: somebody else had found that its time was over. */
+  wasGone(entry: Entry): void {
+    this.#totals.leavingMessages--;
+    this.#totals.leavingBytes -= entry.bytes;
+    this.#totals.settling--;
   }
 
   /** It was to go, and that failed. */
@@ -161,8 +172,9 @@ export class Settlement {
     counters.deadLettered++;
     const encoded = encodeRecord(entry.message, lastAt, deaths);
     const priority = priorityOfLane(entry.lane);
+    this.#leaving(entry);
+    storage.writer.bury(entry.lane, entry.sequence, entry.bytes);
     const dead = target.write(entry.message, priority, lastAt, deaths, undefined, encoded);
-    this.#delete(entry);
     storage.add(new PendingDeath(entry, dead, settled));
   }
 

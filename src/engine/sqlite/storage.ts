@@ -9,7 +9,14 @@ import type { Limits } from "../../limits.ts";
 import type { EngineHealth } from "../engine.ts";
 import { BatchWriter, type Row, reusable, unpackRows } from "./batch.ts";
 import type { Durability } from "./database.ts";
-import type { Purged, QueueState, Read, WriterReply, WriterRequest } from "./exchange.ts";
+import type {
+  Purged,
+  QueueState,
+  Read,
+  Recounted,
+  WriterReply,
+  WriterRequest,
+} from "./exchange.ts";
 import { WriterThread } from "./thread.ts";
 
 /** One operation, or several that stand and fall together, waiting for the commit. */
@@ -53,6 +60,8 @@ export interface StorageDependencies {
   readonly afterCommit: (operations: number, durationMs: number) => void;
   readonly healthChanged: (health: EngineHealth) => void;
   /** The writer thread was lost and started again; what it found may differ from what was thought. */
+  /** What was thought of these queues was wrong: this is what they hold after the last batch. */
+  readonly recounted: (queues: readonly Recounted[]) => void;
   readonly reopened: (queues: readonly QueueState[]) => void;
 }
 
@@ -215,7 +224,7 @@ export class Storage {
       return;
     }
     this.#setHealth({ state: "ready" });
-    const { void: without, purged } = reply.result;
+    const { void: without, purged, recounted } = reply.result;
     let conditional = 0;
     let seen = 0;
     let purges = 0;
@@ -229,6 +238,7 @@ export class Storage {
         item.committed(false);
       }
     }
+    if (recounted.length > 0) this.#deps.recounted(recounted);
   }
 
   #failed(reply: WriterReply): void {

@@ -6,7 +6,7 @@ import type { Database, Statement } from "bun:sqlite";
 import { eq, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/bun-sqlite";
 import { BatchReader, OPERATION } from "./batch.ts";
-import type { BatchResult, Control, Purged } from "./exchange.ts";
+import type { BatchResult, Control, Purged, Recounted } from "./exchange.ts";
 import { ID, QUEUE_LANES, SEQUENCE_MASK } from "./lanes.ts";
 import { queues } from "./schema.ts";
 
@@ -32,6 +32,8 @@ export class Store {
   readonly #totals = new Map<number, Totals>();
   /** What it deletes, by lane: done at its end, sorted, so that neighbours go in one statement. */
   readonly #deletes = new Map<number, number[]>();
+  /** Queues whose totals cannot be had by adding up what it changes. */
+  readonly #miscounted = new Set<number>();
 
   constructor(database: Database) {
     this.#database = database;
@@ -70,6 +72,7 @@ export class Store {
     const purged: Purged[] = [];
     this.#totals.clear();
     this.#deletes.clear();
+    this.#miscounted.clear();
     this.#begin.run();
     try {
       this.#applyAll(new BatchReader(buffer, end), now, without, purged);
@@ -77,13 +80,14 @@ export class Store {
       for (const [number, { messages, bytes }] of this.#totals) {
         this.#addTotals.run(number, messages, bytes);
       }
+      const recounted = [...this.#miscounted].map((number) => this.#recount(number));
       this.#commit.run();
+      return { void: without, purged, recounted };
     } catch (error) {
       // Some errors have rolled back already; a second rollback then only says so.
       if (this.#database.inTransaction) this.#database.run("ROLLBACK");
       throw error;
     }
-    return { void: without, purged };
   }
 
   /** `without` gets the indexes of the conditional operations that changed nothing. */
@@ -104,6 +108,13 @@ export class Store {
           conditional++;
           break;
         }
+        case OPERATION.bury:
+          if (!this.#bury(batch.u32(), batch.f64(), batch.u32())) {
+            without.push(conditional);
+            skipped = 1;
+          }
+          conditional++;
+          break;
         case OPERATION.release:
           if (this.#release.run(batch.u32(), batch.f64()).changes === 0) without.push(conditional);
           conditional++;
@@ -122,6 +133,15 @@ export class Store {
   #isNew(key: string, expiresAt: number | null, now: number): boolean {
     if (expiresAt === null) return this.#isRecent.get(key, now) === null;
     return this.#dedupe.run(key, expiresAt, now).changes > 0;
+  }
+
+  /** Whether the message was there still. */
+  #bury(lane: number, sequence: number, bytes: number): boolean {
+    // What this very batch deletes is deleted at its end only.
+    if (this.#deletes.get(lane)?.includes(sequence)) return false;
+    if (this.#delete.run(lane, sequence, sequence).changes === 0) return false;
+    this.#count(lane, -1, -bytes);
+    return true;
   }
 
   #row(kind: number, batch: BatchReader, skip: boolean): void {
@@ -175,10 +195,25 @@ export class Store {
       let start = 0;
       for (let i = 1; i <= sorted.length; i++) {
         if (i < sorted.length && sorted[i] === sorted[i - 1]! + 1) continue;
-        this.#delete.run(lane, sorted[start]!, sorted[i - 1]!);
+        const { changes } = this.#delete.run(lane, sorted[start]!, sorted[i - 1]!);
+        // Gone already: a commit whose answer was lost with the thread that made it.
+        if (changes < i - start) this.#miscounted.add(Math.floor(lane / QUEUE_LANES));
         start = i;
       }
     }
+  }
+
+  #recount(number: number): Recounted {
+    const of = `FROM messages WHERE id >= ${ID("?2", "0")} AND id < ${ID("?3", "0")}`;
+    const lanes = [number, number * QUEUE_LANES, (number + 1) * QUEUE_LANES];
+    return this.#database
+      .query<Recounted, number[]>(
+        `UPDATE queues SET (messages, bytes) =
+           (SELECT count(*), coalesce(sum(length(record)), 0) ${of})
+         WHERE number = ?1 RETURNING number, messages, bytes,
+           (SELECT count(due_at) ${of}) AS delayed`,
+      )
+      .get(...lanes) as Recounted;
   }
 
   #control(control: Control, purged: Purged[]): void {

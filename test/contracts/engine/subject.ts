@@ -154,14 +154,15 @@ export class Subject {
 
   /**
    * Resolves when the engine has done all that it was going to do by itself: operations on another
-   * queue, made after everything else, have gone all the way twice.
+   * queue, made after everything else, have gone all the way several times: what expires on disk is
+   * found, read, left to a page that is on its way, found again and buried, one step after the other.
    */
   async quiet(): Promise<void> {
     if (this.#sentry === undefined) {
       await this.define(SENTRY);
       this.#sentry = this.consume(SENTRY, 1);
     }
-    for (let round = 0; round < 2; round++) {
+    for (let round = 0; round < 4; round++) {
       await this.append(SENTRY);
       await this.#sentry.has(1);
       await this.#sentry.ack(this.#sentry.take().tag);
