@@ -110,7 +110,7 @@ describe("[P-5.8] a log whose end was lost or garbled", () => {
   async function written(opened: OpenedEngine, ids: readonly string[]): Promise<number[]> {
     const sizes: number[] = [];
     for (const [i, id] of ids.entries()) {
-      await opened.append("a", id, i % 3 === 0 ? 6000 : 50);
+      await opened.append("a", id, { bytes: i % 3 === 0 ? 6000 : 50 });
       sizes.push((await stat(join(dataDir, "warren.db-wal"))).size);
     }
     return sizes;
@@ -164,7 +164,7 @@ describe("[P-5.8] a page that is damaged under way", () => {
     await opened.define("a");
     await opened.define("b");
     await opened.append("b", "elsewhere");
-    await opened.appendAll("a", idsOf(800), 2000);
+    await opened.appendAll("a", idsOf(800), { bytes: 2000 });
     await opened.engine.close();
     await using again = await OpenedEngine.at(dataDir);
     const path = join(dataDir, "warren.db");

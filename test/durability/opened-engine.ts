@@ -1,5 +1,6 @@
-/** The SQLite engine in a directory of a test's choice, on the system's time. */
-import { systemClock } from "../../src/clock.ts";
+/** The SQLite engine in a directory of a test's choice, on the system's time or another. */
+import type { QueueDefinition } from "../../schemas/queue.ts";
+import { type Clock, systemClock } from "../../src/clock.ts";
 import type { EngineHealth } from "../../src/engine/engine.ts";
 import { completeSettings } from "../../src/engine/rules.ts";
 import { SqliteEngine } from "../../src/engine/sqlite/engine.ts";
@@ -8,20 +9,28 @@ import { Payload } from "../../src/payload.ts";
 import { eventually } from "../harness/eventually.ts";
 import { seededRandom } from "../harness/seeded-random.ts";
 
-/** An engine on the system's time, and what it says of its health. */
+export interface AppendOptions {
+  /** Length of the payload. */
+  readonly bytes?: number;
+  readonly dueAt?: number;
+}
+
+/** An engine and what it says of its health. */
 export class OpenedEngine implements AsyncDisposable {
   readonly healths: EngineHealth[] = [];
   readonly engine: SqliteEngine;
+  readonly #clock: Clock;
 
-  private constructor(path: string) {
+  private constructor(path: string, clock: Clock) {
+    this.#clock = clock;
     const random = seededRandom(1);
     const limits = { ...DEFAULT_LIMITS, queueWindowMessages: 64 };
-    const parts = { clock: systemClock, random, limits };
+    const parts = { clock, random, limits };
     this.engine = new SqliteEngine({ ...parts, dataDir: path, durability: "fsync" });
   }
 
-  static async at(path: string): Promise<OpenedEngine> {
-    const opened = new OpenedEngine(path);
+  static async at(path: string, { clock = systemClock } = {}): Promise<OpenedEngine> {
+    const opened = new OpenedEngine(path, clock);
     await opened.engine.open({
       queueChanged: () => {},
       healthChanged: (health) => opened.healths.push(health),
@@ -29,21 +38,22 @@ export class OpenedEngine implements AsyncDisposable {
     return opened;
   }
 
-  async define(name: string): Promise<void> {
-    await this.engine.queues.define(name, completeSettings({}), []);
+  async define(name: string, definition: QueueDefinition = {}): Promise<void> {
+    await this.engine.queues.define(name, completeSettings(definition), []);
   }
 
-  append(queue: string, id: string, bytes = 100): Promise<void> {
+  append(queue: string, id: string, options: AppendOptions = {}): Promise<void> {
+    const { bytes = 100, ...times } = options;
     const payload = Payload.fromValue("x".repeat(bytes));
-    const message = { id, topic: "t", time: systemClock.now(), payload };
+    const message = { id, topic: "t", time: this.#clock.now(), payload };
     return new Promise((resolve, failed) => {
       const stored = () => resolve();
-      this.engine.append({ message, queues: [queue], dedupe: false, stored, failed });
+      this.engine.append({ message, queues: [queue], dedupe: false, ...times, stored, failed });
     });
   }
 
-  async appendAll(queue: string, ids: readonly string[], bytes?: number): Promise<void> {
-    await Promise.all(ids.map((id) => this.append(queue, id, bytes)));
+  async appendAll(queue: string, ids: readonly string[], options?: AppendOptions): Promise<void> {
+    await Promise.all(ids.map((id) => this.append(queue, id, options)));
   }
 
   /** Ids of everything that waits in the queue, in its order. */

@@ -1,12 +1,13 @@
 /** A record that was read keeps nothing of the memory that it was read from: the next page uses it again. */
 import { expect, test } from "bun:test";
+import { encode } from "@msgpack/msgpack";
 import { decodeRecord, encodeRecord } from "../../src/engine/sqlite/record.ts";
 import type { Message } from "../../src/message.ts";
-import { Payload } from "../../src/payload.ts";
+import { PAYLOAD_FORMAT, Payload } from "../../src/payload.ts";
 
 const PAYLOADS = {
   json: Payload.fromValue({ a: "text" }),
-  msgpack: Payload.fromPackedValue({ a: "text" }),
+  msgpack: Payload.fromStored(PAYLOAD_FORMAT.msgpack, encode({ a: "text" })),
   binary: Payload.fromBinary(Buffer.from("bytes")),
 };
 

@@ -8,6 +8,12 @@ import type { DelayedWindow } from "./delayed.ts";
 import type { Entry } from "./entry.ts";
 import type { SqliteQueue } from "./queue.ts";
 
+/**
+ * Then the time is looked at again whatever it was: somebody may have set the clock, and a timer that was
+ * set by the wrong time would hold up all the others.
+ */
+const LONGEST_WAIT_MS = 5000;
+
 export class Timetable {
   readonly deadlines = new Heap<Entry>((a, b) => a.deadline < b.deadline);
   /** Queues by when a message of theirs may expire. */
@@ -57,7 +63,8 @@ export class Timetable {
     if (at >= this.#timerAt) return;
     this.#timer?.cancel();
     this.#timerAt = at;
-    this.#timer = this.#clock.after(at - this.#clock.now(), () => this.#ring());
+    const waitMs = Math.min(at - this.#clock.now(), LONGEST_WAIT_MS);
+    this.#timer = this.#clock.after(waitMs, () => this.#ring());
   }
 
   #ring(): void {
