@@ -1,187 +1,157 @@
 /**
- * Writes MessagePack. Integers stay integers however large, which the usual packers turn into floating
- * point past 32 bits: peers in typed languages could not read a time.
+ * MessagePack on its way out: msgpackr packs. Here is what it leaves to its caller: integers beyond 32
+ * bits, text that UTF-8 cannot say, and maps whose last entries are packed already.
  */
+import { Packr, RESET_BUFFER_MODE, REUSE_BUFFER_MODE } from "msgpackr";
 
-const INITIAL_BYTES = 4096;
+export type Packed = Uint8Array<ArrayBuffer>;
+
+const INITIAL_BYTES = 8192;
 /** A longer buffer is not kept for the next value. */
 const KEPT_BYTES = 1024 * 1024;
-/** Below this a loop over ASCII is faster than a call into the runtime. */
-const SHORT_TEXT = 40;
 
-export class Packer {
-  #bytes = new Uint8Array(INITIAL_BYTES);
-  #view = new DataView(this.#bytes.buffer);
-  #buffer = Buffer.from(this.#bytes.buffer);
-  #at = 0;
+const packr = new Packr({
+  useRecords: false,
+  // Else every map has a header of three bytes.
+  variableMapSize: true,
+  encodeUndefinedAsNil: true,
+  // A payload may well have a key of that name.
+  useToJSON: false,
+});
 
-  /** What was written, as a copy; the next write begins anew. */
-  take(): Uint8Array<ArrayBuffer> {
-    const taken = this.#bytes.slice(0, this.#at);
-    this.#at = 0;
-    if (this.#bytes.length > KEPT_BYTES) this.#hold(new Uint8Array(INITIAL_BYTES));
-    return taken;
-  }
-
-  map(entries: number): void {
-    this.#sized(entries, 0x80, 16, 0xde);
-  }
-
-  array(items: number): void {
-    this.#sized(items, 0x90, 16, 0xdc);
-  }
-
-  text(text: string): void {
-    const { length } = text;
-    // A UTF-16 unit takes at most three bytes, and the header five.
-    this.#reserve(5 + length * 3);
-    if (length < SHORT_TEXT && this.#ascii(text)) return;
-    const bytes = Buffer.byteLength(text);
-    if (bytes < 32) this.#bytes[this.#at++] = 0xa0 | bytes;
-    else this.#length(bytes, 0xd9);
-    this.#at += this.#buffer.write(text, this.#at, "utf8");
-  }
-
-  integer(value: number): void {
-    this.#reserve(9);
-    const bytes = this.#bytes;
-    if (value >= 0 && value < 128) bytes[this.#at++] = value;
-    else if (value < 0 && value >= -32) bytes[this.#at++] = value & 0xff;
-    else if (value >= 0 && value <= 0xffff_ffff) this.#length(value, 0xcc);
-    else this.#large(BigInt(value));
-  }
-
-  binary(value: Uint8Array): void {
-    this.#reserve(5 + value.length);
-    this.#length(value.length, 0xc4);
-    this.raw(value);
-  }
-
-  /** Bytes that are MessagePack already. */
-  raw(packed: Uint8Array): void {
-    this.#reserve(packed.length);
-    this.#bytes.set(packed, this.#at);
-    this.#at += packed.length;
-  }
-
-  /** Anything that JSON can carry, binary, and integers beyond 2^53. What is undefined in an object is left out. */
-  value(value: unknown): void {
-    if (typeof value === "string") this.text(value);
-    else if (typeof value === "number") this.#number(value);
-    else if (typeof value === "boolean") this.#byte(value ? 0xc3 : 0xc2);
-    else if (typeof value === "bigint") this.#large(value);
-    else if (value instanceof Uint8Array) this.binary(value);
-    else if (Array.isArray(value)) {
-      this.array(value.length);
-      for (const item of value) this.value(item);
-    } else if (typeof value === "object" && value !== null) {
-      const entries = Object.entries(value).filter(([, item]) => item !== undefined);
-      this.map(entries.length);
-      for (const [key, item] of entries) {
-        this.text(key);
-        this.value(item);
-      }
-    } else this.#byte(0xc0);
-  }
-
-  #large(value: bigint): void {
-    this.#reserve(9);
-    if (value < 0n) {
-      this.#bytes[this.#at++] = 0xd3;
-      this.#view.setBigInt64(this.#at, value);
-    } else {
-      this.#bytes[this.#at++] = 0xcf;
-      this.#view.setBigUint64(this.#at, value);
-    }
-    this.#at += 8;
-  }
-
-  #number(value: number): void {
-    if (Number.isSafeInteger(value) && !Object.is(value, -0)) {
-      this.integer(value);
-      return;
-    }
-    this.#reserve(9);
-    this.#bytes[this.#at++] = 0xcb;
-    this.#view.setFloat64(this.#at, value);
-    this.#at += 8;
-  }
-
-  /** Writes the text and returns true, unless it is not all ASCII. */
-  #ascii(text: string): boolean {
-    const bytes = this.#bytes;
-    const { length } = text;
-    let at = this.#at;
-    if (length < 32) bytes[at++] = 0xa0 | length;
-    else {
-      bytes[at++] = 0xd9;
-      bytes[at++] = length;
-    }
-    for (let i = 0; i < length; i++) {
-      const unit = text.charCodeAt(i);
-      if (unit >= 128) return false;
-      bytes[at++] = unit;
-    }
-    this.#at = at;
-    return true;
-  }
-
-  #byte(byte: number): void {
-    this.#reserve(1);
-    this.#bytes[this.#at++] = byte;
-  }
-
-  /** A header with its size inside (up to 15), or behind it in two or four bytes. */
-  #sized(size: number, fixed: number, fixedBelow: number, wide: number): void {
-    this.#reserve(5);
-    if (size < fixedBelow) this.#bytes[this.#at++] = fixed | size;
-    else if (size <= 0xffff) {
-      this.#bytes[this.#at++] = wide;
-      this.#view.setUint16(this.#at, size);
-      this.#at += 2;
-    } else {
-      this.#bytes[this.#at++] = wide + 1;
-      this.#view.setUint32(this.#at, size);
-      this.#at += 4;
-    }
-  }
-
-  /** A number behind its type byte, in one, two or four bytes; the type bytes follow each other. */
-  #length(size: number, type: number): void {
-    if (size <= 0xff) {
-      this.#bytes[this.#at++] = type;
-      this.#bytes[this.#at++] = size;
-    } else if (size <= 0xffff) {
-      this.#bytes[this.#at++] = type + 1;
-      this.#view.setUint16(this.#at, size);
-      this.#at += 2;
-    } else {
-      this.#bytes[this.#at++] = type + 2;
-      this.#view.setUint32(this.#at, size);
-      this.#at += 4;
-    }
-  }
-
-  #reserve(bytes: number): void {
-    if (this.#at + bytes <= this.#bytes.length) return;
-    let size = this.#bytes.length * 2;
-    while (size < this.#at + bytes) size *= 2;
-    const grown = new Uint8Array(size);
-    grown.set(this.#bytes.subarray(0, this.#at));
-    this.#hold(grown);
-  }
-
-  #hold(bytes: Uint8Array<ArrayBuffer>): void {
-    this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer);
-    this.#buffer = Buffer.from(bytes.buffer);
-  }
+/** Entries of a map, keys and values in turn, without the map's header. */
+export interface Entries {
+  readonly count: number;
+  readonly bytes: Packed;
 }
 
-const packer = new Packer();
+/**
+ * One value: anything that JSON can carry, binary, and integers of up to 64 bits. What is undefined in an
+ * object is left out.
+ */
+export function pack(value: unknown): Packed {
+  const { bytes, start, end } = written(packable(value));
+  const copy = new Uint8Array(end - start);
+  bytes.copy(copy, 0, start, end);
+  return copy;
+}
 
-/** One value, packed. */
-export function pack(value: unknown): Uint8Array<ArrayBuffer> {
-  packer.value(value);
-  return packer.take();
+/** The entries of a map of at most 15 fields, each of them `packable`. */
+export function packEntries(fields: object): Entries {
+  const { bytes, start, end } = written(fields);
+  const copy = new Uint8Array(end - start - 1);
+  bytes.copy(copy, 0, start + 1, end);
+  return { count: entriesOf(bytes, start), bytes: copy };
+}
+
+/** These entries and one more behind them, whose key and value are packed already. */
+export function withEntry({ count, bytes }: Entries, key: Packed, value: Uint8Array): Entries {
+  const joined = new Uint8Array(bytes.length + key.length + value.length);
+  joined.set(bytes);
+  joined.set(key, bytes.length);
+  joined.set(value, bytes.length + key.length);
+  return { count: count + 1, bytes: joined };
+}
+
+/** A map of at most 15 fields, each of them `packable`, and of the entries behind them. */
+export function packMap(fields: object, entries: Entries): Packed {
+  const { bytes, start, end } = written(fields);
+  const count = entriesOf(bytes, start) + entries.count;
+  const header = count < 16 ? 1 : 3;
+  const tail = header + end - start - 1;
+  const joined = new Uint8Array(tail + entries.bytes.length);
+  if (header === 1) joined[0] = 0x80 | count;
+  else {
+    joined[0] = 0xde;
+    joined[1] = count >> 8;
+    joined[2] = count & 0xff;
+  }
+  bytes.copy(joined, header, start + 1, end);
+  joined.set(entries.bytes, tail);
+  return joined;
+}
+
+/** An array of values that are packed already. */
+export function packArray(items: readonly Uint8Array[]): Packed {
+  const count = items.length;
+  const header = count < 16 ? 1 : count <= 0xffff ? 3 : 5;
+  const joined = new Uint8Array(items.reduce((sum, { length }) => sum + length, header));
+  if (header === 1) joined[0] = 0x90 | count;
+  else {
+    const view = new DataView(joined.buffer);
+    view.setUint8(0, header === 3 ? 0xdc : 0xdd);
+    if (header === 3) view.setUint16(1, count);
+    else view.setUint32(1, count);
+  }
+  let at = header;
+  for (const item of items) {
+    joined.set(item, at);
+    at += item.length;
+  }
+  return joined;
+}
+
+/** What was packed last lies in `bytes` from `start` to `end` until something else is packed. */
+const last = { bytes: Buffer.alloc(0) as Buffer, start: 0, end: 0 };
+
+function written(value: unknown): typeof last {
+  // In this mode there is no view to be made for each value; the types do not say what is there instead.
+  const bytes = packr.pack(value, REUSE_BUFFER_MODE | RESET_BUFFER_MODE) as Buffer &
+    Omit<typeof last, "bytes">;
+  last.bytes = bytes;
+  last.start = bytes.start;
+  last.end = bytes.end;
+  if (bytes.length > KEPT_BYTES) packr.useBuffer(Buffer.allocUnsafeSlow(INITIAL_BYTES));
+  return last;
+}
+
+/** How many entries a map has whose header says so in its one byte. */
+function entriesOf(bytes: Uint8Array, start: number): number {
+  const type = bytes[start] ?? 0;
+  if ((type & 0xf0) !== 0x80) throw new RangeError("A map of more than 15 fields.");
+  return type & 0x0f;
+}
+
+/**
+ * The value as msgpackr has to be given it; itself where nothing has to change, which is the rule. It
+ * would make a double of an integer beyond 32 bits, which readers in typed languages refuse to take for
+ * a time, and bytes that are not UTF-8 of half a surrogate pair, which JSON may hold.
+ */
+export function packable(value: unknown): unknown {
+  if (typeof value === "string") return value.isWellFormed() ? value : value.toWellFormed();
+  if (typeof value === "number") return integer(value);
+  if (typeof value !== "object" || value === null || value instanceof Uint8Array) return value;
+  return Array.isArray(value) ? packableItems(value) : packableFields(value);
+}
+
+/** `packable` of a number. */
+export function integer(value: number): number | bigint {
+  const isWide = (value > 0xffff_ffff || value < -0x8000_0000) && Number.isSafeInteger(value);
+  return isWide ? BigInt(value) : value;
+}
+
+function packableItems(items: readonly unknown[]): readonly unknown[] {
+  let copy: unknown[] | undefined;
+  for (let i = 0; i < items.length; i++) {
+    const item = packable(items[i]);
+    if (item === items[i]) continue;
+    copy ??= items.slice();
+    copy[i] = item;
+  }
+  return copy ?? items;
+}
+
+function packableFields(fields: object): object {
+  const given = fields as Record<string, unknown>;
+  let copy: Record<string, unknown> | undefined;
+  for (const key of Object.keys(given)) {
+    const value = packable(given[key]);
+    const isText = key.isWellFormed();
+    if (isText && value === given[key] && value !== undefined) continue;
+    // What is spread is the copy's own, so that no key of it reaches the prototype when it is assigned.
+    copy ??= { ...given };
+    if (!isText || value === undefined) delete copy[key];
+    if (value !== undefined) copy[key.toWellFormed()] = value;
+  }
+  return copy ?? fields;
 }

@@ -2,7 +2,6 @@
  * A payload: a value or raw bytes, held in the form in which it arrived and put into another form once,
  * on demand, however many routes, queues and consumers want it [P-2.6].
  */
-import { pack } from "./packing.ts";
 import { unpack } from "./unpacking.ts";
 
 /** How a payload lies on disk; the numbers are part of the file format. */
@@ -35,17 +34,12 @@ export class Payload {
     return new Payload(PAYLOAD_FORMAT.json, value, true, undefined, undefined);
   }
 
-  /** A value that came as MessagePack and may hold what JSON cannot (binary, NaN, large integers). */
-  static fromPackedValue(value: unknown): Payload {
-    return new Payload(PAYLOAD_FORMAT.msgpack, value, true, undefined, undefined);
-  }
-
   /** Raw bytes. They are kept, not copied: the caller must not change them afterwards. */
   static fromBinary(bytes: Uint8Array): Payload {
     return new Payload(PAYLOAD_FORMAT.binary, bytes, true, undefined, bytes);
   }
 
-  /** What `stored()` gave, in the same format. */
+  /** What `storedBytes()` gave, in the same format; MessagePack also as it came. Kept, not copied. */
   static fromStored(format: PayloadFormat, bytes: Uint8Array): Payload {
     if (format === PAYLOAD_FORMAT.binary) return Payload.fromBinary(bytes);
     if (format === PAYLOAD_FORMAT.msgpack) {
@@ -83,9 +77,9 @@ export class Payload {
     return this.#json;
   }
 
-  /** The bytes that go to disk for a binary or MessagePack payload; JSON is stored as its text. */
+  /** The bytes that go to disk: a binary or MessagePack payload as it came, JSON as its text. */
   storedBytes(): Uint8Array {
-    this.#bytes ??= pack(this.value());
+    this.#bytes ??= Buffer.from(this.json());
     return this.#bytes;
   }
 }
@@ -100,12 +94,7 @@ function toJsonValue(value: unknown): unknown {
   if (value instanceof Uint8Array) return base64(value);
   if (Array.isArray(value)) return value.map(toJsonValue);
   const out: Record<string, unknown> = {};
-  for (const [key, item] of Object.entries(value)) {
-    // Assigned, this one would change the object's prototype and be lost.
-    if (key === "__proto__") {
-      Object.defineProperty(out, key, { value: toJsonValue(item), enumerable: true });
-    } else out[key] = toJsonValue(item);
-  }
+  for (const [key, item] of Object.entries(value)) out[key] = toJsonValue(item);
   return out;
 }
 

@@ -1,318 +1,289 @@
 /**
- * Reads MessagePack from strangers: one pass that checks everything it passes over. Lengths lie inside
- * the message, nothing follows the value, keys are text, text is UTF-8, nesting is bounded, and there
- * are no extension types [P-2.6].
+ * MessagePack from strangers. msgpackr decodes it, but only after one pass over the bytes has found that
+ * lengths lie inside the message, nothing follows the value, keys are text, text is UTF-8, nesting is
+ * bounded, and there are no extension types [P-2.6], some of which msgpackr obeys whatever its options.
  */
 import { isUtf8 } from "node:buffer";
+import { type Options, Unpackr } from "msgpackr";
 import { WarrenError } from "./errors.ts";
 
-/** Deeper nesting than any payload may have; the reader's own recursion is bounded by it. */
+/** Deeper nesting than any payload may have; the recursion of check and decoder is bounded by it. */
 const MAX_DEPTH = 512;
 /** Below this a loop over ASCII is faster than a call into the runtime. */
 const SHORT_TEXT = 24;
+/** A frame without its payload is rarely longer. */
+const SCRATCH_BYTES = 8192;
+
+const unpackr = new Unpackr({
+  useRecords: false,
+  mapsAsObjects: true,
+  // A number while it is exact, else a bigint: msgpackr knows this word, its types do not.
+  int64AsType: "auto" as string as NonNullable<Options["int64AsType"]>,
+  // Views would be of memory that is used again.
+  copyBuffers: true,
+});
+const scratch = new Uint8Array(SCRATCH_BYTES);
 
 /** The value of one key of a map, checked but not decoded, and how deep it is nested. */
 export type LeavePacked = (bytes: Uint8Array, depth: number) => unknown;
 
-/** One value. Binary in it is a view of `bytes`. Throws `malformed_frame`. */
+/** One value. Throws `malformed_frame`. */
 export function unpack(bytes: Uint8Array): unknown {
-  const reader = new Reader(bytes);
-  const value = reader.value(0);
-  reader.end();
-  return value;
+  const check = new Check(bytes);
+  check.value(0);
+  check.end();
+  return unpackr.unpack(part(bytes, 0, bytes.length));
+}
+
+/** One value that is what `leave` makes of its bytes, as in `unpackMaps`. Throws `malformed_frame`. */
+export function leaveValue(bytes: Uint8Array, leave: LeavePacked): unknown {
+  const check = new Check(bytes);
+  const nesting = check.value(0);
+  check.end();
+  return left(bytes, 0, bytes.length, nesting, leave);
 }
 
 /**
  * A map, or an array of maps, in which the value of `key` is what `leave` makes of its bytes; binary is
- * given as it is. Throws `malformed_frame`.
+ * given as it is, a view of the message. Throws `malformed_frame`.
  */
-export function unpackMaps(bytes: Uint8Array, key: string, leave: LeavePacked): unknown {
-  const reader = new Reader(bytes);
-  const maps = reader.maps(key, leave);
-  reader.end();
+export function unpackMaps(message: Uint8Array, key: string, leave: LeavePacked): unknown {
+  const bytes = Buffer.isBuffer(message)
+    ? message
+    : Buffer.from(message.buffer, message.byteOffset, message.length);
+  const check = new Check(bytes);
+  const items = check.arrayHeader();
+  if (items < 0) {
+    const value = unpackMap(bytes, check, 0, key, leave);
+    check.end();
+    return value;
+  }
+  const maps: unknown[] = [];
+  for (let left = items; left > 0; left--) maps.push(unpackMap(bytes, check, 1, key, leave));
+  check.end();
   return maps;
+}
+
+/** The value where the check stands, decoded without the entry that is left packed. */
+function unpackMap(
+  bytes: Buffer,
+  check: Check,
+  depth: number,
+  key: string,
+  leave: LeavePacked,
+): unknown {
+  const start = check.at;
+  const found = check.map(depth, key);
+  const { at: end, keyAt, valueAt, valueEnd, valueNesting } = check;
+  if (!found) return decoded(bytes, start, end, end, end);
+  const map = decoded(bytes, start, keyAt, valueEnd, end) as Record<string, unknown>;
+  map[key] = left(bytes, valueAt, valueEnd, valueNesting, leave);
+  return map;
+}
+
+function left(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  nesting: number,
+  leave: LeavePacked,
+): unknown {
+  const binary = binaryHeader(bytes[start] as number);
+  return binary > 0 ? part(bytes, start + binary, end) : leave(part(bytes, start, end), nesting);
+}
+
+/** A view, as plain bytes: a Buffer's `slice` and JSON are not theirs. */
+function part(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start);
+}
+
+/** The value from `start` to `end`; where an entry is cut out of it, it is a map and has one entry less. */
+function decoded(bytes: Buffer, start: number, cut: number, cutEnd: number, end: number) {
+  const head = cut - start;
+  const length = head + end - cutEnd;
+  const room = length <= SCRATCH_BYTES ? scratch : new Uint8Array(length);
+  bytes.copy(room, 0, start, cut);
+  if (cutEnd > cut) {
+    bytes.copy(room, head, cutEnd, end);
+    dropEntry(room);
+  }
+  return unpackr.unpack(room, length);
+}
+
+/** The map's header says one entry less. */
+function dropEntry(map: Uint8Array): void {
+  const type = map[0] as number;
+  const count = type === 0xde ? 2 : type === 0xdf ? 4 : 0;
+  // The number ends in this byte, and borrows from those before it.
+  let at = count;
+  while (at > 1 && map[at] === 0) map[at--] = 0xff;
+  map[at] = (map[at] as number) - 1;
+}
+
+/** The length of the header of binary, 0 for any other type. */
+function binaryHeader(type: number): number {
+  if (type === 0xc4) return 2;
+  if (type === 0xc5) return 3;
+  return type === 0xc6 ? 5 : 0;
 }
 
 function malformed(what: string): WarrenError {
   return new WarrenError("malformed_frame", `This is not MessagePack as agreed: ${what}.`);
 }
 
-/** Keys met before, by a hash of their bytes: the same few come in every frame. */
-const KEYS: (string | undefined)[] = new Array(256);
-
-class Reader {
-  readonly #bytes: Buffer;
-  #at = 0;
+class Check {
+  /** What is before it has been checked. */
+  at = 0;
+  /** Where the entry of the key lay in the map that was checked last, and how deep its value is nested. */
+  keyAt = 0;
+  valueAt = 0;
+  valueEnd = 0;
+  valueNesting = 0;
+  readonly #bytes: Uint8Array;
 
   constructor(bytes: Uint8Array) {
-    this.#bytes = Buffer.isBuffer(bytes)
-      ? bytes
-      : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.#bytes = bytes;
   }
 
   end(): void {
-    if (this.#at !== this.#bytes.length) throw malformed("something follows the value");
+    if (this.at !== this.#bytes.length) throw malformed("something follows the value");
   }
 
-  maps(key: string, leave: LeavePacked): unknown {
-    const type = this.#bytes[this.#at];
-    const isArray =
-      type !== undefined && ((type & 0xf0) === 0x90 || type === 0xdc || type === 0xdd);
-    if (!isArray) return this.#map(0, key, leave);
-    const items: unknown[] = [];
-    for (let left = this.#items(this.#u8()); left > 0; left--) {
-      items.push(this.#map(1, key, leave));
-    }
-    return items;
+  /** The number of items, if it is an array that begins here; else -1, and nothing is passed over. */
+  arrayHeader(): number {
+    const type = this.#bytes[this.at];
+    if (type === undefined) return -1;
+    const isArray = (type & 0xf0) === 0x90 || type === 0xdc || type === 0xdd;
+    if (!isArray) return -1;
+    this.at++;
+    return this.#items(type);
   }
 
-  #map(depth: number, key: string, leave: LeavePacked): unknown {
-    const type = this.#bytes[this.#at];
+  /** A value; returns true if it is a map in which the key is. The last such entry counts. */
+  map(depth: number, key: string): boolean {
+    const type = this.#bytes[this.at];
     const isMap = type !== undefined && ((type & 0xf0) === 0x80 || type === 0xde || type === 0xdf);
-    if (!isMap) return this.value(depth);
-    return this.#object(this.#entries(this.#u8()), depth, key, leave);
-  }
-
-  value(depth: number): unknown {
-    if (depth > MAX_DEPTH) throw malformed("it is nested too deeply");
-    const type = this.#u8();
-    if (type < 0x80) return type;
-    if (type < 0x90) return this.#object(type & 0x0f, depth);
-    if (type < 0xa0) return this.#array(type & 0x0f, depth);
-    if (type < 0xc0) return this.#text(type & 0x1f);
-    if (type >= 0xe0) return type - 256;
-    switch (type) {
-      case 0xc0:
-        return null;
-      case 0xc2:
-        return false;
-      case 0xc3:
-        return true;
-      case 0xc4:
-      case 0xc5:
-      case 0xc6:
-        return this.#binary(this.#sizeAfter(type - 0xc4));
-      case 0xd9:
-      case 0xda:
-      case 0xdb:
-        return this.#text(this.#sizeAfter(type - 0xd9));
-      case 0xdc:
-      case 0xdd:
-        return this.#array(this.#items(type), depth);
-      case 0xde:
-      case 0xdf:
-        return this.#object(this.#entries(type), depth);
-      default:
-        return this.#number(type);
+    if (!isMap) {
+      this.value(depth);
+      return false;
     }
+    this.at++;
+    let found = false;
+    for (let left = this.#entries(type); left > 0; left--) {
+      const keyAt = this.at;
+      const isKey = this.#isKey(key);
+      const valueAt = this.at;
+      const nesting = this.value(depth + 1);
+      if (!isKey) continue;
+      found = true;
+      this.keyAt = keyAt;
+      this.valueAt = valueAt;
+      this.valueEnd = this.at;
+      this.valueNesting = nesting;
+    }
+    return found;
   }
 
   /** Passes over a value; returns how deep it is nested. */
-  #skip(depth: number): number {
+  value(depth: number): number {
     if (depth > MAX_DEPTH) throw malformed("it is nested too deeply");
     const type = this.#u8();
     if (type < 0x80 || type >= 0xe0) return 0;
-    if (type < 0x90) return this.#skipEntries(type & 0x0f, depth);
-    if (type < 0xa0) return this.#skipItems(type & 0x0f, depth);
-    if (type < 0xc0) return this.#skipText(type & 0x1f);
-    if (type === 0xde || type === 0xdf) return this.#skipEntries(this.#entries(type), depth);
-    if (type === 0xdc || type === 0xdd) return this.#skipItems(this.#items(type), depth);
-    if (type >= 0xd9) return this.#skipText(this.#sizeAfter(type - 0xd9));
-    if (type >= 0xc4 && type <= 0xc6) this.#advance(this.#sizeAfter(type - 0xc4));
-    else if (type > 0xc3 || type === 0xc1) this.#number(type);
+    if (type < 0x90) return this.#map(type & 0x0f, depth);
+    if (type < 0xa0) return this.#array(type & 0x0f, depth);
+    if (type < 0xc0) this.#text(type & 0x1f);
+    else if (type === 0xde || type === 0xdf) return this.#map(this.#entries(type), depth);
+    else if (type === 0xdc || type === 0xdd) return this.#array(this.#items(type), depth);
+    else if (type >= 0xd9) this.#text(this.#unsigned(type - 0xd9));
+    else if (type >= 0xc4 && type <= 0xc6) this.#advance(this.#unsigned(type - 0xc4));
+    else if (type >= 0xcc && type <= 0xcf) this.#advance(1 << (type - 0xcc));
+    else if (type >= 0xd0 && type <= 0xd3) this.#advance(1 << (type - 0xd0));
+    else if (type === 0xca || type === 0xcb) this.#advance(type === 0xca ? 4 : 8);
+    else if (type === 0xc1) throw malformed("a type that does not exist");
+    else if (type > 0xc3) throw malformed("extension types are not taken");
     return 0;
   }
 
-  #skipEntries(entries: number, depth: number): number {
+  #map(entries: number, depth: number): number {
     let deepest = 0;
     for (let left = entries; left > 0; left--) {
-      this.#skipText(this.#keySize());
-      deepest = Math.max(deepest, this.#skip(depth + 1));
+      this.#text(this.#keySize());
+      deepest = Math.max(deepest, this.value(depth + 1));
     }
     return deepest + 1;
   }
 
-  #skipItems(items: number, depth: number): number {
+  #array(items: number, depth: number): number {
     let deepest = 0;
-    for (let left = items; left > 0; left--) deepest = Math.max(deepest, this.#skip(depth + 1));
+    for (let left = items; left > 0; left--) deepest = Math.max(deepest, this.value(depth + 1));
     return deepest + 1;
   }
 
-  #skipText(size: number): number {
-    const start = this.#at;
-    this.#advance(size);
-    if (!this.#isAscii(start, size)) this.#assertUtf8(start, size);
-    return 0;
-  }
-
-  #object(
-    entries: number,
-    depth: number,
-    packedKey?: string,
-    leave?: LeavePacked,
-  ): Record<string, unknown> {
-    const object: Record<string, unknown> = {};
-    for (let left = entries; left > 0; left--) {
-      const key = this.#key();
-      const value =
-        leave !== undefined && key === packedKey
-          ? this.#left(depth + 1, leave)
-          : this.value(depth + 1);
-      // Assigned, this one would change the object's prototype.
-      if (key === "__proto__") Object.defineProperty(object, key, { value, enumerable: true });
-      else object[key] = value;
-    }
-    return object;
-  }
-
-  #left(depth: number, leave: LeavePacked): unknown {
-    const start = this.#at;
-    const type = this.#bytes[start];
-    if (type !== undefined && type >= 0xc4 && type <= 0xc6) return this.value(depth);
-    const nesting = this.#skip(depth);
-    return leave(this.#part(start), nesting);
-  }
-
-  #array(items: number, depth: number): unknown[] {
-    const array: unknown[] = [];
-    for (let left = items; left > 0; left--) array.push(this.value(depth + 1));
-    return array;
-  }
-
-  #binary(size: number): Uint8Array {
-    const start = this.#at;
-    this.#advance(size);
-    return this.#part(start);
-  }
-
-  /** What was read since `start`, as plain bytes: a Buffer's `slice` and JSON are not theirs. */
-  #part(start: number): Uint8Array {
-    const { buffer, byteOffset } = this.#bytes;
-    return new Uint8Array(buffer, byteOffset + start, this.#at - start);
-  }
-
-  #text(size: number): string {
-    const start = this.#at;
-    this.#advance(size);
-    if (this.#isAscii(start, size)) return this.#bytes.toString("latin1", start, this.#at);
-    this.#assertUtf8(start, size);
-    return this.#bytes.toString("utf8", start, this.#at);
-  }
-
-  #key(): string {
+  /** Passes over the key of an entry; whether it is this one. */
+  #isKey(key: string): boolean {
     const size = this.#keySize();
-    const start = this.#at;
+    const start = this.at;
+    this.#text(size);
+    if (size !== key.length) return false;
     const bytes = this.#bytes;
-    const slot = (size * 31 + (bytes[start] ?? 0) * 7 + (bytes[start + size - 1] ?? 0)) & 0xff;
-    const last = KEYS[slot];
-    if (last !== undefined && last.length === size && start + size <= bytes.length) {
-      let same = 0;
-      while (same < size && last.charCodeAt(same) === bytes[start + same]) same++;
-      if (same === size) {
-        this.#at += size;
-        return last;
-      }
-    }
-    const key = this.#text(size);
-    if (size < SHORT_TEXT && key.length === size) KEYS[slot] = key;
-    return key;
+    let same = 0;
+    while (same < size && bytes[start + same] === key.charCodeAt(same)) same++;
+    return same === size;
   }
 
   #keySize(): number {
     const type = this.#u8();
     if (type >= 0xa0 && type < 0xc0) return type & 0x1f;
-    if (type >= 0xd9 && type <= 0xdb) return this.#sizeAfter(type - 0xd9);
+    if (type >= 0xd9 && type <= 0xdb) return this.#unsigned(type - 0xd9);
     throw malformed("a key is not text");
   }
 
-  #number(type: number): number | bigint {
-    const at = this.#at;
-    const bytes = this.#bytes;
-    switch (type) {
-      case 0xca:
-        this.#advance(4);
-        return bytes.readFloatBE(at);
-      case 0xcb:
-        this.#advance(8);
-        return bytes.readDoubleBE(at);
-      case 0xcc:
-        return this.#u8();
-      case 0xcd:
-        return this.#sizeAfter(1);
-      case 0xce:
-        return this.#sizeAfter(2);
-      case 0xcf:
-        this.#advance(8);
-        return safe(bytes.readBigUInt64BE(at));
-      case 0xd0:
-        this.#advance(1);
-        return bytes.readInt8(at);
-      case 0xd1:
-        this.#advance(2);
-        return bytes.readInt16BE(at);
-      case 0xd2:
-        this.#advance(4);
-        return bytes.readInt32BE(at);
-      case 0xd3:
-        this.#advance(8);
-        return safe(bytes.readBigInt64BE(at));
-      case 0xc1:
-        throw malformed("a type that does not exist");
-      default:
-        throw malformed("extension types are not taken");
-    }
+  #text(size: number): void {
+    const start = this.at;
+    this.#advance(size);
+    if (this.#isShortAscii(start, size)) return;
+    if (!isUtf8(this.#bytes.subarray(start, start + size))) throw malformed("text is not UTF-8");
   }
 
-  #items(type: number): number {
-    const items = (type & 0xf0) === 0x90 ? type & 0x0f : this.#sizeAfter(type - 0xdb);
-    return this.#plausible(items);
-  }
-
-  #entries(type: number): number {
-    const entries = (type & 0xf0) === 0x80 ? type & 0x0f : this.#sizeAfter(type - 0xdd);
-    return this.#plausible(entries);
-  }
-
-  /** Every item takes a byte at least, so a lie about their number is found before it is believed. */
-  #plausible(items: number): number {
-    if (items > this.#bytes.length - this.#at) throw malformed("it ends too early");
-    return items;
-  }
-
-  /** An unsigned integer of 1, 2 or 4 bytes: `width` 0, 1 or 2. */
-  #sizeAfter(width: number): number {
-    const at = this.#at;
-    this.#advance(1 << width);
-    if (width === 0) return this.#bytes[at]!;
-    return width === 1 ? this.#bytes.readUInt16BE(at) : this.#bytes.readUInt32BE(at);
-  }
-
-  #u8(): number {
-    const byte = this.#bytes[this.#at];
-    if (byte === undefined) throw malformed("it ends too early");
-    this.#at++;
-    return byte;
-  }
-
-  #advance(size: number): void {
-    this.#at += size;
-    if (this.#at > this.#bytes.length) throw malformed("it ends too early");
-  }
-
-  #isAscii(start: number, size: number): boolean {
+  #isShortAscii(start: number, size: number): boolean {
     if (size >= SHORT_TEXT) return false;
     const bytes = this.#bytes;
     for (let i = start; i < start + size; i++) if (bytes[i]! >= 128) return false;
     return true;
   }
 
-  #assertUtf8(start: number, size: number): void {
-    if (!isUtf8(this.#bytes.subarray(start, start + size))) throw malformed("text is not UTF-8");
+  #items(type: number): number {
+    const items = (type & 0xf0) === 0x90 ? type & 0x0f : this.#unsigned(type - 0xdb);
+    return this.#plausible(items, 1);
   }
-}
 
-/** A number while it is exact. */
-function safe(value: bigint): number | bigint {
-  const number = Number(value);
-  return Number.isSafeInteger(number) ? number : value;
+  #entries(type: number): number {
+    const entries = (type & 0xf0) === 0x80 ? type & 0x0f : this.#unsigned(type - 0xdd);
+    return this.#plausible(entries, 2);
+  }
+
+  /** Every item takes a byte at least, so a lie about their number is found before it is believed. */
+  #plausible(items: number, bytesEach: number): number {
+    if (items * bytesEach > this.#bytes.length - this.at) throw malformed("it ends too early");
+    return items;
+  }
+
+  /** An unsigned integer of 1, 2 or 4 bytes: `width` 0, 1 or 2. */
+  #unsigned(width: number): number {
+    let value = 0;
+    for (let left = 1 << width; left > 0; left--) value = value * 256 + this.#u8();
+    return value;
+  }
+
+  #u8(): number {
+    const byte = this.#bytes[this.at];
+    if (byte === undefined) throw malformed("it ends too early");
+    this.at++;
+    return byte;
+  }
+
+  #advance(size: number): void {
+    this.at += size;
+    if (this.at > this.#bytes.length) throw malformed("it ends too early");
+  }
 }

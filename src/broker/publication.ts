@@ -43,12 +43,10 @@ export interface MessageContext {
   readonly limits: Limits;
   /** The publisher's principal; absent for anonymous ones. */
   readonly from?: string | undefined;
-  /** The body came as MessagePack: its binary is binary and its values may be more than JSON has. */
-  readonly packed: boolean;
 }
 
 /**
- * A payload of a MessagePack frame as it lay in the frame, checked but not decoded: most are only handed
+ * A payload that came as MessagePack, as it lay in its message, checked but not decoded: most are only handed
  * on, and what is not decoded keeps the exact types that the publisher chose.
  */
 export class PackedPayload {
@@ -128,7 +126,7 @@ function payloadOf(body: PublishBody, context: MessageContext): Payload {
   if (payload === undefined) return Payload.fromValue(null);
   if (payload instanceof Uint8Array) return Payload.fromBinary(payload);
   if (!withinDepth(payload, limit)) throw tooDeep(limit);
-  return context.packed ? Payload.fromPackedValue(payload) : Payload.fromValue(payload);
+  return Payload.fromValue(payload);
 }
 
 function tooDeep(limit: number): WarrenError {

@@ -3,6 +3,7 @@ import { PublishBody } from "../../schemas/frames.ts";
 import type { Receipt } from "../broker/publication.ts";
 import { toMessage } from "../broker/publication.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
+import { decodeMsgpack, decodeMsgpackPayload } from "../protocols/native/msgpack.ts";
 import { checked, decoded, MSGPACK, mediaType, readBytes } from "./body.ts";
 import { errorResult } from "./problem.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
@@ -27,9 +28,8 @@ export const publishHandlers: Handlers<"publish" | "publishTopic"> = {
     const { batch, frameBytes } = services.config.limits;
     const bytes = await readBytes(call.request, frameBytes);
     const type = mediaType(call.request);
-    const body = decoded(bytes, type);
-    const packed = type === MSGPACK;
-    if (!Array.isArray(body)) return { results: [await publishOne(call, services, body, packed)] };
+    const body = type === MSGPACK ? decodeMsgpack(bytes) : decoded(bytes, type);
+    if (!Array.isArray(body)) return { results: [await publishOne(call, services, body)] };
     if (body.length > batch) {
       throw new WarrenError("invalid_frame", `At most ${batch} messages at a time.`, {
         pointer: "",
@@ -38,7 +38,7 @@ export const publishHandlers: Handlers<"publish" | "publishTopic"> = {
     }
     // All are begun before the first is waited for: in order, and in one transaction.
     const results = body.map((item, at) =>
-      publishOne(call, services, item, packed, `/${at}`).catch((error: unknown) =>
+      publishOne(call, services, item, `/${at}`).catch((error: unknown) =>
         errorResult(toWarrenError(error)),
       ),
     );
@@ -54,7 +54,7 @@ export const publishHandlers: Handlers<"publish" | "publishTopic"> = {
       ...contentTypeOf(call.request, type),
       ...optionsOf(call.request.headers),
     };
-    return publishOne(call, services, body, type === MSGPACK);
+    return publishOne(call, services, body);
   },
 };
 
@@ -63,7 +63,6 @@ async function publishOne(
   call: Pick<Call, "principal">,
   services: Services,
   value: unknown,
-  packed: boolean,
   pointer = "",
 ): Promise<object> {
   if (services.phase() === "draining") throw new WarrenError("draining");
@@ -81,7 +80,6 @@ async function publishOne(
     newId: broker.newId,
     limits: config.limits,
     from: name === "anonymous" ? undefined : name,
-    packed,
   });
   const receipt = await new Promise<Receipt>((accepted, refused) => {
     broker.publish({ message, dueAt, dedupe, entry, accepted, refused });
@@ -92,9 +90,8 @@ async function publishOne(
 
 /** Raw bytes become what their content type says they are [P-2.6]. */
 function payloadOf(bytes: Uint8Array, type: string): unknown {
-  if (type === MSGPACK || type === "application/json" || type.endsWith("+json")) {
-    return decoded(bytes, type);
-  }
+  if (type === MSGPACK) return decodeMsgpackPayload(bytes);
+  if (type === "application/json" || type.endsWith("+json")) return decoded(bytes, type);
   // What curl says of its `-d` unless told otherwise: text, whatever is in it.
   if (type.startsWith("text/") || type === "application/x-www-form-urlencoded") {
     try {

@@ -20,8 +20,6 @@ export interface FrameEncoder extends EventEncoder {
 
 export interface Protocol {
   readonly encoder: FrameEncoder;
-  /** Values come as MessagePack and may be more than JSON has [P-2.6]. */
-  readonly packed: boolean;
   /** Takes one WebSocket message of the session's peer. Synchronous; never throws. */
   receive(session: Session, data: string | Buffer): void;
 }

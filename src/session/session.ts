@@ -153,7 +153,6 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
       newId: broker.newId,
       limits: this.limits,
       from: this.#credentials.from,
-      packed: this.protocol.packed,
     });
     this.#intake.published();
     broker.publish(new PendingPublish(this, frame.id, draft, entry));

@@ -1,6 +1,7 @@
 /** Decoders and a real socket under random and hostile bytes: an error or a close, never a crash. */
 import { expect, test } from "bun:test";
 import { decode, encode } from "@msgpack/msgpack";
+import { PackedPayload } from "../../src/broker/publication.ts";
 import type { Random } from "../../src/clock.ts";
 import { WarrenError } from "../../src/errors.ts";
 import { pack } from "../../src/packing.ts";
@@ -62,6 +63,17 @@ function randomFrame(random: Random): Frame {
   return frame;
 }
 
+/** A map of these entries in this order, its header of any length that will do. */
+function mapOf(random: Random, entries: readonly [string, unknown][]): Uint8Array {
+  const count = entries.length;
+  const headers = [
+    Uint8Array.of(0xde, count >> 8, count & 0xff),
+    Uint8Array.of(0xdf, 0, 0, count >> 8, count & 0xff),
+  ];
+  if (count < 16) headers.push(Uint8Array.of(0x80 | count));
+  return Buffer.concat([pick(random, headers), ...entries.flat().map((part) => encode(part))]);
+}
+
 /** Flips, cuts and repeats. */
 function mangled(random: Random, bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   const out = Uint8Array.from(bytes);
@@ -89,6 +101,35 @@ for (const seed of fuzzSeeds(2)) {
       expect(unpack(encode(value))).toEqual(value);
       expect(unpack(pack(value))).toEqual(value);
     }
+  });
+
+  test(`[P-2.6] a payload is cut out of its frame wherever it lies (FUZZ_SEED=${seed})`, () => {
+    const random = seededRandom(seed);
+    const frames: Frame[] = [];
+    const packed: Uint8Array[] = [];
+    for (let i = 0; i < 2000; i++) {
+      const fields = Object.entries(randomFrame(random)).filter(([name]) => name !== "payload");
+      while (random() < 0.3) fields.push([`more${fields.length}`, random()]);
+      if (random() < 0.01) fields.push(["long", "x".repeat(20_000)]);
+      if (random() < 0.01) for (let n = 0; n < 300; n++) fields.push([`${n}`, n]);
+      const payloads = [...Array(pick(random, [0, 1, 1, 1, 2]))].map(() => randomValue(random));
+      for (const payload of payloads) {
+        fields.splice(Math.floor(random() * (fields.length + 1)), 0, ["payload", payload]);
+      }
+      frames.push(Object.fromEntries(fields));
+      packed.push(mapOf(random, fields));
+    }
+    const restored = (frame: unknown) => {
+      const { payload, ...rest } = frame as Frame;
+      if (payload instanceof PackedPayload) return { ...rest, payload: payload.payload.value() };
+      return frame;
+    };
+    for (const [at, frame] of frames.entries()) {
+      expect(restored(decodeMsgpack(packed[at]!))).toEqual(frame);
+    }
+    const header = Uint8Array.of(0xdc, frames.length >> 8, frames.length & 0xff);
+    const all = decodeMsgpack(Buffer.concat([header, ...packed])) as unknown[];
+    expect(all.map(restored)).toEqual(frames);
   });
 
   test(`[P-2.4] hostile bytes are malformed_frame or decode, nothing else (FUZZ_SEED=${seed})`, () => {

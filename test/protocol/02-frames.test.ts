@@ -1,6 +1,6 @@
 /** Frames [P-2]: both encodings, batches, answers, order, and what does not fit. */
 import { describe, expect, test } from "bun:test";
-import { encode } from "@msgpack/msgpack";
+import { decode, encode } from "@msgpack/msgpack";
 import { startBroker } from "../harness/start-broker.ts";
 import { ENCODINGS, type Frame, WireClient } from "../harness/wire-client.ts";
 
@@ -218,6 +218,63 @@ describe("payloads", () => {
     });
     const event = await msgpack.expect("event");
     expect(event.payload).toMatchObject({ raw: new Uint8Array([1, 2, 3]), time });
+  });
+
+  test("[P-2.6] what typed readers are strict about: integers are integers, text is UTF-8", async () => {
+    await using broker = await startBroker();
+    using json = await WireClient.connect(broker.wsUrl);
+    using msgpack = await WireClient.connect(broker.wsUrl, { encoding: "msgpack" });
+    await msgpack.ok({ type: "subscribe", filter: "s" });
+    const messages: Uint8Array[] = [];
+    msgpack.socket.addEventListener("message", ({ data }) => messages.push(new Uint8Array(data)));
+    const payload = {
+      wide: [2 ** 32, -(2 ** 31) - 1, 2 ** 53 - 1, [{ deep: -(2 ** 53) + 1 }]],
+      narrow: [0, 2 ** 32 - 1, -(2 ** 31), 1.5, 1e300],
+      texts: ["\ud800", "x".repeat(100) + "\udfff", "\ud83d\ude00"],
+      "\udc00": null,
+    };
+    const headers = { half: "\ud800" };
+    await json.ok({ type: "publish", topic: "s", payload, headers, correlationId: "\ud800" });
+    const { time } = await msgpack.expect("event");
+    const [event] = messages.map((bytes) => decode(bytes, { useBigInt64: true }) as Frame);
+    expect(event).toMatchObject({
+      time: BigInt(time),
+      headers: { half: "\ufffd" },
+      correlationId: "\ufffd",
+    });
+    expect(event!.payload).toEqual({
+      wide: [2n ** 32n, -(2n ** 31n) - 1n, 2n ** 53n - 1n, [{ deep: -(2n ** 53n) + 1n }]],
+      narrow: payload.narrow,
+      texts: ["\ufffd", `${"x".repeat(100)}\ufffd`, "\u{1f600}"],
+      "\ufffd": null,
+    });
+    const bytes = Buffer.from(messages[0]!);
+    expect(bytes.includes(Buffer.from([0xed, 0xa0, 0x80]))).toBe(false);
+  });
+
+  test("[P-2.6] a delivery with all that it can have has more entries than a short map", async () => {
+    await using broker = await startBroker();
+    await broker.queue("q", ["jobs"]);
+    using client = await WireClient.connect(broker.wsUrl, { encoding: "msgpack" });
+    const message = {
+      topic: "jobs",
+      payload: { a: [1.5, null] },
+      key: "k",
+      priority: 9,
+      headers: { h: "v" },
+      replyTo: "answers",
+      correlationId: "c",
+      contentType: "text/x",
+    };
+    await client.ok({ type: "publish", ...message, ttlMs: 600_000 });
+    await client.ok({ type: "consume", queue: "q", credit: 1 });
+    const { tag, ...first } = await client.expect("delivery");
+    expect(first).toMatchObject(message);
+    await client.ok({ type: "reject", tags: [tag], reason: "seen" });
+    await client.ok({ type: "consume", queue: "q.dead", credit: 1 });
+    const dead = await client.expect("delivery");
+    expect(dead).toMatchObject({ ...message, deaths: [{ queue: "q", reason: "rejected" }] });
+    expect(Object.keys(dead).length).toBeGreaterThan(15);
   });
 
   test("[P-2.6] keys that are not text and extension types are malformed_frame", async () => {

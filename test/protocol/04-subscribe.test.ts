@@ -282,7 +282,7 @@ describe("slow consumers", () => {
     await slow.until(({ id }) => id === 1);
     slow.stopReading();
     const [session] = [...broker.warren.sessions]
-      .filter(({ protocol }) => !protocol.packed)
+      .filter(({ protocol }) => protocol.encoder.name === "json")
       .slice(-1);
     await eventually(
       () => session!.socket.getBufferedAmount() > limits.outboundBytes / 2,

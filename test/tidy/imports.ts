@@ -17,6 +17,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
   "bun:sqlite": ["src/engine/sqlite/"],
   "drizzle-orm": ["src/engine/sqlite/"],
+  msgpackr: ["src/packing.ts", "src/unpacking.ts"],
   jose: ["src/security/", "src/cli/"],
   pino: ["src/log.ts"],
   "pino-pretty": ["src/log.ts"],

@@ -3,10 +3,22 @@ import type { FrameId, ServerFrame } from "../../../schemas/frames.ts";
 import { PackedPayload, type Receipt } from "../../broker/publication.ts";
 import type { Bytes } from "../../broker/route.ts";
 import type { Delivery, Message } from "../../message.ts";
-import { Packer } from "../../packing.ts";
+import {
+  type Entries,
+  integer,
+  type Packed,
+  pack,
+  packArray,
+  packable,
+  packEntries,
+  packMap,
+  withEntry,
+} from "../../packing.ts";
 import { PAYLOAD_FORMAT } from "../../payload.ts";
 import type { FrameEncoder } from "../../session/protocol.ts";
-import { unpackMaps } from "../../unpacking.ts";
+import { leaveValue, unpackMaps } from "../../unpacking.ts";
+
+const PAYLOAD_KEY = pack("payload");
 
 /**
  * The frame or frames of one binary message. Payloads are left as they lie. Throws `malformed_frame`.
@@ -15,129 +27,69 @@ export function decodeMsgpack(bytes: Uint8Array): unknown {
   return unpackMaps(bytes, "payload", leavePacked);
 }
 
+/** A payload by itself, left as it lies. Throws `malformed_frame`. */
+export function decodeMsgpackPayload(bytes: Uint8Array): unknown {
+  return leaveValue(bytes, leavePacked);
+}
+
 const leavePacked = (bytes: Uint8Array, depth: number) => new PackedPayload(bytes, depth);
 
-type Packed = Uint8Array<ArrayBuffer>;
+type Fields = Record<string, unknown>;
 
 export class MsgpackEncoder implements FrameEncoder {
   readonly name = "msgpack";
-  readonly #packer = new Packer();
-  readonly #bodyPacker = new Packer();
   #lastMessage: Message | undefined;
-  /** The fields that events and deliveries share, packed, and how many they are. */
-  #lastBody: Packed = new Uint8Array(0);
-  #lastBodyFields = 0;
+  #lastBody: Entries = { count: 0, bytes: new Uint8Array(0) };
 
   event(message: Message, filter: string | undefined): Packed {
-    this.#prepare(message);
-    const packer = this.#packer;
-    const { from } = message;
-    packer.map(
-      2 + (filter === undefined ? 0 : 1) + (from === undefined ? 0 : 1) + this.#lastBodyFields,
-    );
-    this.#field("type", "event");
-    this.#field("topic", message.topic);
-    if (filter !== undefined) this.#field("filter", filter);
-    if (from !== undefined) this.#field("from", from);
-    packer.raw(this.#lastBody);
-    return packer.take();
+    const { topic, from } = message;
+    const fields: Fields = { type: "event", topic };
+    if (filter !== undefined) fields.filter = filter;
+    if (from !== undefined) fields.from = packable(from);
+    return packMap(fields, this.#body(message));
   }
 
   delivery({ queue, tag, attempt, message, expiresAt, deaths }: Delivery): Packed {
-    this.#prepare(message);
-    const packer = this.#packer;
-    const { key, priority } = message;
-    const options = [key, priority, expiresAt, deaths].filter((one) => one !== undefined).length;
-    packer.map(5 + options + this.#lastBodyFields);
-    this.#field("type", "delivery");
-    this.#field("queue", queue);
-    this.#number("tag", tag);
-    this.#field("topic", message.topic);
-    this.#number("attempt", attempt);
-    if (key !== undefined) this.#field("key", key);
-    if (priority !== undefined) this.#number("priority", priority);
-    if (expiresAt !== undefined) this.#number("expiresAt", expiresAt);
-    if (deaths !== undefined) {
-      packer.text("deaths");
-      packer.value(deaths);
-    }
-    packer.raw(this.#lastBody);
-    return packer.take();
+    const { topic, key, priority } = message;
+    const fields: Fields = { type: "delivery", queue, tag: integer(tag), topic, attempt };
+    if (key !== undefined) fields.key = packable(key);
+    if (priority !== undefined) fields.priority = priority;
+    if (expiresAt !== undefined) fields.expiresAt = integer(expiresAt);
+    if (deaths !== undefined) fields.deaths = packable(deaths);
+    return packMap(fields, this.#body(message));
   }
 
   published(id: FrameId, { messageId, queues, duplicate }: Receipt): Packed {
-    const packer = this.#packer;
-    packer.map(duplicate ? 5 : 4);
-    this.#okOf(id);
-    this.#field("messageId", messageId);
-    this.#number("queues", queues);
-    if (duplicate) {
-      packer.text("duplicate");
-      packer.value(true);
-    }
-    return packer.take();
+    const ok = { type: "ok", id, messageId, queues };
+    return pack(duplicate ? { ...ok, duplicate } : ok);
   }
 
   ok(id: FrameId): Packed {
-    this.#packer.map(2);
-    this.#okOf(id);
-    return this.#packer.take();
+    return pack({ type: "ok", id });
   }
 
   frame(frame: ServerFrame): Packed {
-    this.#packer.value(frame);
-    return this.#packer.take();
+    return pack(frame);
   }
 
   batch(frames: readonly Bytes[]): Packed {
-    this.#packer.array(frames.length);
-    for (const frame of frames) this.#packer.raw(frame as Packed);
-    return this.#packer.take();
+    return packArray(frames as readonly Packed[]);
   }
 
-  #prepare(message: Message): void {
-    if (message === this.#lastMessage) return;
-    const packer = this.#bodyPacker;
+  /** The fields that events and deliveries share. */
+  #body(message: Message): Entries {
+    if (message === this.#lastMessage) return this.#lastBody;
     const { id, payload, time, headers, replyTo, correlationId, contentType } = message;
-    let fields = 3;
-    packer.text("messageId");
-    packer.text(id);
-    packer.text("payload");
-    if (payload.format === PAYLOAD_FORMAT.json) packer.value(payload.value());
-    else if (payload.isBinary) packer.binary(payload.storedBytes());
-    else packer.raw(payload.storedBytes());
-    packer.text("time");
-    packer.integer(time);
-    if (headers !== undefined) {
-      packer.text("headers");
-      packer.value(headers);
-      fields++;
-    }
-    const texts = { replyTo, correlationId, contentType };
-    for (const [name, text] of Object.entries(texts)) {
-      if (text === undefined) continue;
-      packer.text(name);
-      packer.text(text);
-      fields++;
-    }
-    this.#lastBody = packer.take();
-    this.#lastBodyFields = fields;
+    const fields: Fields = { messageId: packable(id), time: integer(time) };
+    if (headers !== undefined) fields.headers = packable(headers);
+    if (replyTo !== undefined) fields.replyTo = replyTo;
+    if (correlationId !== undefined) fields.correlationId = packable(correlationId);
+    if (contentType !== undefined) fields.contentType = packable(contentType);
+    const isPacked = payload.format === PAYLOAD_FORMAT.msgpack;
+    if (!isPacked) fields.payload = packable(payload.value());
+    const body = packEntries(fields);
+    this.#lastBody = isPacked ? withEntry(body, PAYLOAD_KEY, payload.storedBytes()) : body;
     this.#lastMessage = message;
-  }
-
-  #okOf(id: FrameId): void {
-    this.#field("type", "ok");
-    this.#packer.text("id");
-    this.#packer.value(id);
-  }
-
-  #field(name: string, text: string): void {
-    this.#packer.text(name);
-    this.#packer.text(text);
-  }
-
-  #number(name: string, value: number): void {
-    this.#packer.text(name);
-    this.#packer.integer(value);
+    return this.#lastBody;
   }
 }

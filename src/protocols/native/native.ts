@@ -70,7 +70,8 @@ export class NativeProtocol implements Protocol {
   /** What a client offers to speak it [P-1.2]. */
   readonly subprotocol: string;
   readonly encoder: FrameEncoder;
-  readonly packed: boolean;
+  /** Its messages are binary, not text. */
+  readonly #packed: boolean;
   readonly #decode: (data: never) => unknown;
 
   private constructor(
@@ -81,7 +82,7 @@ export class NativeProtocol implements Protocol {
   ) {
     this.subprotocol = subprotocol;
     this.encoder = encoder;
-    this.packed = packed;
+    this.#packed = packed;
     this.#decode = decode;
   }
 
@@ -95,8 +96,11 @@ export class NativeProtocol implements Protocol {
 
   receive(session: Session, data: string | Buffer): void {
     // Text is JSON's, binary MessagePack's, and nothing else can be meant [P-2.4].
-    if ((typeof data === "string") === this.packed) {
-      session.close(CLOSE.unsupportedData, this.packed ? "binary is expected" : "text is expected");
+    if ((typeof data === "string") === this.#packed) {
+      session.close(
+        CLOSE.unsupportedData,
+        this.#packed ? "binary is expected" : "text is expected",
+      );
       return;
     }
     let frames: unknown;

@@ -1,5 +1,6 @@
 /** What an engine must do with what is appended [P-3.4] to [P-3.7]. */
 import { describe, expect, test } from "bun:test";
+import { encode } from "@msgpack/msgpack";
 import type { WarrenError } from "../../../src/errors.ts";
 import { PAYLOAD_FORMAT, Payload } from "../../../src/payload.ts";
 import { type EngineKind, refusal, Subject } from "./subject.ts";
@@ -153,7 +154,9 @@ export function describeAppend(kind: EngineKind): void {
       const peer = subject.consume("a", 10);
       const bytes = new Uint8Array(100_000).map((_, i) => i * 7);
       await subject.append("a", { payload: Payload.fromBinary(bytes) });
-      await subject.append("a", { payload: Payload.fromPackedValue({ b: bytes.slice(0, 5) }) });
+      await subject.append("a", {
+        payload: Payload.fromStored(PAYLOAD_FORMAT.msgpack, encode({ b: bytes.slice(0, 5) })),
+      });
       await subject.append("a", { payload: Payload.fromValue(null) });
       await subject.append("a", { payload: Payload.fromBinary(new Uint8Array(0)) });
       const payloads = [];

@@ -1,8 +1,9 @@
 /** What an operator does with queues [P-13.3]: define, change, look into, purge, remove. */
 import { describe, expect, test } from "bun:test";
+import { encode } from "@msgpack/msgpack";
 import type { PeekOptions } from "../../../src/engine/engine.ts";
 import { completeSettings } from "../../../src/engine/rules.ts";
-import { Payload } from "../../../src/payload.ts";
+import { PAYLOAD_FORMAT, Payload } from "../../../src/payload.ts";
 import { type EngineKind, refusal, Subject } from "./subject.ts";
 
 /** Ids of all pages, one after the other. */
@@ -255,7 +256,7 @@ export function describeQueues(kind: EngineKind): void {
       await subject.append("a", { id: "1", topic: "t/1", payload: Payload.fromValue("needle") });
       await subject.append("a", { id: "2", topic: "t/2", headers: { h: "a needle here" } });
       await subject.append("a", { id: "3", topic: "needle/1" });
-      const packed = packedPayload({ in: ["needle"] });
+      const packed = Payload.fromStored(PAYLOAD_FORMAT.msgpack, encode({ in: ["needle"] }));
       await subject.append("a", { id: "4", topic: "t/1", payload: packed });
       const bytes = new TextEncoder().encode("…needle…");
       await subject.append("a", { id: "5", topic: "t/1", payload: Payload.fromBinary(bytes) });
