@@ -2,16 +2,18 @@
 FROM node:22-slim AS packages
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci --omit=dev
+# Bun is one of the pinned packages; its binary is taken out before those of development go.
+RUN npm ci && cp "$(readlink -f node_modules/.bin/bun)" /bun && npm prune --omit=dev
 
-FROM oven/bun:1.4.5-slim
+FROM debian:bookworm-slim
 WORKDIR /app
+COPY --from=packages /bun /usr/local/bin/bun
 COPY --from=packages /app/node_modules node_modules
 COPY package.json ./
 COPY schemas schemas
 COPY src src
-RUN mkdir /data && chown bun:bun /data
-USER bun
+RUN useradd --system --no-create-home warren && mkdir /data && chown warren:warren /data
+USER warren
 ENV WARREN_HOST=0.0.0.0 WARREN_DATA_DIR=/data WARREN_LOG=json
 VOLUME /data
 EXPOSE 7070

@@ -58,6 +58,25 @@ for (const [what, token] of Object.entries(FORGED)) {
 
 for (const encoding of ENCODINGS) {
   describe(encoding, () => {
+    test(`[P-1.3, P-2.4] who will not say who it is gets nothing done (${encoding})`, async () => {
+      await using broker = await startBroker({ access: TOKENS_ONLY });
+      const token = await tokenFor("ada");
+      using witness = await WireClient.connect(broker.wsUrl, { token });
+      await witness.ok({ type: "subscribe", filter: "#" });
+      using nobody = await WireClient.open(broker.wsUrl, { encoding });
+      nobody.send([
+        { type: "publish", topic: "t" },
+        { type: "subscribe", filter: "#" },
+        { type: "consume", queue: "q", credit: 1 },
+        ...Array.from({ length: 200 }, () => ({ type: "ping", id: 1 })),
+        { type: "auth", token },
+      ]);
+      expect((await nobody.closed()).code).toBe(4400);
+      expect(new Set(nobody.inbox.map(({ code }) => code))).toEqual(new Set(["unauthenticated"]));
+      expect(nobody.inbox.length).toBe(20);
+      expect(await witness.everythingUntilNow()).toEqual([]);
+    });
+
     test(`[P-9.1, P-2.3] a flood of auths, good and bad, is decided in order (${encoding})`, async () => {
       await using broker = await startBroker({ access: TOKENS_ONLY });
       const good = await tokenFor("ada");

@@ -200,7 +200,7 @@ export class SqliteEngine implements Engine, QueueHost {
     if (this.#state !== "open") return new WarrenError("draining");
     const { health } = this;
     if (health.state === "ready") return undefined;
-    return new WarrenError("storage_unavailable", undefined, { reason: health.reason });
+    return new WarrenError("storage_unavailable");
   }
 
   nextTag(): number {

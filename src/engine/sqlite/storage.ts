@@ -144,7 +144,7 @@ export class Storage {
         });
         if (reply.kind !== "rows") {
           this.#failed(reply);
-          reject(unavailable(reply));
+          reject(unavailable());
         } else resolve({ rows: unpackRows(reply.buffer, reply.bytes), complete: reply.complete });
       });
     });
@@ -219,7 +219,7 @@ export class Storage {
   #settle(batch: Batch, reply: WriterReply): void {
     if (reply.kind !== "committed") {
       this.#failed(reply);
-      const error = unavailable(reply);
+      const error = unavailable();
       for (const item of batch.items) item.aborted(error);
       return;
     }
@@ -297,8 +297,7 @@ export class Storage {
   }
 }
 
-function unavailable(reply: WriterReply): WarrenError {
-  if (reply.kind !== "failed") return new WarrenError("storage_unavailable");
-  const { reason } = reply.fault;
-  return new WarrenError("storage_unavailable", `The broker cannot use its storage: ${reason}.`);
+/** The reason names paths of this machine: it is for the log and for operators only. */
+function unavailable(): WarrenError {
+  return new WarrenError("storage_unavailable");
 }

@@ -139,13 +139,13 @@ function handle(session: Session, value: unknown): void {
   if (verb === undefined) refuseType(session, frame);
   else if (!verb.check.Check(frame) || longId(frame.id)) refuseShape(session, frame, verb);
   else {
-    session.badFrames = 0;
     const type = frame.type as string;
     const id = frame.id as FrameId | undefined;
     if (session.state === "waiting" && type !== "auth") {
       bad(session, id, type, new WarrenError("unauthenticated", "The first frame must be auth."));
       return;
     }
+    session.badFrames = 0;
     try {
       verb.run(session, frame as never);
     } catch (thrown) {
