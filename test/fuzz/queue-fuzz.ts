@@ -8,7 +8,12 @@ import type { Random } from "../../src/clock.ts";
 import type { Outcome } from "../../src/engine/engine.ts";
 import { completeSettings } from "../../src/engine/rules.ts";
 import type { Delivery, Message } from "../../src/message.ts";
-import { type EngineKind, type Peer, Subject } from "../contracts/engine/subject.ts";
+import {
+  type EngineKind,
+  type Peer,
+  QUIET_MESSAGES,
+  Subject,
+} from "../contracts/engine/subject.ts";
 import { eventually } from "../harness/eventually.ts";
 import { fuzzSeeds, seededRandom } from "../harness/seeded-random.ts";
 import { type Copy, expiryOf, type ModelPeer, type ModelQueue, QueueModel } from "./queue-model.ts";
@@ -22,8 +27,6 @@ const ORDINARY = ["a", "b"];
 const ALL = ["a", "b", "a.dead", "b.dead"];
 const LIMITS = { deliveryGraceMs: 500, queueWindowMessages: 6, queueWindowBytes: 4096 };
 const MOMENTS_MS = [0, 1, 10, 100, 499, 500, 501, 1000, 2000, 5000];
-/** `quiet` stores, delivers and acks so many messages of its own. */
-const QUIET_MESSAGES = 2;
 
 /** What was delivered in each step, queue by queue, and what was there in the end. */
 export interface FuzzTrace {

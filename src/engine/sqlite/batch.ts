@@ -154,10 +154,11 @@ export class BatchWriter {
 
   /** Header and payload one after the other: joining the strings first would copy both again. */
   #record({ header, payload }: EncodedRecord): number {
-    this.#reserve(4 + 3 * (header.length + payload.length));
+    const isText = typeof payload === "string";
+    this.#reserve(4 + 3 * header.length + (isText ? 3 : 1) * payload.length);
     const start = this.#at + 4;
-    let end = start + this.#buffer.write(header, start);
-    if (typeof payload === "string") {
+    let end = header === "" ? start : start + this.#buffer.write(header, start);
+    if (isText) {
       end += this.#buffer.write(payload, end);
     } else {
       this.#buffer.set(payload, end);

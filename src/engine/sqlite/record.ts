@@ -82,15 +82,22 @@ function optional(message: Message): string {
 
 /** Reads a record back; keeps nothing of its bytes. */
 export function decodeRecord(record: Uint8Array): Stored {
-  const end = record.indexOf(NEWLINE);
-  const line = Buffer.from(record.buffer, record.byteOffset, end).toString();
-  const { format, enteredAt, deaths, ...fields } = JSON.parse(line) as Header;
-  const stored = record.subarray(end + 1);
-  const payload =
-    format === undefined
-      ? Payload.fromStored(0, stored)
-      : // Not `slice`: of a Buffer that is no copy, and the page is used again.
-        Payload.fromStored(format, new Uint8Array(stored));
-  const message: Message = Object.assign(fields, { payload });
-  return { message, enteredAt: enteredAt ?? fields.time, deaths };
+  const { buffer, byteOffset, length } = record;
+  // One piece of text for both parts: most records are JSON to their end.
+  const text = Buffer.from(buffer, byteOffset, length).toString();
+  const end = text.indexOf("\n");
+  const header = JSON.parse(text.slice(0, end)) as Header & { payload?: Payload };
+  const { format, enteredAt, deaths, time } = header;
+  if (format === undefined) {
+    header.payload = Payload.fromJson(text.slice(end + 1));
+  } else {
+    const stored = record.subarray(record.indexOf(NEWLINE) + 1);
+    // Not `slice`: of a Buffer that is no copy, and the page is used again.
+    header.payload = Payload.fromStored(format, new Uint8Array(stored));
+  }
+  // What is left is the message, with nothing beside it in nearly every case.
+  if (format !== undefined) delete header.format;
+  if (enteredAt !== undefined) delete header.enteredAt;
+  if (deaths !== undefined) delete header.deaths;
+  return { message: header as Message, enteredAt: enteredAt ?? time, deaths };
 }

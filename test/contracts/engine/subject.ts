@@ -52,6 +52,8 @@ export interface AppendOptions extends Partial<Message> {
 }
 
 const SENTRY = "sentry";
+/** `quiet` stores, delivers and acks so many messages of its own. */
+export const QUIET_MESSAGES = 4;
 
 export class Subject {
   readonly clock: ManualClock;
@@ -162,7 +164,7 @@ export class Subject {
       await this.define(SENTRY);
       this.#sentry = this.consume(SENTRY, 1);
     }
-    for (let round = 0; round < 4; round++) {
+    for (let round = 0; round < QUIET_MESSAGES; round++) {
       await this.append(SENTRY);
       await this.#sentry.has(1);
       await this.#sentry.ack(this.#sentry.take().tag);
