@@ -24,7 +24,7 @@ export const OPERATION = {
 
 const START_BYTES = 256 * 1024;
 /** A buffer that grew beyond this is not used again, so that one large batch is not kept for ever. */
-const REUSE_BYTES = 4 * 1024 * 1024;
+const REUSE_BYTES = 1024 * 1024;
 /** What a packed row takes beside its record. */
 const ROW_BYTES = 64;
 

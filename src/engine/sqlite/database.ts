@@ -119,7 +119,7 @@ function openFile(path: string, durability: Durability): Database {
     database.run("PRAGMA journal_mode = WAL");
     // In WAL mode FULL syncs the log at every commit; NORMAL leaves that to the system [P-3.4].
     database.run(`PRAGMA synchronous = ${durability === "fsync" ? "FULL" : "NORMAL"}`);
-    database.run("PRAGMA cache_size = -16384");
+    database.run("PRAGMA cache_size = -8192");
     // A checkpoint stalls the commit that sets it off; rarer and larger ones cost less in all.
     database.run("PRAGMA wal_autocheckpoint = 1000");
     database.run("PRAGMA journal_size_limit = 67108864");
