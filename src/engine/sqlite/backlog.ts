@@ -135,8 +135,18 @@ export class Backlog {
 
   /** What `fetch` brought. */
   fetched(row: Row): void {
-    this.window.giveBack(Entry.fromRow(this.#queue, row));
+    this.giveBack(Entry.fromRow(this.#queue, row));
     this.#queue.watchExpiry();
+  }
+
+  /** A message waits again: in memory while somebody is there to take it, else only where it lies. */
+  giveBack(entry: Entry): void {
+    if (this.#queue.wanted) {
+      this.window.giveBack(entry);
+    } else {
+      this.#epoch++;
+      this.window.reopen(entry.lane, entry.sequence);
+    }
   }
 
   #lane(rank: number): number {

@@ -97,6 +97,11 @@ export class SqliteQueue implements HeapItem {
     return known ? { ...description, counts, oldestTime } : { ...description, counts };
   }
 
+  /** Whether somebody is there to take a message. */
+  get wanted(): boolean {
+    return this.#consumers.size > 0;
+  }
+
   get lastSequence(): number {
     return this.#nextSequence - 1;
   }

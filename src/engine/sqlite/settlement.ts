@@ -124,9 +124,7 @@ export class Settlement {
       this.expire(entry);
       return;
     }
-    const { window } = this.#queue.backlog;
-    // One that a page will bring must not be in the window twice.
-    if (!window.isOnDisk(entry.lane, entry.sequence)) window.giveBack(entry);
+    this.#queue.backlog.giveBack(entry);
     this.#queue.mayExpire(entry.expiresAt);
     this.#host.pumpSoon(this.#queue);
   }
