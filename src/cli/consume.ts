@@ -71,6 +71,8 @@ class Worker {
   }
 
   async run(): Promise<void> {
+    // Before anything is said: whoever reads it may end the command at once.
+    const stopped = interrupted();
     const connection = await Connection.open(addressOf(this.#input), {
       frame: (frame) => {
         if (frame.type === "delivery") this.#work(frame as unknown as Delivery);
@@ -84,7 +86,7 @@ class Worker {
       const queue = this.#queue;
       await connection.request({ type: "consume", queue, credit: this.#room });
       this.#input.terminal.note(`consuming ${queue}`);
-      await Promise.race([this.#done.promise, interrupted(), connection.closed]);
+      await Promise.race([this.#done.promise, stopped, connection.closed]);
     } finally {
       connection.close();
     }

@@ -18,6 +18,8 @@ export const subCommand: Command = {
   async run(input) {
     const count = integerFlag(input, "count", 1) ?? Number.POSITIVE_INFINITY;
     const enough = Promise.withResolvers<void>();
+    // Before anything is said: whoever reads it may end the command at once.
+    const stopped = interrupted();
     let seen = 0;
     const connection = await Connection.open(addressOf(input), {
       frame(frame) {
@@ -29,7 +31,7 @@ export const subCommand: Command = {
     try {
       for (const filter of input.args) await connection.request({ type: "subscribe", filter });
       input.terminal.note(`subscribed to ${input.args.join(" ")}`);
-      await Promise.race([enough.promise, interrupted(), connection.closed]);
+      await Promise.race([enough.promise, stopped, connection.closed]);
       return 0;
     } finally {
       connection.close();
