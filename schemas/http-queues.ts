@@ -1,0 +1,132 @@
+/** The operations on queues and on the messages in them [P-13.3]. */
+import { Type } from "@sinclair/typebox";
+import { Count, closed, Message, type Operation, Page, Time } from "./http-operation.ts";
+import { QueueDefinition, QueueSettings } from "./queue.ts";
+
+const MessageState = Type.Union([
+  Type.Literal("ready"),
+  Type.Literal("delayed"),
+  Type.Literal("inflight"),
+]);
+
+const PeekedMessage = Type.Object({
+  ...Message,
+  from: Type.Optional(Type.String()),
+  state: MessageState,
+  attempts: Count,
+  dueAt: Type.Optional(Time),
+});
+
+const Queue = Type.Object({
+  name: Type.String(),
+  bindings: Type.Array(Type.String()),
+  ...QueueSettings.properties,
+  createdAt: Time,
+  deadLetterOf: Type.Optional(Type.String()),
+  counts: Type.Object({
+    ready: Count,
+    delayed: Count,
+    inFlight: Count,
+    bytes: Count,
+    consumers: Count,
+  }),
+  oldestTime: Type.Optional(Time),
+});
+
+const queuePath = "/admin/v1/queues/{name}";
+
+export const QUEUE_OPERATIONS = {
+  listQueues: {
+    method: "GET",
+    path: "/admin/v1/queues",
+    summary: "Every queue, by name, dead-letter queues included.",
+    access: "admin",
+    area: "queues",
+    query: Type.Object(Page, closed),
+    answer: Type.Object({ queues: Type.Array(Queue), next: Type.Optional(Type.String()) }),
+  },
+  putQueue: {
+    method: "PUT",
+    path: queuePath,
+    summary: "Defines a queue or changes it; what is left out keeps its value.",
+    access: "admin",
+    area: "queues",
+    body: QueueDefinition,
+    answer: Queue,
+  },
+  getQueue: {
+    method: "GET",
+    path: queuePath,
+    summary: "One queue, with its settings and counts.",
+    access: "admin",
+    area: "queues",
+    answer: Queue,
+  },
+  deleteQueue: {
+    method: "DELETE",
+    path: queuePath,
+    summary: "Removes a queue and its dead-letter queue; `force=true` if they hold messages.",
+    access: "admin",
+    area: "queues",
+    query: Type.Object({ force: Type.Boolean({ default: false }) }, closed),
+    status: 204,
+  },
+  pauseQueue: {
+    method: "POST",
+    path: `${queuePath}/pause`,
+    summary: "Stops handing out messages of a queue; it goes on storing them.",
+    access: "admin",
+    area: "queues",
+    answer: Queue,
+  },
+  resumeQueue: {
+    method: "POST",
+    path: `${queuePath}/resume`,
+    summary: "Hands out messages of a queue again.",
+    access: "admin",
+    area: "queues",
+    answer: Queue,
+  },
+  purgeQueue: {
+    method: "POST",
+    path: `${queuePath}/purge`,
+    summary: "Removes all messages of a queue that are not in flight.",
+    access: "admin",
+    area: "queues",
+    answer: Type.Object({ purged: Count }),
+  },
+  peekQueue: {
+    method: "GET",
+    path: `${queuePath}/messages`,
+    summary: "Messages of a queue, in the order they would be handed out; changes nothing.",
+    access: "admin",
+    area: "queues",
+    query: Type.Object(
+      {
+        ...Page,
+        state: Type.Optional(MessageState),
+        topic: Type.Optional(Type.String({ description: "A filter." })),
+        search: Type.Optional(
+          Type.String({
+            minLength: 1,
+            maxLength: 256,
+            description: "Text in topic, headers or payload.",
+          }),
+        ),
+      },
+      closed,
+    ),
+    answer: Type.Object({
+      messages: Type.Array(PeekedMessage),
+      next: Type.Optional(Type.String()),
+    }),
+  },
+  findMessage: {
+    method: "GET",
+    path: `${queuePath}/messages/{messageId}`,
+    summary: "One message of a queue, whatever its state.",
+    access: "admin",
+    area: "queues",
+    answer: PeekedMessage,
+  },
+} as const satisfies Record<string, Operation>;
