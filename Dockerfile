@@ -2,8 +2,9 @@
 FROM node:22-slim AS packages
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-# Bun is one of the pinned packages; its binary is taken out before those of development go.
-RUN npm ci && cp "$(readlink -f node_modules/.bin/bun)" /bun && npm prune --omit=dev
+# Bun is one of the pinned packages; its binary is taken out before those of development go. Not `npm ci`:
+# it refuses a lock file without the optional packages of platforms that this image is not for.
+RUN npm install && cp "$(readlink -f node_modules/.bin/bun)" /bun && npm prune --omit=dev
 
 FROM debian:bookworm-slim
 WORKDIR /app
