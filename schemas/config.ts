@@ -66,6 +66,8 @@ const LIMIT_TEXT: Readonly<Record<keyof Limits, readonly [unit: string, descript
   commitBytes: ["bytes", "Bytes in one storage transaction."],
   pendingOperations: ["operations", "Operations waiting for storage before publishers get `busy`."],
   deliveryGraceMs: ["ms", "Holding time below which a lost connection burns no attempt."],
+  records: ["records", "Roles, keys, tasks and so on, of each kind."],
+  auditEntries: ["entries", "Entries of the audit trail; the oldest go."],
   drainMs: ["ms", "Longest time that a planned stop takes."],
 };
 

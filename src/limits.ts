@@ -49,6 +49,10 @@ export interface Limits extends ClientLimits {
   pendingOperations: number;
   /** A consumer that had a delivery for less than this when its connection ended burns no attempt [P-5.5]. */
   deliveryGraceMs: number;
+  /** Records of one collection: roles, keys, tasks and so on. */
+  records: number;
+  /** Entries of the audit trail; the oldest go. */
+  auditEntries: number;
   drainMs: number;
 }
 
@@ -83,6 +87,8 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   commitBytes: 8 * 1024 * 1024,
   pendingOperations: 200_000,
   deliveryGraceMs: 1000,
+  records: 200_000,
+  auditEntries: 100_000,
   drainMs: 10_000,
 };
 

@@ -65,6 +65,7 @@ const COUNTERS: Readonly<Record<string, string>> = {
   expired: "Messages that outlived their ttl in a queue.",
   timed_out: "Deliveries not settled in time.",
   duplicates: "Publishes recognised as repetitions.",
+  audit_dropped: "Entries of the audit trail that could not be stored.",
   commits: "Storage transactions.",
   commit_operations: "Operations in storage transactions.",
   commit_seconds: "Time spent in storage transactions.",

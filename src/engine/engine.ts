@@ -37,6 +37,8 @@
 import type { QueueCounts, QueueSettings } from "../../schemas/queue.ts";
 import type { WarrenError } from "../errors.ts";
 import type { DeathRecord, Delivery, Message } from "../message.ts";
+import type { AuditTrail } from "./audit.ts";
+import type { Collection, Records } from "./records.ts";
 
 /** What an engine cannot do is said here, with the broker refusing with `not_supported`. */
 export interface Capabilities {
@@ -235,6 +237,11 @@ export interface EngineListener {
    */
   queueChanged(name: string, description: QueueDescription | undefined): void;
   healthChanged(health: EngineHealth): void;
+  /**
+   * After a record was written or removed (`undefined`), in this node or another; not what `open`
+   * recovered, which `records.all` tells.
+   */
+  recordChanged?(collection: Collection, key: string, value: unknown): void;
 }
 
 /** Plain counters since the start, for metrics. */
@@ -256,6 +263,8 @@ export interface EngineCounters {
   timedOut: number;
   /** Appends answered as duplicates. */
   duplicates: number;
+  /** Entries of the audit trail that could not be stored. */
+  auditDropped: number;
   /** Transactions, the operations in them, and the time they took; 0 in an engine without any. */
   commits: number;
   commitOperations: number;
@@ -266,6 +275,8 @@ export interface Engine {
   readonly name: string;
   readonly capabilities: Capabilities;
   readonly queues: Queues;
+  readonly records: Records;
+  readonly audit: AuditTrail;
   readonly counters: Readonly<EngineCounters>;
   readonly health: EngineHealth;
   /**

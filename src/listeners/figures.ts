@@ -38,6 +38,7 @@ export function createFigures(
         expired: store.expired,
         timed_out: store.timedOut,
         duplicates: duplicates + store.duplicates,
+        audit_dropped: store.auditDropped,
         commits: store.commits,
         commit_operations: store.commitOperations,
         commit_seconds: store.commitMs / 1000,

@@ -9,6 +9,7 @@ import { describeConsume } from "./engine/consume.ts";
 import { describeDeadLetters } from "./engine/dead-letters.ts";
 import { describeLife } from "./engine/life.ts";
 import { describeQueues } from "./engine/queues.ts";
+import { describeRecords } from "./engine/records.ts";
 import { describeSettle } from "./engine/settle.ts";
 import type { EngineKind } from "./engine/subject.ts";
 
@@ -22,6 +23,7 @@ export function describeEngine(kind: EngineKind): void {
     describeSettle(kind);
     describeDeadLetters(kind);
     describeQueues(kind);
+    describeRecords(kind);
     describeLife(kind);
   });
 }

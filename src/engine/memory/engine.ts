@@ -17,10 +17,12 @@ import type {
   EngineHealth,
   EngineListener,
 } from "../engine.ts";
+import { MemoryAudit } from "./audit.ts";
 import { MemoryConsumer } from "./consumer.ts";
 import { Pulse } from "./pulse.ts";
 import type { MemoryQueue } from "./queue.ts";
 import { MemoryQueues } from "./queues.ts";
+import { MemoryRecords } from "./records.ts";
 
 export interface MemoryEngineOptions {
   readonly clock: Clock;
@@ -33,14 +35,21 @@ export class MemoryEngine implements Engine {
   readonly capabilities: Capabilities = { durable: false, shared: false };
   readonly health: EngineHealth = { state: "ready" };
   readonly queues: MemoryQueues;
+  readonly records: MemoryRecords;
+  readonly audit: MemoryAudit;
   readonly #pulse: Pulse;
   /** Until when a message id counts as seen, by topic and id. Times forget it. */
   readonly #seen = new Map<string, number>();
+  #listener: EngineListener | undefined;
   #closing: Promise<void> | undefined;
 
   constructor({ clock, random, limits }: MemoryEngineOptions) {
     this.#pulse = new Pulse(clock, random, limits);
     this.queues = new MemoryQueues(this.#pulse);
+    this.records = new MemoryRecords(this.#pulse, (collection, key, value) =>
+      this.#listener?.recordChanged?.(collection, key, value),
+    );
+    this.audit = new MemoryAudit(this.#pulse);
     this.#pulse.onTurn = () => {
       for (const queue of this.queues.all()) queue.handOut();
     };
@@ -55,6 +64,7 @@ export class MemoryEngine implements Engine {
   }
 
   async open(listener: EngineListener): Promise<void> {
+    this.#listener = listener;
     this.queues.open(listener);
   }
 
@@ -76,7 +86,8 @@ export class MemoryEngine implements Engine {
 
   close(): Promise<void> {
     this.#closing ??= new Promise((resolve) => {
-      this.queues.close(new WarrenError("draining"));
+      this.#pulse.refusal = new WarrenError("draining");
+      this.queues.close(this.#pulse.refusal);
       this.#pulse.stopTimer();
       // Answers are given in the order of asking: all that were asked for come before this one.
       this.#pulse.answer(resolve);

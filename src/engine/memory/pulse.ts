@@ -3,30 +3,20 @@
  * which anything happens later: at the end of this turn, or at a time.
  */
 import type { Clock, Random, Timer } from "../../clock.ts";
+import type { WarrenError } from "../../errors.ts";
 import type { Limits } from "../../limits.ts";
-import type { EngineCounters } from "../engine.ts";
+import { newCounters } from "../counters.ts";
 
 export class Pulse {
   readonly clock: Clock;
   readonly random: Random;
   readonly limits: Limits;
-  readonly counters: EngineCounters = {
-    stored: 0,
-    delivered: 0,
-    redelivered: 0,
-    acked: 0,
-    nacked: 0,
-    deadLettered: 0,
-    expired: 0,
-    timedOut: 0,
-    duplicates: 0,
-    commits: 0,
-    commitOperations: 0,
-    commitMs: 0,
-  };
+  readonly counters = newCounters();
   /** Set by the engine: what the end of a turn and a time reached mean to its queues. */
   onTurn: () => void = () => {};
   onTime: () => void = () => {};
+  /** Why nothing can be stored any more, once the engine is closed. */
+  refusal: WarrenError | undefined;
   #age = 0;
   #tag: number;
   #answers: (() => void)[] = [];

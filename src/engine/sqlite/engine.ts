@@ -6,17 +6,18 @@ import type { Clock, Random } from "../../clock.ts";
 import { WarrenError } from "../../errors.ts";
 import type { Limits } from "../../limits.ts";
 import type { Message } from "../../message.ts";
+import { newCounters } from "../counters.ts";
 import type {
   AppendRequest,
   Capabilities,
   Consumer,
   DeliverySink,
   Engine,
-  EngineCounters,
   EngineHealth,
   EngineListener,
 } from "../engine.ts";
 import { priorityOf } from "../rules.ts";
+import { SqliteAudit } from "./audit.ts";
 import type { Row } from "./batch.ts";
 import { SqliteConsumer } from "./consumer.ts";
 import type { Durability } from "./database.ts";
@@ -27,6 +28,7 @@ import { idText, queueNumberOf } from "./lanes.ts";
 import { PendingAppend, PendingChange, PendingRefusal, PendingRelease } from "./pending.ts";
 import type { SqliteQueue } from "./queue.ts";
 import { encodeRecord } from "./record.ts";
+import { SqliteRecords } from "./records.ts";
 import { QueueRegistry } from "./registry.ts";
 import { Storage } from "./storage.ts";
 import { Timetable } from "./timetable.ts";
@@ -53,20 +55,9 @@ export class SqliteEngine implements Engine, QueueHost {
   readonly name = "sqlite";
   readonly capabilities: Capabilities = { durable: true, shared: false };
   readonly queues: QueueRegistry;
-  readonly counters: EngineCounters = {
-    stored: 0,
-    delivered: 0,
-    redelivered: 0,
-    acked: 0,
-    nacked: 0,
-    deadLettered: 0,
-    expired: 0,
-    timedOut: 0,
-    duplicates: 0,
-    commits: 0,
-    commitOperations: 0,
-    commitMs: 0,
-  };
+  readonly records: SqliteRecords;
+  readonly audit = new SqliteAudit(this);
+  readonly counters = newCounters();
   readonly clock: Clock;
   readonly random: Random;
   readonly limits: Limits;
@@ -108,8 +99,14 @@ export class SqliteEngine implements Engine, QueueHost {
         if (health.state === "ready") this.#resume();
       },
       recounted: (queues) => this.queues.recounted(queues),
-      reopened: (states) => this.queues.resynchronise(states),
+      reopened: ({ queues, records }) => {
+        this.queues.resynchronise(queues);
+        this.records.recover(records, true);
+      },
     });
+    this.records = new SqliteRecords(this, (collection, key, value) =>
+      this.#listener?.recordChanged?.(collection, key, value),
+    );
     this.queues = new QueueRegistry(this, this.#delayed, (name, description) =>
       this.#listener?.queueChanged(name, description),
     );
@@ -120,12 +117,13 @@ export class SqliteEngine implements Engine, QueueHost {
   }
 
   async open(listener: EngineListener): Promise<void> {
-    const { queues: states, openings } = await this.storage.open();
+    const { queues: states, records, openings } = await this.storage.open();
     this.#listener = listener;
     this.#state = "open";
     // Tags of an earlier life must not be taken for tags of this one.
     this.#lastTag = (openings % LIVES) * TAGS_PER_LIFE;
     this.queues.recover(states);
+    this.records.recover(records, false);
     if (states.some((state) => state.delayed > 0)) this.#delayed.startFromDisk();
     this.#timetable.at(this.clock.now());
     this.#readDelayed();

@@ -1,4 +1,5 @@
 /** What passes between the event loop and the writer thread. */
+import type { AuditQuery } from "../audit.ts";
 import type { Durability } from "./database.ts";
 
 export type WriterRequest =
@@ -13,6 +14,7 @@ export type WriterRequest =
     }
   /** `buffer` takes the rows: as many as fit, or one that is larger in another buffer. */
   | { readonly kind: "read"; readonly read: Read; readonly buffer: SharedArrayBuffer }
+  | { readonly kind: "audit"; readonly read: AuditRead }
   | { readonly kind: "close" };
 
 export interface WriterFault {
@@ -28,6 +30,7 @@ export type WriterReply =
       readonly queues: readonly QueueState[];
       /** How often the store has been opened, this time included. */
       readonly openings: number;
+      readonly records: readonly RecordRow[];
     }
   /** The batch is durable, and its buffer free to be used again. */
   | { readonly kind: "committed"; readonly result: BatchResult }
@@ -38,6 +41,7 @@ export type WriterReply =
       /** There are no more behind these. */
       readonly complete: boolean;
     }
+  | { readonly kind: "audit"; readonly rows: AuditRows }
   | { readonly kind: "closed" }
   /** Nothing of the request took effect. */
   | { readonly kind: "failed"; readonly fault: WriterFault };
@@ -64,6 +68,9 @@ export type Control =
       readonly keep: readonly string[];
       readonly limit: number;
     }
+  | { readonly records: readonly RecordRow[] }
+  /** JSON of an AuditEntry, and how many entries are kept. */
+  | { readonly audit: string; readonly limit: number }
   | { readonly forgetIdsBefore: number }
   | { readonly probe: number };
 
@@ -113,6 +120,27 @@ export type Read =
   | { readonly kind: "expiring"; readonly limit: number }
   /** The rows of these ids, as a list of decimal numbers. */
   | { readonly kind: "ids"; readonly ids: string; readonly limit: number };
+
+/** A small record; `value` is JSON, null where it is removed. */
+export interface RecordRow {
+  readonly collection: string;
+  readonly key: string;
+  readonly value: string | null;
+}
+
+/** The newest `stretch` entries of the audit trail that are numbered below `before`. */
+export interface AuditRead {
+  readonly before: number;
+  readonly stretch: number;
+  readonly query: AuditQuery;
+}
+
+export interface AuditRows {
+  /** Those of the stretch that fit, newest first; `entry` is JSON. */
+  readonly found: readonly { readonly number: number; readonly entry: string }[];
+  /** The last number of the stretch; 0 when there is nothing behind it. */
+  readonly end: number;
+}
 
 /** A queue as it was when the store was opened. */
 export interface QueueState extends QueueRow {

@@ -5,7 +5,7 @@
  * between (docs/decisions/0004): the rowid holds the order in which a queue hands out.
  */
 import { sql } from "drizzle-orm";
-import { blob, index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
+import { blob, index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 
 /** Every queue, with the totals of its messages: kept in the same transactions, so that a start need not count. */
 export const queues = sqliteTable("queues", {
@@ -52,6 +52,26 @@ export const recentIds = sqliteTable(
   },
   (table) => [index("recent_ids_expiry").on(table.expiresAt)],
 );
+
+/** Small records by collection and key, in the order of their first writing (src/engine/records.ts). */
+export const records = sqliteTable(
+  "records",
+  {
+    number: integer("number").primaryKey(),
+    collection: text("collection").notNull(),
+    key: text("key").notNull(),
+    /** JSON. */
+    value: text("value").notNull(),
+  },
+  (table) => [uniqueIndex("records_key").on(table.collection, table.key)],
+);
+
+/** The audit trail: oldest first, numbered without gaps, so that those beyond the bound are a range. */
+export const audit = sqliteTable("audit", {
+  number: integer("number").primaryKey(),
+  /** JSON of an AuditEntry. */
+  entry: text("entry").notNull(),
+});
 
 /** Written by the probe that finds out whether a store that failed can be written to again. */
 export const health = sqliteTable("health", {

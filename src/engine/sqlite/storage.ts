@@ -10,8 +10,9 @@ import type { EngineHealth } from "../engine.ts";
 import { BatchWriter, type Row, reusable, unpackRows } from "./batch.ts";
 import type { Durability } from "./database.ts";
 import type {
+  AuditRead,
+  AuditRows,
   Purged,
-  QueueState,
   Read,
   Recounted,
   WriterReply,
@@ -59,10 +60,10 @@ export interface StorageDependencies {
   /** Called once for each batch, after all of its items were told. */
   readonly afterCommit: (operations: number, durationMs: number) => void;
   readonly healthChanged: (health: EngineHealth) => void;
-  /** The writer thread was lost and started again; what it found may differ from what was thought. */
   /** What was thought of these queues was wrong: this is what they hold after the last batch. */
   readonly recounted: (queues: readonly Recounted[]) => void;
-  readonly reopened: (queues: readonly QueueState[]) => void;
+  /** The writer thread was lost and started again; what it found may differ from what was thought. */
+  readonly reopened: (opened: Opened) => void;
 }
 
 export class Storage {
@@ -133,7 +134,6 @@ export class Storage {
    * `storage_unavailable`.
    */
   read(read: Read): Promise<Rows> {
-    if (this.#current.items.length > 0) this.#seal();
     this.#sendAll();
     const buffer = this.#pages.pop() ?? new SharedArrayBuffer(PAGE_BYTES);
     return new Promise((resolve, reject) => {
@@ -150,11 +150,25 @@ export class Storage {
     });
   }
 
+  /** Entries of the audit trail, like `read`. */
+  readAudit(read: AuditRead): Promise<AuditRows> {
+    this.#sendAll();
+    return new Promise((resolve, reject) => {
+      this.#request({ kind: "audit", read }, (reply) => {
+        if (reply.kind === "audit") {
+          resolve(reply.rows);
+        } else {
+          this.#failed(reply);
+          reject(unavailable());
+        }
+      });
+    });
+  }
+
   /** Resolves when all operations so far were told how they ended, and the file is closed. */
   async close(): Promise<void> {
     if (this.#thread === undefined) return;
     this.#closing = true;
-    if (this.#current.items.length > 0) this.#seal();
     this.#sendAll();
     await new Promise<void>((resolve) => {
       this.#request({ kind: "close" }, () => resolve());
@@ -198,6 +212,7 @@ export class Storage {
 
   /** Before a read, which must see everything: more batches than usual are on their way then. */
   #sendAll(): void {
+    if (this.#current.items.length > 0) this.#seal();
     for (const batch of this.#sealed.splice(0)) this.#post(batch);
   }
 
@@ -286,7 +301,7 @@ export class Storage {
   #restart(): void {
     this.#start().then((reply) => {
       if (reply.kind === "opened") {
-        this.#deps.reopened(reply.queues);
+        this.#deps.reopened(reply);
         this.#setHealth({ state: "ready" });
         this.#send();
       } else {

@@ -5,9 +5,11 @@
 import type { Database, Statement } from "bun:sqlite";
 import { eq, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/bun-sqlite";
+import type { AuditTable } from "./audit-table.ts";
 import { BatchReader, OPERATION } from "./batch.ts";
 import type { BatchResult, Control, Purged, Recounted } from "./exchange.ts";
 import { ID, QUEUE_LANES, SEQUENCE_MASK } from "./lanes.ts";
+import type { RecordTable } from "./record-table.ts";
 import { queues } from "./schema.ts";
 
 interface Totals {
@@ -18,6 +20,8 @@ interface Totals {
 export class Store {
   readonly #database: Database;
   readonly #orm;
+  readonly #records: RecordTable;
+  readonly #audit: AuditTable;
   readonly #insert: Statement;
   readonly #insertFull: Statement;
   readonly #update: Statement;
@@ -35,8 +39,10 @@ export class Store {
   /** Queues whose totals cannot be had by adding up what it changes. */
   readonly #miscounted = new Set<number>();
 
-  constructor(database: Database) {
+  constructor(database: Database, records: RecordTable, audit: AuditTable) {
     this.#database = database;
+    this.#records = records;
+    this.#audit = audit;
     this.#orm = drizzle({ client: database });
     const prepare = (text: string) => database.prepare(text);
     this.#insert = prepare(`INSERT INTO messages (id, record) VALUES (${ID("?1", "?2")}, ?3)`);
@@ -232,6 +238,10 @@ export class Store {
       }
     } else if ("purge" in control) {
       purged.push(this.#purge(control));
+    } else if ("records" in control) {
+      this.#records.write(control.records);
+    } else if ("audit" in control) {
+      this.#audit.write(control.audit, control.limit);
     } else if ("forgetIdsBefore" in control) {
       this.#database.run("DELETE FROM recent_ids WHERE expires_at <= ?1 LIMIT 5000", [
         control.forgetIdsBefore,

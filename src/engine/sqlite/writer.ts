@@ -2,9 +2,11 @@
  * The writer thread: the only one that touches the database, so that an fsync never stalls live
  * traffic. It takes requests one at a time and answers each, in order.
  */
+import { AuditTable } from "./audit-table.ts";
 import { explain, type OpenDatabase, openDatabase } from "./database.ts";
 import type { WriterReply, WriterRequest } from "./exchange.ts";
 import { RowReader } from "./reader.ts";
+import { RecordTable } from "./record-table.ts";
 import { RingReceiver } from "./ring.ts";
 import { Store } from "./store.ts";
 
@@ -13,6 +15,8 @@ declare const self: Worker;
 let open: OpenDatabase | undefined;
 let store: Store | undefined;
 let reader: RowReader | undefined;
+let records: RecordTable | undefined;
+let audit: AuditTable | undefined;
 let dataDir = "";
 /** Which request is next; the first message of the thread brings it. */
 let ring: RingReceiver | undefined;
@@ -27,9 +31,11 @@ function handle(request: WriterRequest): WriterReply {
     case "open":
       dataDir = request.dataDir;
       open = openDatabase(dataDir, request.durability);
-      store = new Store(open.database);
+      records = new RecordTable(open.database);
+      audit = new AuditTable(open.database);
+      store = new Store(open.database, records, audit);
       reader = new RowReader(open.database);
-      return recovered(open, store, reader);
+      return recovered(open, store, reader, records);
     case "batch": {
       if (request.remember !== undefined) known[request.remember] = request.buffer;
       open?.assertInPlace();
@@ -40,6 +46,8 @@ function handle(request: WriterRequest): WriterReply {
       const { rows, complete } = opened(reader).read(request.read, request.buffer);
       return { kind: "rows", buffer: rows.take(), bytes: rows.bytes, complete };
     }
+    case "audit":
+      return { kind: "audit", rows: opened(audit).read(request.read) };
     case "close":
       closed = true;
       store?.checkpoint();
@@ -48,11 +56,16 @@ function handle(request: WriterRequest): WriterReply {
   }
 }
 
-function recovered(database: OpenDatabase, to: Store, from: RowReader): WriterReply {
+function recovered(
+  database: OpenDatabase,
+  to: Store,
+  from: RowReader,
+  small: RecordTable,
+): WriterReply {
   const openings = to.countOpening();
   // Now that something was written, all of its files are there.
   database.assertInPlace();
-  return { kind: "opened", queues: from.states(), openings };
+  return { kind: "opened", queues: from.states(), records: small.all(), openings };
 }
 
 function opened<T>(part: T | undefined): T {

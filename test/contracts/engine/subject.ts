@@ -59,6 +59,8 @@ export class Subject {
   readonly clock: ManualClock;
   /** What the engine told of queues, the latest last. */
   readonly changes: [name: string, description: QueueDescription | undefined][] = [];
+  /** What the engine told of records, the latest last. */
+  readonly recordChanges: [collection: string, key: string, value: unknown][] = [];
   engine: Engine;
   readonly #store: EngineStore;
   #made = 0;
@@ -89,6 +91,7 @@ export class Subject {
     return {
       queueChanged: (name, description) => this.changes.push([name, description]),
       healthChanged: () => {},
+      recordChanged: (...change) => this.recordChanges.push(change),
     };
   }
 
