@@ -14,10 +14,18 @@ const Name = (maxLength: number) =>
 export const ACTIONS = ["publish", "subscribe", "consume", "presence", "history", "admin"] as const;
 export type Action = (typeof ACTIONS)[number];
 
-const Actions = Type.Array(Type.Union(ACTIONS.map((action) => Type.Literal(action))), {
-  minItems: 1,
-  maxItems: ACTIONS.length,
-});
+/**
+ * What can be denied: also `receive`, being shown messages of a topic in whatever way [P-14.6]. It needs
+ * no grant, since nobody is shown what another right did not ask for.
+ */
+export const DENIABLE = [...ACTIONS, "receive"] as const;
+export type Deniable = (typeof DENIABLE)[number];
+
+const actionsOf = <const A extends readonly string[]>(actions: A) =>
+  Type.Array(Type.Union(actions.map((action) => Type.Literal(action))), {
+    minItems: 1,
+    maxItems: actions.length,
+  });
 
 const Filters = Type.Array(Type.String({ minLength: 1, maxLength: 1024 }), {
   minItems: 1,
@@ -27,14 +35,40 @@ const Filters = Type.Array(Type.String({ minLength: 1, maxLength: 1024 }), {
     "{claims.<name>}.",
 });
 
-export const AllowGrant = Type.Object({ allow: Actions, on: Filters }, closed);
-export const DenyGrant = Type.Object({ deny: Actions, on: Filters }, closed);
+/** The conditions under which a grant allows to publish [P-14.6]; without one it allows it as it is. */
+const Qualifiers = {
+  retain: Type.Optional(
+    Type.Boolean({ description: "false: not with `retain`, so that nothing stays on the topic." }),
+  ),
+  queues: Type.Optional(
+    Type.Boolean({ description: "false: not where queues are bound, so that nothing is stored." }),
+  ),
+  maxPayloadBytes: Type.Optional(
+    Type.Integer({ minimum: 0, maximum: 2_147_483_647, description: "No larger payloads." }),
+  ),
+  maxRatePerSecond: Type.Optional(
+    Type.Number({ exclusiveMinimum: 0, maximum: 1e9, description: "No more messages a second." }),
+  ),
+};
+export interface Qualifiers {
+  readonly retain?: boolean;
+  readonly queues?: boolean;
+  readonly maxPayloadBytes?: number;
+  readonly maxRatePerSecond?: number;
+}
+export const QUALIFIERS = Object.keys(Qualifiers) as readonly (keyof Qualifiers)[];
+
+export const AllowGrant = Type.Object(
+  { allow: actionsOf(ACTIONS), on: Filters, ...Qualifiers },
+  closed,
+);
+export const DenyGrant = Type.Object({ deny: actionsOf(DENIABLE), on: Filters }, closed);
 
 /** One rule: what it names is allowed, or denied whatever else allows it. */
 export const Grant = Type.Union([AllowGrant, DenyGrant]);
 export type Grant =
-  | { readonly allow: readonly Action[]; readonly on: readonly string[] }
-  | { readonly deny: readonly Action[]; readonly on: readonly string[] };
+  | ({ readonly allow: readonly Action[]; readonly on: readonly string[] } & Qualifiers)
+  | { readonly deny: readonly Deniable[]; readonly on: readonly string[] };
 
 export const Grants = Type.Array(Grant, { maxItems: 256 });
 

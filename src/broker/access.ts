@@ -2,19 +2,41 @@
  * Access control [P-13.1]: what a principal may do, decided from its grants. Deny by default, an
  * explicit deny wins, and a subscription must lie inside one granted filter as a whole.
  *
- * Grants are compiled once into a plan; a principal's rights are that plan plus the filters with its
- * variables filled in. Without variables everyone of a role shares one object, with them a connection
+ * Grants are compiled once into a plan; a principal's rights are that plan plus the values of the
+ * variables in it. Without variables everyone of a role shares one object, with them a connection
  * costs a few short strings.
  */
-import { ACTIONS, type Action, type Grant } from "../../schemas/access.ts";
-import { filterContains, filterOverlaps } from "../topic.ts";
-import { allowedFilter, deniedFilter, hasVariables, type Variables } from "./grants.ts";
+import {
+  ACTIONS,
+  type Action,
+  DENIABLE,
+  type Deniable,
+  type Grant,
+  QUALIFIERS,
+  type Qualifiers,
+} from "../../schemas/access.ts";
+import { explain } from "./explanation.ts";
+import { isVariable, usableValue, type Variables } from "./grants.ts";
+import { FilterMatcher, NONE, type Values } from "./matcher.ts";
+import { PublishTerms, UNCONDITIONAL } from "./terms.ts";
 
 export { type Fault, grantFaults } from "./grants.ts";
-export type { Action, Grant, Variables };
+export type { Action, Deniable, Grant, PublishTerms, Variables };
 
 /** A rule as it was written in a token, a role or a key. */
 export type GrantRule = Grant;
+
+/** Where a rule comes from. */
+export type Source =
+  | { readonly kind: "token" | "anonymous" | "request" | "open" }
+  | { readonly kind: "role" | "channel"; readonly name: string }
+  | { readonly kind: "key"; readonly id: string };
+
+/** Grants with where they come from. */
+export interface SourcedGrants {
+  readonly source: Source;
+  readonly grants: readonly Grant[];
+}
 
 /** Who a connection is and what it may do. */
 export interface Principal {
@@ -32,31 +54,44 @@ export interface Explanation {
   readonly allowed: boolean;
   /** The rule that decided; absent when no rule speaks of it, so that it is denied. */
   readonly rule?: GrantRule;
+  /** Where that rule comes from. */
+  readonly source?: Source;
   readonly reason: string;
 }
 
-/** What a principal may do. The checks neither allocate nor throw; topics and filters must be valid. */
+/** What a principal may do. The checks do not throw; topics and filters must be valid. */
 export interface Rights {
   /** Every check is true, save on topics that begin with `$`, which no wildcard covers [P-3.1]. */
   readonly allowsAll: boolean;
+  /** Another number than before: what was answered before may be answered otherwise now. */
+  readonly version: number;
   mayPublish(topic: string): boolean;
+  /** Under which conditions it may publish; undefined when it may not at all [P-14.6]. */
+  publishTerms(topic: string): PublishTerms | undefined;
   /** True when `filter` lies inside one granted filter and shares no topic with a denied one. */
   maySubscribe(filter: string): boolean;
   /** By the queue's name; `<name>.dead` is a name of its own. */
   mayConsume(queue: string): boolean;
-  may(action: Action, on: string): boolean;
-  explain(action: Action, on: string): Explanation;
+  /** Whether nothing that `filter` matches is kept from it [P-14.6]. */
+  mayReceive(filter: string): boolean;
+  may(action: Deniable, on: string): boolean;
+  explain(action: Deniable, on: string): Explanation;
 }
 
 /** Grants in the form in which they are checked, shared by everyone who has the same ones. */
 export interface Plan {
   /** The rights of a principal under these grants. */
-  rightsFor(variables: Variables): Rights;
+  rightsFor(variables: Variables): PlannedRights;
 }
 
-/** Compiles grants that `grantFaults` found nothing wrong with. */
-export function compilePlan(grants: readonly Grant[]): Plan {
-  return new GrantPlan(grants);
+/** Compiles grants that `grantFaults` found nothing wrong with; of rules that say the same the first counts. */
+export function compilePlan(grants: readonly Grant[] | readonly SourcedGrants[]): Plan {
+  const sourced = grants.flatMap((one) =>
+    "grants" in one
+      ? one.grants.map((grant) => ({ grant, source: one.source }))
+      : [{ grant: one, source: { kind: "token" } as const }],
+  );
+  return new GrantPlan(sourced);
 }
 
 /** The rights that `grants` give to one principal. */
@@ -64,84 +99,157 @@ export function compileRights(grants: readonly Grant[], variables: Variables): R
   return compilePlan(grants).rightsFor(variables);
 }
 
-const BIT: Readonly<Record<Action, number>> = {
-  publish: 1,
-  subscribe: 2,
-  consume: 4,
-  presence: 8,
-  history: 16,
-  admin: 32,
-};
-const EVERY_BIT = 63;
-
-/** A filter that matches nothing, in the place of one whose variable has no usable value. */
-const NOTHING = "";
-
-interface Entry {
+/** One filter of one grant. */
+export interface Entry {
   readonly grant: Grant;
+  readonly source: Source;
   /** As it was written, with variables. */
   readonly filter: string;
-  readonly bits: number;
+  readonly actions: readonly Deniable[];
 }
+
+/** Being shown something takes a right and no denial of `receive` on it. */
+const SHOWING: readonly Deniable[] = ["subscribe", "presence", "history"];
+/** Combinations of conditional grants whose terms are remembered. */
+const TERMS_KEPT = 256;
 
 class GrantPlan implements Plan {
   /** One for each filter of each grant: denying ones first, since they win. */
   readonly entries: readonly Entry[];
-  readonly bits: Uint8Array;
   readonly denials: number;
   readonly allowsAll: boolean;
-  readonly #shared: Rights | undefined;
+  readonly denying: Readonly<Record<Deniable, FilterMatcher>>;
+  /** For `publish` those without conditions. */
+  readonly allowing: Readonly<Record<Action, FilterMatcher>>;
+  readonly conditional: FilterMatcher;
+  readonly #variables: string[] = [];
+  readonly #terms = new Map<string | number, PublishTerms>();
+  readonly #shared: PlannedRights | undefined;
 
-  constructor(grants: readonly Grant[]) {
-    const denials = entriesOf(grants.filter((grant) => "deny" in grant));
-    const permits = entriesOf(grants.filter((grant) => "allow" in grant));
+  constructor(grants: readonly { readonly grant: Grant; readonly source: Source }[]) {
+    const denials = grants.filter(({ grant }) => "deny" in grant).flatMap(entriesOf);
+    const permits = grants.filter(({ grant }) => "allow" in grant).flatMap(entriesOf);
     this.entries = [...denials, ...permits];
-    this.bits = Uint8Array.from(this.entries, (entry) => entry.bits);
     this.denials = denials.length;
     this.allowsAll = denials.length === 0 && coversAll(permits);
-    const filters = this.entries.map((entry) => entry.filter);
-    this.#shared = filters.some(hasVariables) ? undefined : new PlannedRights(this, filters);
-  }
-
-  rightsFor(variables: Variables): Rights {
-    return this.#shared ?? new PlannedRights(this, this.#fill(variables));
-  }
-
-  #fill(variables: Variables): string[] {
-    return this.entries.map(({ filter }, index) => {
-      if (!hasVariables(filter)) return filter;
-      if (index < this.denials) return deniedFilter(filter, variables);
-      return allowedFilter(filter, variables) ?? NOTHING;
+    this.denying = matchers(DENIABLE, this.#numberOf);
+    this.allowing = matchers(ACTIONS, this.#numberOf);
+    this.conditional = new FilterMatcher(this.#numberOf);
+    this.entries.forEach((entry, number) => {
+      if (number < this.denials) this.#deny(entry, number);
+      else this.#allow(entry, number);
     });
+    this.#shared = this.#variables.length === 0 ? new PlannedRights(this, []) : undefined;
+  }
+
+  rightsFor(variables: Variables): PlannedRights {
+    if (this.#shared !== undefined) return this.#shared;
+    return new PlannedRights(
+      this,
+      this.#variables.map((name) => usableValue(name, variables)),
+    );
+  }
+
+  /** What the variables of a filter stand for; one without a usable value stays as it was written. */
+  filled(filter: string, values: Values): string {
+    const levels = filter.split("/");
+    return levels.map((level) => values[this.#variables.indexOf(level)] ?? level).join("/");
+  }
+
+  /** The terms of several conditional grants together. */
+  termsOf(numbers: readonly number[]): PublishTerms {
+    const key = numbers.length === 1 ? numbers[0]! : numbers.join();
+    let terms = this.#terms.get(key);
+    if (terms === undefined) {
+      const grants = new Set(numbers.map((number) => this.entries[number]!.grant));
+      terms = new PublishTerms([...grants].map(qualifiersOf));
+      if (this.#terms.size >= TERMS_KEPT) this.#terms.clear();
+      this.#terms.set(key, terms);
+    }
+    return terms;
+  }
+
+  readonly #numberOf = (level: string): number => {
+    if (!isVariable(level)) return NONE;
+    const known = this.#variables.indexOf(level);
+    return known >= 0 ? known : this.#variables.push(level) - 1;
+  };
+
+  #deny({ filter, actions }: Entry, number: number): void {
+    for (const action of actions) {
+      if (action !== "consume" || isQueueFilter(filter)) this.denying[action].add(filter, number);
+      if (action !== "receive") continue;
+      for (const showing of SHOWING) this.denying[showing].add(filter, number);
+    }
+  }
+
+  #allow({ filter, actions, grant }: Entry, number: number): void {
+    for (const action of actions) {
+      if (action === "receive" || (action === "consume" && !isQueueFilter(filter))) continue;
+      const conditional = action === "publish" && isQualified(grant);
+      (conditional ? this.conditional : this.allowing[action]).add(filter, number);
+    }
   }
 }
 
-function entriesOf(grants: readonly Grant[]): Entry[] {
-  return grants.flatMap((grant) => {
-    const actions = "deny" in grant ? grant.deny : grant.allow;
-    const bits = actions.reduce((sum, action) => sum | BIT[action], 0);
-    return grant.on.map((filter) => ({ grant, filter, bits }));
-  });
+function matchers<A extends string>(
+  actions: readonly A[],
+  numberOf: (level: string) => number,
+): Record<A, FilterMatcher> {
+  return Object.fromEntries(
+    actions.map((action) => [action, new FilterMatcher(numberOf)]),
+  ) as Record<A, FilterMatcher>;
+}
+
+/** Queue names have no levels: a filter is a name, or `#` or `+` for any. */
+function isQueueFilter(filter: string): boolean {
+  return !filter.includes("/");
+}
+
+function entriesOf({ grant, source }: { grant: Grant; source: Source }): Entry[] {
+  const actions = "deny" in grant ? grant.deny : grant.allow;
+  return grant.on.map((filter) => ({ grant, source, filter, actions }));
+}
+
+function isQualified(grant: Grant): grant is Extract<Grant, { allow: unknown }> {
+  return "allow" in grant && Object.keys(qualifiersOf(grant)).length > 0;
+}
+
+/** The conditions of a grant; those that always hold are none. */
+function qualifiersOf(grant: Grant): Qualifiers {
+  if (!("allow" in grant)) return {};
+  return Object.fromEntries(
+    QUALIFIERS.filter((name) => grant[name] !== undefined && grant[name] !== true).map((name) => [
+      name,
+      grant[name],
+    ]),
+  );
 }
 
 function coversAll(permits: readonly Entry[]): boolean {
-  let covered = 0;
-  for (const { filter, bits } of permits) {
-    if (filter === "#") covered |= bits;
-    if (filter === "+/#") covered |= bits & ~BIT.consume;
-    if (filter === "+") covered |= bits & BIT.consume;
+  const covered = new Set<Deniable>();
+  for (const { filter, actions, grant } of permits) {
+    for (const action of actions) {
+      if (action === "publish" && isQualified(grant)) continue;
+      const all = action === "consume" ? ["#", "+"] : ["#", "+/#"];
+      if (all.includes(filter)) covered.add(action);
+    }
   }
-  return covered === EVERY_BIT;
+  return ACTIONS.every((action) => covered.has(action));
 }
 
-class PlannedRights implements Rights {
-  readonly #plan: GrantPlan;
-  /** The filter of each entry of the plan, variables filled in. */
-  readonly #filters: readonly string[];
+/** The conditional grants that cover a topic; used within one check only. */
+const covering: number[] = [];
 
-  constructor(plan: GrantPlan, filters: readonly string[]) {
+/** Rights that do not change. The checks allocate nothing, save for several conditional grants at once. */
+export class PlannedRights implements Rights {
+  readonly version = 0;
+  readonly #plan: GrantPlan;
+  readonly #values: Values;
+
+  constructor(plan: GrantPlan, values: Values) {
     this.#plan = plan;
-    this.#filters = filters;
+    this.#values = values;
   }
 
   get allowsAll(): boolean {
@@ -149,93 +257,66 @@ class PlannedRights implements Rights {
   }
 
   mayPublish(topic: string): boolean {
-    return this.#may(BIT.publish, topic);
+    return this.publishTerms(topic) !== undefined;
+  }
+
+  publishTerms(topic: string): PublishTerms | undefined {
+    if (this.denial("publish", topic) !== NONE) return undefined;
+    if (this.permit("publish", topic) !== NONE) return UNCONDITIONAL;
+    if (this.#plan.conditional.size === 0) return undefined;
+    covering.length = 0;
+    this.#plan.conditional.allCovering(topic, this.#values, covering);
+    return covering.length === 0 ? undefined : this.#plan.termsOf(covering);
   }
 
   maySubscribe(filter: string): boolean {
-    return this.#may(BIT.subscribe, filter);
+    return this.may("subscribe", filter);
   }
 
   mayConsume(queue: string): boolean {
-    return this.#may(BIT.consume, queue);
+    return this.may("consume", queue);
   }
 
-  may(action: Action, on: string): boolean {
-    return this.#may(BIT[action], on);
+  mayReceive(filter: string): boolean {
+    return this.denial("receive", filter) === NONE;
   }
 
-  #may(bit: number, on: string): boolean {
-    // A denial's index is below `denials`, and so is -1.
-    return this.#ruling(bit, on) >= this.#plan.denials;
+  may(action: Deniable, on: string): boolean {
+    if (action === "publish") return this.mayPublish(on);
+    if (this.denial(action, on) !== NONE) return false;
+    return action === "receive" || this.permit(action, on) !== NONE;
   }
 
-  /** The index of the entry that decides, -1 when none speaks of it. */
-  #ruling(bit: number, on: string): number {
-    const { bits, denials } = this.#plan;
-    const filters = this.#filters;
-    const forQueue = bit === BIT.consume;
-    for (let i = 0; i < filters.length; i++) {
-      const filter = filters[i];
-      if (((bits[i] ?? 0) & bit) === 0 || filter === undefined || filter === NOTHING) continue;
-      if (
-        forQueue
-          ? queueMatches(filter, on)
-          : i < denials
-            ? filterOverlaps(filter, on)
-            : filterContains(filter, on)
-      ) {
-        return i;
-      }
-    }
-    return -1;
+  explain(action: Deniable, on: string): Explanation {
+    return explain(this, action, on);
   }
 
-  explain(action: Action, on: string): Explanation {
-    const at = this.#ruling(BIT[action], on);
-    const entry = this.#plan.entries[at];
-    if (entry === undefined) return { allowed: false, reason: this.#whyNot(action, on) };
-    const allowed = at >= this.#plan.denials;
-    const filled = this.#filters[at];
-    const here = filled === entry.filter ? "" : `, here ${filled},`;
-    const verb = allowed ? "allows" : "denies";
-    return {
-      allowed,
-      rule: entry.grant,
-      reason: `A grant on ${entry.filter}${here} ${verb} ${action} on ${on}.`,
-    };
+  /** Every rule, denials first, with its variables filled in where they have values. */
+  get entries(): readonly Entry[] {
+    return this.#plan.entries;
   }
 
-  /** Why no rule allows it: the nearest miss, if there is one. */
-  #whyNot(action: Action, on: string): string {
-    const { entries, denials } = this.#plan;
-    let unfilled: string | undefined;
-    let speaksOfAction = false;
-    for (let i = denials; i < entries.length; i++) {
-      const entry = entries[i];
-      const filter = this.#filters[i];
-      if (entry === undefined || (entry.bits & BIT[action]) === 0) continue;
-      speaksOfAction = true;
-      if (filter === undefined || filter === NOTHING) unfilled ??= entry.filter;
-      else if (action !== "consume" && filterOverlaps(filter, on)) {
-        return `${on} reaches beyond the grant on ${filter}; ask for what lies inside it.`;
-      }
-    }
-    if (!speaksOfAction) return `No grant allows ${action} on anything.`;
-    if (on.startsWith("$")) return `No grant names ${on}, and wildcards do not cover $ topics.`;
-    if (unfilled === undefined) return `No grant allows ${action} on ${on}.`;
-    return (
-      `No grant allows ${action} on ${on}. The grant on ${unfilled} allows nothing here: ` +
-      "a variable in it has no value that can stand for one level."
-    );
+  filled(filter: string): string {
+    return this.#plan.filled(filter, this.#values);
   }
-}
 
-/** Queue names have no levels: a filter is a name, or `#` or `+` for any. */
-function queueMatches(filter: string, queue: string): boolean {
-  return filter === queue || filter === "#" || filter === "+";
+  /** The number of the rule that denies it, or `NONE`. */
+  denial(action: Deniable, on: string): number {
+    return this.#plan.denying[action].overlapping(on, this.#values);
+  }
+
+  /** The number of a rule that allows it without conditions, or `NONE`. */
+  permit(action: Action, on: string): number {
+    return this.#plan.allowing[action].covering(on, this.#values);
+  }
+
+  /** The number of a rule that allows to publish there under conditions, or `NONE`. */
+  conditionalPermit(topic: string): number {
+    return this.#plan.conditional.covering(topic, this.#values);
+  }
 }
 
 /** For a broker without credentials: everything is allowed. */
-export const ALLOW_ALL: Rights = compileRights([{ allow: ACTIONS, on: ["#"] }], {
-  principal: "anonymous",
-});
+export const ALLOW_ALL: Rights = compilePlan([
+  { source: { kind: "open" }, grants: [{ allow: ACTIONS, on: ["#"] }] },
+]).rightsFor({ principal: "anonymous" });

@@ -13,9 +13,11 @@ import type {
   EngineHealth,
   QueueDescription,
 } from "../engine/engine.ts";
+import { isDeadLetterName, ownerOfDeadLetters } from "../engine/rules.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Message } from "../message.ts";
+import type { Rights } from "./access.ts";
 import { Fanout } from "./fanout.ts";
 import type { Publication } from "./publication.ts";
 import { RecentIds } from "./recent-ids.ts";
@@ -147,6 +149,16 @@ export class Broker {
   /** Throws `unknown_queue`. The consumer starts with no credit. */
   consume(queue: string, sink: DeliverySink): Consumer {
     return this.engine.consume(queue, sink);
+  }
+
+  /**
+   * Whether somebody with these rights may work on the queue: by its name, and by what its bindings bring
+   * into it, which may hold nothing that is kept from them [P-14.6].
+   */
+  mayConsume(rights: Rights, queue: string): boolean {
+    if (!rights.mayConsume(queue)) return false;
+    const owner = isDeadLetterName(queue) ? ownerOfDeadLetters(queue) : queue;
+    return this.router.bindingsOf(owner).every((filter) => rights.mayReceive(filter));
   }
 
   #bind(name: string, description: QueueDescription | undefined): void {

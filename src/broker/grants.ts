@@ -3,7 +3,7 @@
  * principal. What they then allow is ruled in `access.ts`.
  */
 import { TypeCompiler } from "@sinclair/typebox/compiler";
-import { AllowGrant, DenyGrant, type Grant } from "../../schemas/access.ts";
+import { AllowGrant, DenyGrant, type Grant, QUALIFIERS } from "../../schemas/access.ts";
 import { WarrenError } from "../errors.ts";
 import { assertFilter } from "../topic.ts";
 
@@ -48,12 +48,36 @@ function faultsOfOne(grant: unknown, pointer: string): Fault[] {
   const shape = "deny" in grant ? denyGrant : allowGrant;
   const fault = shape.Errors(grant).First();
   if (fault !== undefined) {
-    return [{ pointer: pointer + fault.path, message: fault.message }];
+    return [{ pointer: pointer + fault.path, message: better(fault.path, fault.message, grant) }];
+  }
+  const misplaced = misplacedQualifier(grant as Grant);
+  if (misplaced !== undefined) {
+    const message = "is a condition on publishing, which this grant does not allow";
+    return [{ pointer: `${pointer}/${misplaced}`, message }];
   }
   return (grant as Grant).on.flatMap((filter, index) => {
     const message = filterFault(filter);
     return message === undefined ? [] : [{ pointer: `${pointer}/on/${index}`, message }];
   });
+}
+
+function better(path: string, message: string, grant: object): string {
+  const name = path.slice(1);
+  if (Object.hasOwn(grant, name) && message === "Unexpected property") {
+    if ("deny" in grant && (QUALIFIERS as readonly string[]).includes(name)) {
+      return "Unexpected property: a denial has no conditions";
+    }
+    return `Unexpected property: an allowing grant has allow, on, ${QUALIFIERS.join(", ")}`;
+  }
+  if (/^\/allow\/\d+$/.test(path) && (grant as { allow: unknown[] }).allow.includes("receive")) {
+    return "receive is allowed unless it is denied, so it cannot be allowed";
+  }
+  return message;
+}
+
+function misplacedQualifier(grant: Grant): string | undefined {
+  if (!("allow" in grant) || grant.allow.includes("publish")) return undefined;
+  return QUALIFIERS.find((name) => grant[name] !== undefined);
 }
 
 function filterFault(filter: string): string | undefined {
@@ -72,44 +96,13 @@ function filterFault(filter: string): string | undefined {
   return undefined;
 }
 
-export function hasVariables(filter: string): boolean {
-  return filter.includes("{");
-}
-
-function isVariable(level: string): boolean {
+/** Whether a level of a filter is a variable as a whole. */
+export function isVariable(level: string): boolean {
   return VARIABLE.test(level);
 }
 
-/**
- * The filter of an allowing grant for one principal; undefined when a variable has no value that can
- * stand for one level, so that the grant allows nothing [P-13.1].
- */
-export function allowedFilter(filter: string, variables: Variables): string | undefined {
-  const levels = filter.split("/");
-  for (let i = 0; i < levels.length; i++) {
-    const level = levels[i] ?? "";
-    if (!isVariable(level)) continue;
-    const value = usableValue(level, variables);
-    // A principal that calls itself `$…` must not come by the topics of the broker.
-    if (value === undefined || (i === 0 && value.startsWith("$"))) return undefined;
-    levels[i] = value;
-  }
-  return levels.join("/");
-}
-
-/**
- * The filter of a denying grant for one principal. A variable without a usable value denies every value:
- * a missing claim must not open what the rule was written to close.
- */
-export function deniedFilter(filter: string, variables: Variables): string {
-  return filter
-    .split("/")
-    .map((level) => (isVariable(level) ? (usableValue(level, variables) ?? "+") : level))
-    .join("/");
-}
-
-/** The value of a variable if it can stand for exactly one level. */
-function usableValue(variable: string, variables: Variables): string | undefined {
+/** The value of a variable such as `{principal}` if it can stand for exactly one level. */
+export function usableValue(variable: string, variables: Variables): string | undefined {
   const value = claimedValue(variable, variables);
   const text = Number.isSafeInteger(value) ? String(value) : value;
   return typeof text === "string" && text !== "" && !/[/+#]/.test(text) ? text : undefined;

@@ -15,6 +15,7 @@ import { FilterTrie } from "./trie.ts";
 const STALE = -1;
 const NO_ROUTES: readonly Route[] = [];
 const NO_QUEUES: readonly string[] = [];
+const NO_FILTERS: readonly string[] = [];
 
 /** What the broker knows of one valid topic. One object per topic while it is `cached`. */
 export class TopicEntry {
@@ -117,6 +118,11 @@ export class Router {
     }
     if (filters.length === 0) this.#bindings.delete(queue);
     else this.#bindings.set(queue, [...new Set(filters)]);
+  }
+
+  /** The filters that the queue is bound to. */
+  bindingsOf(queue: string): readonly string[] {
+    return this.#bindings.get(queue) ?? NO_FILTERS;
   }
 
   #entry(topic: string): TopicEntry {

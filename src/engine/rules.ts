@@ -27,6 +27,11 @@ export function isDeadLetterName(name: string): boolean {
   return name.endsWith(DEAD_LETTER_SUFFIX);
 }
 
+/** The queue whose dead letters are kept under this name. */
+export function ownerOfDeadLetters(name: string): string {
+  return name.slice(0, -DEAD_LETTER_SUFFIX.length);
+}
+
 /** Throws `invalid_frame` when an operator may not define a queue of this name. */
 export function assertQueueName(name: string): void {
   if (!Value.Check(QueueName, name)) {

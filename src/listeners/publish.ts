@@ -2,6 +2,7 @@
 import { PublishBody } from "../../schemas/frames.ts";
 import type { Receipt } from "../broker/publication.ts";
 import { toMessage } from "../broker/publication.ts";
+import { assertTerms } from "../broker/terms.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import { decodeMsgpack, decodeMsgpackPayload } from "../protocols/native/msgpack.ts";
 import { checked, decoded, MSGPACK, mediaType, readBytes } from "./body.ts";
@@ -70,7 +71,8 @@ async function publishOne(
   const { broker, clock, config } = services;
   const { name, rights } = call.principal;
   const entry = broker.router.lookup(body.topic);
-  if (!rights.mayPublish(body.topic)) {
+  const terms = rights.publishTerms(body.topic);
+  if (terms === undefined) {
     throw new WarrenError("forbidden", `You may not publish to ${body.topic}.`, {
       topic: body.topic,
     });
@@ -81,6 +83,7 @@ async function publishOne(
     limits: config.limits,
     from: name === "anonymous" ? undefined : name,
   });
+  assertTerms(terms, message, entry.queues, body.retain === true);
   const receipt = await new Promise<Receipt>((accepted, refused) => {
     broker.publish({ message, dueAt, dedupe, entry, accepted, refused });
   });

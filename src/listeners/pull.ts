@@ -13,7 +13,7 @@ const SLACK_SECONDS = 10;
 export const pullHandlers: Handlers<"pull" | "settle"> = {
   async pull(call, services) {
     const { max = 1, waitMs = 0 } = call.body;
-    const queue = queueOf(call);
+    const queue = queueOf(call, services);
     assertAtMost(max, services.config.limits.credit, "/max");
     if (services.phase() === "draining") throw new WarrenError("draining");
     call.server.timeout(call.request, Math.ceil(waitMs / 1000) + SLACK_SECONDS);
@@ -26,7 +26,7 @@ export const pullHandlers: Handlers<"pull" | "settle"> = {
   },
 
   async settle(call, services) {
-    const queue = queueOf(call);
+    const queue = queueOf(call, services);
     const steps = stepsOf(call.body);
     const count = steps.reduce((sum, { tags }) => sum + tags.length, 0);
     assertAtMost(count, services.config.limits.credit, "");
@@ -77,9 +77,9 @@ function settleOne(
 }
 
 /** The queue of the address; `forbidden` before anything is said of it. */
-function queueOf(call: Pick<Call, "params" | "principal">): string {
+function queueOf(call: Pick<Call, "params" | "principal">, { broker }: Services): string {
   const queue = param(call, "queue");
-  if (!call.principal.rights.mayConsume(queue)) {
+  if (!broker.mayConsume(call.principal.rights, queue)) {
     throw new WarrenError("forbidden", `You may not consume from ${queue}.`, { queue });
   }
   return queue;

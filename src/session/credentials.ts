@@ -2,8 +2,12 @@
  * Who a session is and until when, and what that allows. Rights are asked where they are needed and not
  * copied; only the topic last published to is remembered as allowed, since most devices have one.
  */
+import type { Qualifiers } from "../../schemas/access.ts";
 import type { Principal } from "../broker/access.ts";
+import type { Broker } from "../broker/broker.ts";
+import type { Draft } from "../broker/publication.ts";
 import type { Router, TopicEntry } from "../broker/router.ts";
+import { assertTerms, type PublishTerms, UNCONDITIONAL } from "../broker/terms.ts";
 import { WarrenError } from "../errors.ts";
 import type { Deadlines, HasDeadline } from "./deadlines.ts";
 
@@ -23,6 +27,9 @@ export class Credentials implements HasDeadline {
   readonly #deadlines: Deadlines;
   #principal: Principal | undefined;
   #topic: TopicEntry | undefined;
+  /** Of that topic, as the rights were then. */
+  #terms: PublishTerms = UNCONDITIONAL;
+  #version = 0;
   deadline = 0;
   heapIndex = -1;
 
@@ -66,10 +73,23 @@ export class Credentials implements HasDeadline {
   /** The topic's entry, when it may be published to. Throws `invalid_topic`, `forbidden`. */
   publishTo(topic: string, router: Router): TopicEntry {
     const entry = router.lookup(topic, this.#topic);
-    if (entry === this.#topic) return entry;
-    if (this.#principal?.rights.mayPublish(topic) !== true) throw forbidden("publish", topic);
+    const rights = this.#principal?.rights;
+    const version = rights?.version ?? 0;
+    if (entry === this.#topic && version === this.#version) return entry;
+    const terms = rights?.publishTerms(topic);
+    if (terms === undefined) throw forbidden("publish", topic);
     this.#topic = entry;
+    this.#terms = terms;
+    this.#version = version;
     return entry;
+  }
+
+  /**
+   * The conditions under which the draft may go to the topic that `publishTo` was asked for last
+   * [P-14.6]. Throws `forbidden`.
+   */
+  admit({ message }: Draft, entry: TopicEntry, retain: boolean): Qualifiers {
+    return assertTerms(this.#terms, message, entry.queues, retain);
   }
 
   /** Throws `forbidden`. */
@@ -78,8 +98,11 @@ export class Credentials implements HasDeadline {
   }
 
   /** Throws `forbidden`. */
-  assertMayConsume(queue: string): void {
-    if (this.#principal?.rights.mayConsume(queue) !== true) throw forbidden("consume", queue);
+  assertMayConsume(queue: string, broker: Broker): void {
+    const rights = this.#principal?.rights;
+    if (rights === undefined || !broker.mayConsume(rights, queue)) {
+      throw forbidden("consume", queue);
+    }
   }
 
   onDeadline(now: number): void {

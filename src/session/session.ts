@@ -154,6 +154,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
       limits: this.limits,
       from: this.#credentials.from,
     });
+    this.#credentials.admit(draft, entry, frame.retain === true);
     this.#intake.published();
     broker.publish(new PendingPublish(this, frame.id, draft, entry));
   }
@@ -178,8 +179,9 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
 
   /** Throws `forbidden`, `unknown_queue`, `conflict`, `too_many_subscriptions`, `invalid_frame`. */
   consume({ queue, credit, id }: ClientFrameOf<"consume">): void {
-    this.#credentials.assertMayConsume(queue);
-    this.#work ??= new Work(this.#sessions.broker, this);
+    const { broker } = this.#sessions;
+    this.#credentials.assertMayConsume(queue, broker);
+    this.#work ??= new Work(broker, this);
     this.#work.consume(queue, credit);
     this.#ok(id);
   }
@@ -353,7 +355,8 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     for (const filter of this.#live?.retain((one) => rights.maySubscribe(one)) ?? []) {
       this.#send({ type: "notice", code: "unsubscribed", filter, reason });
     }
-    for (const queue of this.#work?.retain((one) => rights.mayConsume(one)) ?? []) {
+    const { broker } = this.#sessions;
+    for (const queue of this.#work?.retain((one) => broker.mayConsume(rights, one)) ?? []) {
       this.#send({ type: "notice", code: "consumer_ended", queue, reason });
     }
   }
