@@ -3,6 +3,7 @@
  * gives. The router checks bodies and queries against it, and `openapi.json` is made from it.
  */
 import type { Static, TObject, TSchema } from "@sinclair/typebox";
+import { AUDIT_OPERATIONS } from "./http-audit.ts";
 import { DATA_OPERATIONS } from "./http-data.ts";
 import { PLANE_OPERATIONS } from "./http-plane.ts";
 import { QUEUE_OPERATIONS } from "./http-queues.ts";
@@ -14,6 +15,7 @@ export const OPERATIONS = {
   ...PLANE_OPERATIONS,
   ...DATA_OPERATIONS,
   ...QUEUE_OPERATIONS,
+  ...AUDIT_OPERATIONS,
 };
 
 export type OperationName = keyof typeof OPERATIONS;

@@ -1,11 +1,12 @@
 /**
  * The operator's plane: queues, what is in them, and what runs here [P-13.3], [P-13.4]. Every change is
- * written to the log with who made it [P-13.5].
+ * written to the audit trail with who made it [P-13.5].
  */
 import type { PeekOptions, QueueReport } from "../engine/engine.ts";
 import { completeSettings, deadLetterName, isDeadLetterName } from "../engine/rules.ts";
 import { WarrenError } from "../errors.ts";
 import { assertFilter, type TopicBounds } from "../topic.ts";
+import { audited } from "./audit.ts";
 import { acceptsMsgpack } from "./body.ts";
 import { storedView } from "./message-view.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
@@ -58,29 +59,37 @@ export const adminHandlers: Handlers<AdminOperation> = {
     const name = param(call, "name");
     const { bindings, ...definition } = call.body;
     const existing = existingQueue(services, name);
-    const settings = completeSettings(definition, existing?.settings);
-    const filters = bindings ?? existing?.bindings ?? [];
-    assertBindings(filters, services.config.limits);
-    const report = await services.engine.queues.define(name, settings, filters);
-    audit(call, services, existing === undefined ? "queue.define" : "queue.change", name);
-    return queueView(report);
+    const action = existing === undefined ? "queue.define" : "queue.change";
+    const define = async () => {
+      const settings = completeSettings(definition, existing?.settings);
+      const filters = bindings ?? existing?.bindings ?? [];
+      assertBindings(filters, services.config.limits);
+      return services.engine.queues.define(name, settings, filters);
+    };
+    // Names only: a value may be a secret.
+    const detail = () => ({ detail: { fields: Object.keys(call.body) } });
+    return queueView(await audited(call, services, { action, on: name }, define, detail));
   },
 
   getQueue: (call, { engine }) => queueView(engine.queues.describe(param(call, "name"))),
 
   async deleteQueue(call, services) {
     const name = param(call, "name");
-    const { queues } = services.engine;
-    const held = heldInAll(services, name);
-    if (held > 0 && !call.query.force) {
-      throw new WarrenError(
-        "conflict",
-        `The queue and its dead-letter queue hold ${held} messages; ?force=true removes them too.`,
-        { queue: name, messages: held },
-      );
-    }
-    await queues.remove(name);
-    audit(call, services, "queue.delete", name, { messages: held });
+    const { force } = call.query;
+    const remove = async () => {
+      const held = heldInAll(services, name);
+      if (held > 0 && !force) {
+        throw new WarrenError(
+          "conflict",
+          `The queue and its dead-letter queue hold ${held} messages; ?force=true removes them too.`,
+          { queue: name, messages: held },
+        );
+      }
+      await services.engine.queues.remove(name);
+      return held;
+    };
+    const change = { action: "queue.delete", on: name };
+    await audited(call, services, change, remove, (count) => ({ count }));
     return undefined;
   },
 
@@ -88,10 +97,12 @@ export const adminHandlers: Handlers<AdminOperation> = {
   resumeQueue: (call, services) => setPaused(call, services, false),
 
   async purgeQueue(call, services) {
-    const name = param(call, "name");
-    const purged = await services.engine.queues.purge(name);
-    audit(call, services, "queue.purge", name, { messages: purged });
-    return { purged };
+    const on = param(call, "name");
+    const purge = () => services.engine.queues.purge(on);
+    const change = { action: "queue.purge", on };
+    return {
+      purged: await audited(call, services, change, purge, (count) => ({ count })),
+    };
   },
 
   async peekQueue(call, { engine, config }) {
@@ -157,15 +168,17 @@ export function assertBindings(bindings: readonly string[], bounds: TopicBounds)
 async function setPaused(call: Call, services: Services, paused: boolean): Promise<object> {
   const name = param(call, "name");
   const { queues } = services.engine;
-  const { settings, bindings, deadLetterOf } = queues.describe(name);
-  if (deadLetterOf !== undefined) {
-    throw new WarrenError("not_supported", "A dead-letter queue cannot be paused.", {
-      queue: name,
-    });
-  }
-  const report = await queues.define(name, { ...settings, paused }, bindings);
-  audit(call, services, paused ? "queue.pause" : "queue.resume", name);
-  return queueView(report);
+  const set = async () => {
+    const { settings, bindings, deadLetterOf } = queues.describe(name);
+    if (deadLetterOf !== undefined) {
+      throw new WarrenError("not_supported", "A dead-letter queue cannot be paused.", {
+        queue: name,
+      });
+    }
+    return queues.define(name, { ...settings, paused }, bindings);
+  };
+  const action = paused ? "queue.pause" : "queue.resume";
+  return queueView(await audited(call, services, { action, on: name }, set));
 }
 
 function existingQueue({ engine }: Services, name: string): QueueReport | undefined {
@@ -183,14 +196,4 @@ function heldInAll({ engine }: Services, name: string): number {
   return names
     .map((one) => engine.queues.describe(one).counts)
     .reduce((sum, { ready, delayed, inFlight }) => sum + ready + delayed + inFlight, 0);
-}
-
-function audit(
-  call: Pick<Call, "principal">,
-  { log }: Services,
-  action: string,
-  on: string,
-  more?: Readonly<Record<string, unknown>>,
-): void {
-  log.info("audit", { action, on, principal: call.principal.name, ...more });
 }

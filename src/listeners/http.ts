@@ -51,11 +51,13 @@ async function respond(
   if (services.phase() === "starting" && operation.access !== "nobody") {
     throw new WarrenError("busy", "The broker is starting.");
   }
-  const principal = await principalOf(operation, request, server, services, origins);
+  const address = server.requestIP(request as never)?.address ?? "";
+  const principal = await principalOf(operation, request, address, services, origins);
   const call = {
     request,
     params,
     principal,
+    address,
     server,
     query: operation.query === undefined ? undefined : checkedQuery(operation.query, url),
     body: await bodyOf(operation, request, services.config.limits.frameBytes),
@@ -67,17 +69,14 @@ async function respond(
   return answer instanceof Response ? answer : encodedResponse(request, answer);
 }
 
-const NOBODY = "";
-
 async function principalOf(
   operation: Operation,
   request: Request,
-  server: Peer,
+  address: string,
   { authenticator }: Services,
   origins: OriginCheck,
 ): Promise<Principal | undefined> {
   if (operation.access === "nobody") return undefined;
-  const address = server.requestIP(request as never)?.address ?? NOBODY;
   const credential = findCredential(request, origins);
   const principal = await authenticator.authenticate(credential, { address });
   if (operation.area !== undefined && !principal.rights.may("admin", operation.area)) {

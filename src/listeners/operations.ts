@@ -1,6 +1,7 @@
 /** Every operation with its handler; the type makes sure that none is left out. */
 import type { OperationName } from "../../schemas/http.ts";
 import { adminHandlers } from "./admin.ts";
+import { auditHandlers } from "./audit.ts";
 import { opsHandlers } from "./ops.ts";
 import { publishHandlers } from "./publish.ts";
 import { pullHandlers } from "./pull.ts";
@@ -11,4 +12,5 @@ export const HANDLERS: Handlers<OperationName> = {
   ...publishHandlers,
   ...pullHandlers,
   ...adminHandlers,
+  ...auditHandlers,
 };

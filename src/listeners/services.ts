@@ -40,6 +40,8 @@ export interface Call<N extends OperationName = OperationName> {
   readonly request: Request;
   readonly params: Readonly<Record<string, string>>;
   readonly principal: Principal;
+  /** Where the request came from; empty where the system does not say. */
+  readonly address: string;
   readonly query: OperationQuery<N>;
   readonly body: OperationBody<N>;
   readonly server: Pick<Server<unknown>, "timeout">;

@@ -1,0 +1,95 @@
+/**
+ * Who changed what over the operator's plane: written to the audit trail and to the log, whatever became of
+ * it, and asked for again [P-14.8].
+ */
+import type { AuditEntry, AuditQuery } from "../engine/audit.ts";
+import { toWarrenError } from "../errors.ts";
+import type { Call, Handlers, Services } from "./services.ts";
+
+/** What a change is called, and what it is made to. */
+export interface Change {
+  readonly action: string;
+  readonly on?: string;
+}
+
+type Told = Pick<AuditEntry, "count" | "detail">;
+
+/**
+ * Makes a change and tells of it: `done`, with what `more` says of the result; `refused`, where it would be
+ * refused again; `failed`, where it may succeed later. Gives and throws what `make` does.
+ */
+export async function audited<T>(
+  call: Pick<Call, "principal" | "address">,
+  services: Services,
+  change: Change,
+  make: () => Promise<T>,
+  more: (result: T) => Told = () => ({}),
+): Promise<T> {
+  try {
+    const result = await make();
+    tell(call, services, change, { outcome: "done", ...more(result) });
+    return result;
+  } catch (thrown) {
+    const { code, retry } = toWarrenError(thrown);
+    tell(call, services, change, { outcome: retry ? "failed" : "refused", code });
+    throw thrown;
+  }
+}
+
+function tell(
+  { principal, address }: Pick<Call, "principal" | "address">,
+  { engine, clock, log }: Services,
+  change: Change,
+  end: Told & Pick<AuditEntry, "outcome" | "code">,
+): void {
+  const entry = {
+    ...change,
+    principal: principal.name,
+    ...(address === "" ? {} : { address }),
+    ...end,
+  };
+  engine.audit.write({ time: clock.now(), ...entry });
+  log.info("audit", entry);
+}
+
+/** Entries of an export that are read at a time. */
+const EXPORT_PAGE = 1000;
+
+export const auditHandlers: Handlers<"listAudit"> = {
+  async listAudit({ query, server, request }, { engine }) {
+    const { format, ...page } = query;
+    if (format === undefined) return engine.audit.query(page);
+    const asked = { ...page, limit: EXPORT_PAGE };
+    // The first page before anything is answered: a question that is refused gets its status.
+    const first = await engine.audit.query(asked);
+    server.timeout(request, 0);
+    return new Response(
+      lines(first, asked, (next) => engine.audit.query(next)),
+      {
+        headers: { "Content-Type": "application/x-ndjson", "Cache-Control": "no-store" },
+      },
+    );
+  },
+};
+
+type Page = Awaited<ReturnType<Services["engine"]["audit"]["query"]>>;
+
+/** Every entry from this page on, one a line, read as fast as the client takes them. */
+function lines(
+  first: Page,
+  asked: AuditQuery,
+  query: (next: AuditQuery) => Promise<Page>,
+): ReadableStream<string> {
+  let page: Page | undefined = first;
+  return new ReadableStream({
+    async pull(controller) {
+      page ??= await query(asked);
+      const text = page.entries.map((entry) => `${JSON.stringify(entry)}\n`).join("");
+      if (text !== "") controller.enqueue(text);
+      const { next }: Page = page;
+      page = undefined;
+      if (next === undefined) controller.close();
+      else asked = { ...asked, after: next };
+    },
+  });
+}

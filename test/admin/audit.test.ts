@@ -1,0 +1,81 @@
+/** Who changed what over the operator's plane, asked for again [P-14.8]. */
+import { expect, test } from "bun:test";
+import { startTestWarren } from "../harness/warren.ts";
+
+const QUEUE = "/admin/v1/queues/jobs";
+
+test("[P-14.8, P-13.5] every change is told, with who made it and what became of it", async () => {
+  await using broker = await startTestWarren();
+  await broker.json("PUT", QUEUE, { bindings: ["a"], maxDeliveries: 2 });
+  await broker.json("PUT", QUEUE, { maxDeliveries: 0 });
+  await broker.json("PUT", QUEUE, { bindings: ["a/#/b"] });
+  await broker.json("POST", "/v1/publish", { topic: "a", payload: 1 });
+  await broker.json("POST", `${QUEUE}/pause`);
+  await broker.json("POST", `${QUEUE}/resume`);
+  await broker.json("DELETE", QUEUE);
+  await broker.json("POST", `${QUEUE}/purge`);
+  await broker.json("DELETE", QUEUE);
+  await broker.json("POST", `${QUEUE}/purge`);
+  const { status, body } = await broker.json("GET", "/admin/v1/audit");
+  expect(status).toBe(200);
+  const told = body.entries.toReversed();
+  for (const entry of told) {
+    const { time } = entry;
+    expect(entry).toMatchObject({ principal: "anonymous", on: "jobs", address: "127.0.0.1" });
+    expect(Number.isInteger(time)).toBe(true);
+  }
+  expect(
+    told.map((entry: Record<string, unknown>) => [
+      entry.action,
+      entry.outcome,
+      entry.code ?? entry.count ?? entry.detail,
+    ]),
+  ).toEqual([
+    ["queue.define", "done", { fields: ["bindings", "maxDeliveries"] }],
+    ["queue.change", "refused", "invalid_filter"],
+    ["queue.pause", "done", undefined],
+    ["queue.resume", "done", undefined],
+    ["queue.delete", "refused", "conflict"],
+    ["queue.purge", "done", 1],
+    ["queue.delete", "done", 0],
+    ["queue.purge", "refused", "unknown_queue"],
+  ]);
+});
+
+test("[P-14.8] filters and pages; a question that does not fit is refused", async () => {
+  await using broker = await startTestWarren();
+  for (const name of ["a", "b", "c"]) await broker.json("PUT", `/admin/v1/queues/${name}`, {});
+  const ask = async (query: string) => {
+    const { body } = await broker.json("GET", `/admin/v1/audit?${query}`);
+    return [body.entries.map(({ on }: { on: string }) => on), body.next];
+  };
+  const [first, next] = await ask("limit=2");
+  expect(first).toEqual(["c", "b"]);
+  expect(await ask(`limit=2&after=${next}`)).toEqual([["a"], undefined]);
+  expect(await ask("on=b")).toEqual([["b"], undefined]);
+  expect(await ask("outcome=refused")).toEqual([[], undefined]);
+  expect(await ask("from=1&to=2")).toEqual([[], undefined]);
+  for (const bad of ["after=x", "outcome=maybe", "limit=0", "format=csv"]) {
+    expect((await broker.json("GET", `/admin/v1/audit?${bad}`)).status).toBe(400);
+  }
+});
+
+test("[P-14.8] the export has every entry, one a line, and keeps to the filters", async () => {
+  await using broker = await startTestWarren();
+  const { audit } = broker.warren.broker.engine;
+  for (let n = 0; n < 2500; n++) {
+    audit.write({ time: n, action: n % 5 === 0 ? "a.b" : "a.c", outcome: "done", count: n });
+  }
+  const answer = await broker.request("GET", "/admin/v1/audit?format=ndjson");
+  expect(answer.headers.get("Content-Type")).toBe("application/x-ndjson");
+  const counts = (await answer.text()).trimEnd().split("\n");
+  expect(counts.map((line) => JSON.parse(line).count)).toEqual(
+    Array.from({ length: 2500 }, (_, at) => 2499 - at),
+  );
+  const some = await broker.request("GET", "/admin/v1/audit?format=ndjson&action=a.b&to=10");
+  expect(await some.text()).toBe(
+    [10, 5, 0]
+      .map((n) => `${JSON.stringify({ time: n, action: "a.b", outcome: "done", count: n })}\n`)
+      .join(""),
+  );
+});
