@@ -39,7 +39,16 @@ export const QueueSettings = Type.Object(
     ),
     defaultPriority: Type.Integer({ minimum: 0, maximum: 9, default: 4 }),
     dedupeWindowMs: Type.Integer({ minimum: 0, maximum: 7 * DAY_MS, default: 300_000 }),
-    paused: Type.Boolean({ default: false }),
+    priorityAgeingMs: Type.Integer({
+      minimum: 0,
+      maximum: 30 * DAY_MS,
+      default: 60_000,
+      description: "A waiting message rises by one priority for each such time; 0: never.",
+    }),
+    maxInFlight: Type.Optional(Type.Integer({ minimum: 1 })),
+    maxInFlightPerConsumer: Type.Optional(Type.Integer({ minimum: 1 })),
+    paused: Type.Boolean({ default: false, description: "Nothing is handed out." }),
+    draining: Type.Boolean({ default: false, description: "Nothing more comes in." }),
   },
   closed,
 );

@@ -117,10 +117,11 @@ export const queueCommands: readonly Command[] = [
   deadCommand,
   purgeCommand,
   switchCommand("pause", "Stop handing out messages; they are still stored."),
-  switchCommand("resume", "Hand out messages again."),
+  switchCommand("drain", "Let nothing more in; hand out what is there."),
+  switchCommand("resume", "End a pause or a drain."),
 ];
 
-function switchCommand(verb: "pause" | "resume", summary: string): Command {
+function switchCommand(verb: "pause" | "drain" | "resume", summary: string): Command {
   return {
     name: `queue ${verb}`,
     usage: "<queue>",
@@ -129,7 +130,7 @@ function switchCommand(verb: "pause" | "resume", summary: string): Command {
     args: [1, 1],
     async run(input) {
       const queue = await ask<Queue>(input, "POST", `${pathOf(input)}/${verb}`);
-      done(input, queue, `${verb}d ${queue.name}`);
+      done(input, queue, `${verb === "drain" ? "draining" : `${verb}d`} ${queue.name}`);
       return 0;
     },
   };

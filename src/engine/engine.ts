@@ -18,7 +18,8 @@
  * - Its age is the order in which it was stored. It keeps its place whenever it returns, and a
  *   delayed message takes the place of its age when it is due [P-5.7].
  * - Priority is fixed when it enters; other settings act at once: `ttlMs` (for a message that waits
- *   for its time: when that comes), `paused`, `maxDeliveries`, and `ackTimeoutMs` for what is handed
+ *   for its time: when that comes), `paused`, `draining`, `maxDeliveries`, `priorityAgeingMs`,
+ *   `maxInFlight` and `maxInFlightPerConsumer` (below what is out: until as much is back), and `ackTimeoutMs` for what is handed
  *   out or extended from then on.
  * - A nack, a reject, an ack timeout, and a disconnect after the grace time count as an attempt; a
  *   cancel, an earlier disconnect and the end of the process do not [P-5.5]. A message whose
@@ -60,7 +61,8 @@ export interface AppendReceipt {
  * one of `stored` and `failed` is called, in the order of the `append` calls among those that
  * succeed.
  *
- * Checked in this order: `unknown_queue`, then the duplicate, then `queue_full` (detail `queue`).
+ * Checked in this order: `unknown_queue`, then the duplicate, then for each queue `queue_paused`
+ * (it is draining) and `queue_full` (detail `queue`).
  * The bounds `maxMessages` and `maxBytes` count everything in the queue, in flight and on its way
  * to disk included.
  */
@@ -113,8 +115,9 @@ export type Settled = (error: WarrenError | undefined) => void;
 
 /**
  * One consumer of one queue [P-5.2]. The engine hands it at most `credit` unsettled deliveries,
- * each ready message to one consumer, higher priority first, then oldest [P-5.7], in turn between
- * the consumers that have credit and are not held.
+ * each ready message to one consumer, higher priority first, then oldest [P-5.7], where waiting
+ * raises the priority (`effectivePriority`) [P-5.11], in turn between the consumers that have
+ * credit and are not held, within `maxInFlight` and `maxInFlightPerConsumer` [P-5.17].
  */
 export interface Consumer {
   readonly queue: string;

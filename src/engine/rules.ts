@@ -14,6 +14,7 @@ import type { PeekOptions } from "./engine.ts";
 const DEAD_LETTER_SUFFIX = ".dead";
 /** Deaths kept with a message; a message redriven more often forgets its oldest ones. */
 const DEATHS_KEPT = 16;
+const HIGHEST_PRIORITY = 9;
 /** What a dead-letter queue states as `maxDeliveries`: the most the schema has. */
 const UNLIMITED_DELIVERIES = 1_000_000;
 
@@ -70,6 +71,11 @@ export function completeSettings(
   return settings;
 }
 
+/** Settings as an earlier version may have stored them: what is missing has its default. */
+export function storedSettings(text: string): QueueSettings {
+  return Value.Default(QueueSettings, JSON.parse(text)) as QueueSettings;
+}
+
 /**
  * The settings of a queue's dead-letter queue, which follow its owner's. It has no bound and no end
  * of attempts: what is in it leaves by ack, reject, purge or its own TTL, the owner's
@@ -85,7 +91,9 @@ export function deadLetterSettings(owner: QueueSettings): QueueSettings {
     deadLetter: owner.deadLetter,
     defaultPriority: owner.defaultPriority,
     dedupeWindowMs: 0,
+    priorityAgeingMs: owner.priorityAgeingMs,
     paused: false,
+    draining: false,
   };
 }
 
@@ -128,6 +136,25 @@ export function deadLetterExpiresAt(settings: QueueSettings, diedAt: number): nu
 /** 0 (last) to 9 (first). Fixed when a message enters: it is its place in the line. */
 export function priorityOf(message: Message, settings: QueueSettings): number {
   return message.priority ?? settings.defaultPriority;
+}
+
+/**
+ * The priority that counts now [P-5.11]: one more for every `priorityAgeingMs` of waiting, at most
+ * the highest. Between lines of different priority that of each line's first decides.
+ */
+export function effectivePriority(
+  priority: number,
+  enteredAt: number,
+  now: number,
+  ageingMs: number,
+): number {
+  if (ageingMs === 0 || now <= enteredAt) return priority;
+  return Math.min(HIGHEST_PRIORITY, priority + Math.floor((now - enteredAt) / ageingMs));
+}
+
+/** A queue would not take a message that it has not got yet: a duplicate is answered before this. */
+export function isRefusedEntry(error: WarrenError): boolean {
+  return error.code === "queue_full" || error.code === "queue_paused";
 }
 
 /** The deaths of a message with one more, newest first and bounded [P-5.6]. */

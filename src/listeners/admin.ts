@@ -2,6 +2,7 @@
  * The operator's plane: queues, what is in them, and what runs here [P-13.3], [P-13.4]. Every change is
  * written to the audit trail with who made it [P-13.5].
  */
+import type { QueueSettings } from "../../schemas/queue.ts";
 import type { PeekOptions, QueueReport } from "../engine/engine.ts";
 import { completeSettings, deadLetterName, isDeadLetterName } from "../engine/rules.ts";
 import { WarrenError } from "../errors.ts";
@@ -19,6 +20,7 @@ type AdminOperation =
   | "getQueue"
   | "deleteQueue"
   | "pauseQueue"
+  | "drainQueue"
   | "resumeQueue"
   | "purgeQueue"
   | "peekQueue"
@@ -93,8 +95,10 @@ export const adminHandlers: Handlers<AdminOperation> = {
     return undefined;
   },
 
-  pauseQueue: (call, services) => setPaused(call, services, true),
-  resumeQueue: (call, services) => setPaused(call, services, false),
+  pauseQueue: (call, services) => switched(call, services, "pause", { paused: true }),
+  drainQueue: (call, services) => switched(call, services, "drain", { draining: true }),
+  resumeQueue: (call, services) =>
+    switched(call, services, "resume", { paused: false, draining: false }),
 
   async purgeQueue(call, services) {
     const on = param(call, "name");
@@ -165,20 +169,24 @@ export function assertBindings(bindings: readonly string[], bounds: TopicBounds)
   });
 }
 
-async function setPaused(call: Call, services: Services, paused: boolean): Promise<object> {
+async function switched(
+  call: Call,
+  services: Services,
+  verb: "pause" | "drain" | "resume",
+  change: Partial<Pick<QueueSettings, "paused" | "draining">>,
+): Promise<object> {
   const name = param(call, "name");
   const { queues } = services.engine;
   const set = async () => {
     const { settings, bindings, deadLetterOf } = queues.describe(name);
     if (deadLetterOf !== undefined) {
-      throw new WarrenError("not_supported", "A dead-letter queue cannot be paused.", {
+      throw new WarrenError("not_supported", "A dead-letter queue is not paused or drained.", {
         queue: name,
       });
     }
-    return queues.define(name, { ...settings, paused }, bindings);
+    return queues.define(name, { ...settings, ...change }, bindings);
   };
-  const action = paused ? "queue.pause" : "queue.resume";
-  return queueView(await audited(call, services, { action, on: name }, set));
+  return queueView(await audited(call, services, { action: `queue.${verb}`, on: name }, set));
 }
 
 function existingQueue({ engine }: Services, name: string): QueueReport | undefined {

@@ -109,6 +109,7 @@ describe("[P-13.5] listing", () => {
       ["GET", ""],
       ["DELETE", ""],
       ["POST", "/pause"],
+      ["POST", "/drain"],
       ["POST", "/resume"],
       ["POST", "/purge"],
       ["GET", "/messages"],
@@ -133,6 +134,22 @@ describe("[P-13.3] changing what a queue does and holds", () => {
     expect((await broker.json("POST", path("jobs", "/resume"))).body.paused).toBe(false);
     expect(await pull()).toBe(1);
     const dead = await broker.json("POST", path("jobs.dead", "/pause"));
+    expect([dead.status, dead.body.code]).toEqual([501, "not_supported"]);
+  });
+
+  test("[P-13.3, P-5.17] drain lets nothing in and hands out; resume ends it", async () => {
+    await using broker = await startTestWarren(settings);
+    await fill(broker, 1);
+    const { body } = await broker.json("POST", path("jobs", "/drain"));
+    expect([body.draining, body.paused]).toEqual([true, false]);
+    const publish = () => broker.json("POST", "/v1/publish", { topic: "jobs/1", payload: 1 });
+    const refused = await publish();
+    expect([refused.status, refused.body.code]).toEqual([409, "queue_paused"]);
+    const pulled = await broker.json("POST", "/v1/queues/jobs/pull", {});
+    expect(pulled.body.deliveries.length).toBe(1);
+    expect((await broker.json("POST", path("jobs", "/resume"))).body.draining).toBe(false);
+    expect((await publish()).status).toBe(200);
+    const dead = await broker.json("POST", path("jobs.dead", "/drain"));
     expect([dead.status, dead.body.code]).toEqual([501, "not_supported"]);
   });
 

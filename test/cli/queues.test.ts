@@ -51,7 +51,14 @@ describe("[P-13.7] queue", () => {
     expect((await queue("peek", "jobs", "--limit", "1")).values).toHaveLength(1);
     expect((await queue("dead", "jobs")).values).toEqual([]);
     expect((await queue("pause", "jobs")).values[0].paused).toBe(true);
-    expect((await queue("resume", "jobs")).values[0].paused).toBe(false);
+    expect((await queue("drain", "jobs")).values[0]).toMatchObject({
+      paused: true,
+      draining: true,
+    });
+    expect((await queue("resume", "jobs")).values[0]).toMatchObject({
+      paused: false,
+      draining: false,
+    });
     const refused = await queue("delete", "jobs");
     expect([refused.code, refused.values]).toEqual([1, []]);
     expect(refused.err).toContain("conflict: ");

@@ -7,6 +7,7 @@ import { describe } from "bun:test";
 import { describeAppend } from "./engine/append.ts";
 import { describeConsume } from "./engine/consume.ts";
 import { describeDeadLetters } from "./engine/dead-letters.ts";
+import { describeHandOut } from "./engine/hand-out.ts";
 import { describeLife } from "./engine/life.ts";
 import { describeQueues } from "./engine/queues.ts";
 import { describeRecords } from "./engine/records.ts";
@@ -20,6 +21,7 @@ export function describeEngine(kind: EngineKind): void {
   describe(`${kind.name} engine`, () => {
     describeAppend(kind);
     describeConsume(kind);
+    describeHandOut(kind);
     describeSettle(kind);
     describeDeadLetters(kind);
     describeQueues(kind);

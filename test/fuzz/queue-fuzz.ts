@@ -241,6 +241,10 @@ class QueueFuzz {
       defaultPriority: this.#upTo(9),
       dedupeWindowMs: this.#pick([0, 600, 10_000]),
       paused: this.#chance(0.15),
+      draining: this.#chance(0.1),
+      priorityAgeingMs: this.#pick([0, 100, 1000, 60_000]),
+      ...(this.#chance(0.2) && { maxInFlight: 1 + this.#upTo(8) }),
+      ...(this.#chance(0.2) && { maxInFlightPerConsumer: 1 + this.#upTo(4) }),
       ...(this.#chance(0.3) && { maxMessages: 1 + this.#upTo(30) }),
     };
     this.#model.define(name, completeSettings(definition));

@@ -76,7 +76,8 @@ export class QueueModel {
   }
 
   define(name: string, settings: QueueSettings): void {
-    const deadSettings = { ...settings, ttlMs: settings.deadLetter.ttlMs, paused: false };
+    const { maxInFlight: _1, maxInFlightPerConsumer: _2, ...kept } = settings;
+    const deadSettings = { ...kept, ttlMs: settings.deadLetter.ttlMs, paused: false };
     const known = this.queues.get(name);
     if (known?.dead !== undefined) {
       known.settings = settings;
@@ -106,8 +107,8 @@ export class QueueModel {
       for (const queue of queues) queue.leaving++;
       return { answer: "duplicate", copies: [] };
     }
-    const full = queues.find((queue) => queue.copies.length >= (queue.settings.maxMessages ?? 1e9));
-    if (full !== undefined) return { answer: "queue_full", copies: [] };
+    const refused = firstRefusal(queues);
+    if (refused !== undefined) return { answer: refused, copies: [] };
     if (request.dedupe) {
       const windowMs = Math.max(...queues.map(({ settings }) => settings.dedupeWindowMs));
       this.#seen.set(request.seenAs, this.now + windowMs);
@@ -140,6 +141,9 @@ export class QueueModel {
     demand(!peer.onHold, "delivered to a consumer on hold");
     demand(peer.held.size < peer.credit, `delivered beyond the credit of ${peer.credit}`);
     demand(!queue.settings.paused, "delivered from a paused queue");
+    const { maxInFlight, maxInFlightPerConsumer } = boundsOf(queue);
+    demand(inFlightOf(queue) < maxInFlight, `delivered beyond maxInFlight ${maxInFlight}`);
+    demand(peer.held.size < maxInFlightPerConsumer, "delivered beyond maxInFlightPerConsumer");
     demand(copy.confirmed, "delivered before its publisher was told");
     demand(copy.lease === undefined, "delivered while somebody holds it");
     demand(copy.dueAt <= this.now, `delivered ${copy.dueAt - this.now} ms early`);
@@ -149,7 +153,10 @@ export class QueueModel {
     demand(delivery.expiresAt === expiresAt, `expires at ${expiresAt}`);
     demand((delivery.deaths?.length ?? 0) === copy.deaths.length, "has other deaths");
     demand(!this.#tags.has(delivery.tag), `has a tag that was used before`);
-    const before = queue.copies.find((other) => isBefore(other, copy) && this.#isInPlace(other));
+    const before = queue.copies.find(
+      (other) =>
+        this.#isInPlace(other) && this.#isFirst(queue, other) && this.#isBefore(queue, other, copy),
+    );
     demand(before === undefined, `delivered before #${before?.serial}`);
     this.#tags.add(delivery.tag);
     this.tally.delivered++;
@@ -264,8 +271,11 @@ export class QueueModel {
 
   /** Whether there is a message to hand out and somebody to hand it to. */
   owes(queue: ModelQueue): boolean {
-    const wants = ({ onHold, held, credit }: ModelPeer) => !onHold && held.size < credit;
+    const { maxInFlight, maxInFlightPerConsumer } = boundsOf(queue);
+    const wants = ({ onHold, held, credit }: ModelPeer) =>
+      !onHold && held.size < Math.min(credit, maxInFlightPerConsumer);
     return (
+      inFlightOf(queue) < maxInFlight &&
       !queue.settings.paused &&
       queue.peers.some(wants) &&
       queue.copies.some((copy) => this.isReady(copy))
@@ -285,6 +295,27 @@ export class QueueModel {
   state(copy: Copy): StoredMessage["state"] {
     if (copy.lease !== undefined) return "inflight";
     return copy.dueAt > this.now ? "delayed" : "ready";
+  }
+
+  /** Whether nothing of its priority that is in place comes before it. */
+  #isFirst(queue: ModelQueue, copy: Copy): boolean {
+    return !queue.copies.some(
+      (other) =>
+        other.priority === copy.priority && other.rank < copy.rank && this.#isInPlace(other),
+    );
+  }
+
+  /** Whether `a` goes first, if both are the first of their priority. */
+  #isBefore(queue: ModelQueue, a: Copy, b: Copy): boolean {
+    if (a.priority === b.priority) return a.rank < b.rank;
+    const [urgencyOfA, urgencyOfB] = [this.#urgencyOf(queue, a), this.#urgencyOf(queue, b)];
+    return urgencyOfA > urgencyOfB || (urgencyOfA === urgencyOfB && a.rank < b.rank);
+  }
+
+  #urgencyOf({ settings }: ModelQueue, { priority, enteredAt }: Copy): number {
+    const { priorityAgeingMs } = settings;
+    if (priorityAgeingMs === 0) return priority;
+    return Math.min(9, priority + Math.floor((this.now - enteredAt) / priorityAgeingMs));
   }
 
   #isInPlace(copy: Copy): boolean {
@@ -356,8 +387,21 @@ function newQueue(name: string, settings: QueueSettings, dead: ModelQueue | unde
   return { name, dead, settings, copies: [], peers: [], leaving: 0 };
 }
 
-function isBefore(a: Copy, b: Copy): boolean {
-  return a.priority > b.priority || (a.priority === b.priority && a.rank < b.rank);
+function firstRefusal(queues: readonly ModelQueue[]): string | undefined {
+  for (const { copies, settings } of queues) {
+    if (settings.draining) return "queue_paused";
+    if (copies.length >= (settings.maxMessages ?? 1e9)) return "queue_full";
+  }
+  return undefined;
+}
+
+function boundsOf({ settings }: ModelQueue) {
+  const { maxInFlight = 1e9, maxInFlightPerConsumer = 1e9 } = settings;
+  return { maxInFlight, maxInFlightPerConsumer };
+}
+
+function inFlightOf({ copies }: ModelQueue): number {
+  return copies.filter(({ lease }) => lease !== undefined).length;
 }
 
 /** By the settings as they are now. */

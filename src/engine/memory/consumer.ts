@@ -27,7 +27,8 @@ export class MemoryConsumer implements Consumer {
   }
 
   get wants(): boolean {
-    return !this.#held && this.#entries.size < this.#credit;
+    const { maxInFlightPerConsumer = Number.POSITIVE_INFINITY } = this.#queue.settings;
+    return !this.#held && this.#entries.size < Math.min(this.#credit, maxInFlightPerConsumer);
   }
 
   credit(credit: number): void {

@@ -105,6 +105,9 @@ export class MemoryEngine implements Engine {
     }
     const bytes = storedSize(message);
     for (const queue of queues) {
+      if (queue.settings.draining) {
+        throw new WarrenError("queue_paused", "The queue is draining.", { queue: queue.name });
+      }
       if (!queue.hasRoomFor(bytes)) {
         throw new WarrenError("queue_full", undefined, { queue: queue.name });
       }

@@ -8,7 +8,14 @@
 import type { QueueCounts, QueueSettings } from "../../../schemas/queue.ts";
 import type { DeathReason, DeathRecord, Message } from "../../message.ts";
 import type { MessageState, QueueReport, StoredMessage } from "../engine.ts";
-import { deadLetterExpiresAt, expiresAtOf, isExhausted, priorityOf, withDeath } from "../rules.ts";
+import {
+  deadLetterExpiresAt,
+  effectivePriority,
+  expiresAtOf,
+  isExhausted,
+  priorityOf,
+  withDeath,
+} from "../rules.ts";
 import type { MemoryConsumer } from "./consumer.ts";
 import type { Pulse } from "./pulse.ts";
 
@@ -127,7 +134,7 @@ export class MemoryQueue {
     if (this.settings.paused) return;
     // A sink may settle from within, and what it returns is ready again: one round a turn will do.
     for (let left = this.entries.length; left > 0; left--) {
-      const entry = this.entries.find((candidate) => this.#isReady(candidate));
+      const entry = this.#nextEntry();
       if (entry === undefined) return;
       const consumer = this.#nextInTurn();
       if (consumer === undefined) return;
@@ -224,6 +231,28 @@ export class MemoryQueue {
       entry.dueAt <= now &&
       this.expiresAt(entry) > now
     );
+  }
+
+  /**
+   * Of the first of each priority the one with the highest effective priority, of equals the oldest
+   * [P-5.11].
+   */
+  #nextEntry(): Entry | undefined {
+    const { maxInFlight = Number.POSITIVE_INFINITY } = this.settings;
+    if (this.entries.filter(({ lease }) => lease !== undefined).length >= maxInFlight) {
+      return undefined;
+    }
+    const firsts = new Map<number, Entry>();
+    for (const entry of this.entries) {
+      if (!firsts.has(entry.priority) && this.#isReady(entry)) firsts.set(entry.priority, entry);
+    }
+    const urgency = (entry: Entry) => this.#urgencyOf(entry);
+    return [...firsts.values()].sort((a, b) => urgency(b) - urgency(a) || a.age - b.age)[0];
+  }
+
+  #urgencyOf({ priority, enteredAt }: Entry): number {
+    const { priorityAgeingMs } = this.settings;
+    return effectivePriority(priority, enteredAt, this.#pulse.clock.now(), priorityAgeingMs);
   }
 
   #nextInTurn(): MemoryConsumer | undefined {

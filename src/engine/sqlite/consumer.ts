@@ -24,6 +24,10 @@ export class SqliteConsumer implements Consumer {
   }
 
   get available(): boolean {
+    const { maxInFlightPerConsumer } = this.#queue.settings;
+    if (maxInFlightPerConsumer !== undefined && this.held.size >= maxInFlightPerConsumer) {
+      return false;
+    }
     return this.held.size < this.#credit && !this.#onHold && !this.#ended;
   }
 

@@ -16,7 +16,7 @@ import type {
   EngineHealth,
   EngineListener,
 } from "../engine.ts";
-import { priorityOf } from "../rules.ts";
+import { isRefusedEntry, priorityOf } from "../rules.ts";
 import { SqliteAudit } from "./audit.ts";
 import type { Row } from "./batch.ts";
 import { SqliteConsumer } from "./consumer.ts";
@@ -135,7 +135,7 @@ export class SqliteEngine implements Engine, QueueHost {
       this.#store(request, this.#destinations(request));
     } catch (error) {
       if (!(error instanceof WarrenError)) throw error;
-      if (error.code === "queue_full" && request.dedupe) this.#refuse(request, error);
+      if (isRefusedEntry(error) && request.dedupe) this.#refuse(request, error);
       else this.later(() => request.failed(error));
     }
   }

@@ -14,6 +14,8 @@ export class Entry implements HeapItem {
   readonly message: Message;
   readonly enteredAt: number;
   readonly deaths: readonly DeathRecord[] | undefined;
+  /** Where it stands among those of its priority: by its age, unless its key had a turn since. */
+  place: number;
   /** Length of the record, as stored. */
   bytes = 0;
   /** Attempts that have been counted. */
@@ -40,6 +42,7 @@ export class Entry implements HeapItem {
     this.queue = queue;
     this.lane = lane;
     this.sequence = sequence;
+    this.place = sequence;
     this.message = message;
     this.enteredAt = enteredAt;
     this.deaths = deaths;

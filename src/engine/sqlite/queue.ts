@@ -14,6 +14,7 @@ import type { HeapItem } from "../../collections/heap.ts";
 import { WarrenError } from "../../errors.ts";
 import type { DeathRecord, Message } from "../../message.ts";
 import type { QueueDescription, QueueReport } from "../engine.ts";
+import { storedSettings } from "../rules.ts";
 import { Backlog } from "./backlog.ts";
 import type { RowTimes } from "./batch.ts";
 import type { SqliteConsumer } from "./consumer.ts";
@@ -56,7 +57,7 @@ export class SqliteQueue implements HeapItem {
     this.name = row.name;
     this.createdAt = row.createdAt;
     this.deadLetterOf = row.deadLetterOf ?? undefined;
-    this.settings = JSON.parse(row.settings) as QueueSettings;
+    this.settings = storedSettings(row.settings);
     this.bindings = JSON.parse(row.bindings) as string[];
     this.backlog = new Backlog(this, host);
     this.settlement = new Settlement(this, host, this.#totals);
@@ -113,8 +114,14 @@ export class SqliteQueue implements HeapItem {
 
   // Storing
 
-  /** Throws `queue_full` when the record would be over a bound of the queue. */
+  /**
+   * Throws `queue_paused` when the queue is draining, `queue_full` when the record would be over a
+   * bound.
+   */
   assertRoom(record: EncodedRecord): void {
+    if (this.settings.draining) {
+      throw new WarrenError("queue_paused", "The queue is draining.", { queue: this.name });
+    }
     if (this.#totals.hasRoom(this.settings, () => recordBytes(record))) return;
     throw new WarrenError("queue_full", undefined, { queue: this.name });
   }
@@ -195,15 +202,18 @@ export class SqliteQueue implements HeapItem {
   /** The consumer may be able to take something now. */
   wake(consumer: SqliteConsumer): void {
     this.#line.join(consumer);
-    if (consumer.available) this.#host.pumpSoon(this);
+    // What it settled may be room for another under `maxInFlight`.
+    if (consumer.available || this.settings.maxInFlight !== undefined) this.#host.pumpSoon(this);
   }
 
   /** Hands out what can be handed out, and sees to it that the window is filled again. */
   pump(): void {
     if (this.settings.paused || this.backlog.frozen) return;
     const now = this.#host.clock.now();
+    const { maxInFlight = Number.POSITIVE_INFINITY, priorityAgeingMs } = this.settings;
     for (let consumer = this.#line.peek(); consumer !== undefined; consumer = this.#line.peek()) {
-      const entry = this.backlog.window.next();
+      if (this.#totals.inFlight >= maxInFlight) break;
+      const entry = this.backlog.window.next(now, priorityAgeingMs);
       if (entry === undefined) break;
       if (entry.expiresAt <= now) {
         this.settlement.expire(entry);
@@ -267,6 +277,7 @@ export class SqliteQueue implements HeapItem {
     this.bindings = bindings;
     this.backlog.window.reconsiderExpiry();
     this.watchExpiry();
+    for (const consumer of this.#consumers) this.#line.join(consumer);
     this.#host.pumpSoon(this);
   }
 

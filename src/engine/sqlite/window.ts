@@ -8,6 +8,7 @@
  */
 import { Deque } from "../../collections/deque.ts";
 import { Heap } from "../../collections/heap.ts";
+import { effectivePriority } from "../rules.ts";
 import type { Row } from "./batch.ts";
 import type { Entry } from "./entry.ts";
 import { PRIORITIES, rankOf } from "./lanes.ts";
@@ -41,13 +42,23 @@ export interface WindowBounds {
 const UNKNOWN = Number.NEGATIVE_INFINITY;
 const PAGE_MESSAGES = 2048;
 
-const older = (a: Entry, b: Entry) => a.sequence < b.sequence;
+const sooner = (a: Entry, b: Entry) => a.place < b.place;
+
+/** The first of the lane that is here. */
+function headOf({ fresh, returned }: Lane): Entry | undefined {
+  const first = fresh.peek();
+  const again = returned.peek();
+  if (first === undefined || again === undefined) return first ?? again;
+  return again.place < first.place ? again : first;
+}
 
 export class Window {
   readonly #bounds: WindowBounds;
   readonly #lanes: (Lane | undefined)[] = new Array(PRIORITIES).fill(undefined);
   #size = 0;
   #bytes = 0;
+  /** The rank of the lane that must be read before anything else is handed out, or -1. */
+  #needed = -1;
   /** No entry here expires before this time. */
   #earliestExpiry = Number.POSITIVE_INFINITY;
 
@@ -117,40 +128,74 @@ export class Window {
   }
 
   /**
-   * Takes the next message: highest priority first, then oldest. Undefined when there is none, or when
-   * one of a higher priority must be read from disk first.
+   * Takes the next message: of the first of each lane the one with the highest effective priority, of
+   * equals the one that came first [P-5.11]. Undefined when there is none, or when one that may go
+   * before it must be read from disk.
    */
-  next(): Entry | undefined {
-    for (const lane of this.#lanes) {
-      if (lane === undefined) continue;
-      const returned = lane.returned.peek();
-      const fresh = lane.fresh.peek();
-      if (returned === undefined && fresh === undefined) {
-        if (lane.more) return undefined;
-        continue;
-      }
-      const entry =
-        fresh === undefined || (returned !== undefined && returned.sequence < fresh.sequence)
-          ? lane.returned.pop()!
-          : lane.fresh.shift()!;
-      lane.takenThrough = Math.max(lane.takenThrough, entry.sequence);
-      this.#size--;
-      this.#bytes -= entry.bytes;
-      return entry;
+  next(now: number, ageingMs: number): Entry | undefined {
+    let lane: Lane | undefined;
+    let place = Number.POSITIVE_INFINITY;
+    let priority = -1;
+    let unread = false;
+    for (let rank = 0; rank < PRIORITIES; rank++) {
+      const other = this.#lanes[rank];
+      if (other === undefined) continue;
+      unread ||= other.more;
+      const head = headOf(other);
+      if (head === undefined) continue;
+      const urgency = effectivePriority(PRIORITIES - 1 - rank, head.enteredAt, now, ageingMs);
+      if (urgency < priority || (urgency === priority && head.place > place)) continue;
+      lane = other;
+      place = head.place;
+      priority = urgency;
     }
-    return undefined;
+    this.#needed = unread ? this.#unreadBefore(place, priority, now, ageingMs) : -1;
+    return lane === undefined || this.#needed >= 0 ? undefined : this.#take(lane);
+  }
+
+  /** The lane on disk that may hold one to go before this, or -1. When each came is a lower bound. */
+  #unreadBefore(place: number, priority: number, now: number, ageingMs: number): number {
+    let needed = -1;
+    let most = priority;
+    for (let rank = 0; rank < PRIORITIES; rank++) {
+      const lane = this.#lanes[rank];
+      if (lane?.more !== true) continue;
+      const head = headOf(lane);
+      if (head !== undefined && head.place <= lane.loadedThrough) continue;
+      const base = PRIORITIES - 1 - rank;
+      const urgency = effectivePriority(base, lane.diskEnteredAt, now, ageingMs);
+      const first = needed < 0 && urgency === most && lane.loadedThrough + 1 < place;
+      if (urgency < most || (urgency === most && !first)) continue;
+      needed = rank;
+      most = urgency;
+    }
+    return needed;
+  }
+
+  #take(lane: Lane): Entry {
+    const fresh = lane.fresh.peek();
+    const returned = lane.returned.peek();
+    const entry =
+      fresh === undefined || (returned !== undefined && returned.place < fresh.place)
+        ? lane.returned.pop()!
+        : lane.fresh.shift()!;
+    lane.takenThrough = Math.max(lane.takenThrough, entry.sequence);
+    this.#size--;
+    this.#bytes -= entry.bytes;
+    return entry;
   }
 
   /** The page that should be read now, if any. */
   plan(): PageRequest | undefined {
-    const rank = this.#lanes.findIndex((lane) => lane?.more === true);
+    const isNeeded = this.#lanes[this.#needed]?.more === true;
+    const rank = isNeeded ? this.#needed : this.#lanes.findIndex((lane) => lane?.more === true);
     const lane = this.#lanes[rank];
     if (lane === undefined) return undefined;
     const waiting = lane.fresh.size + lane.returned.size;
     const room = this.#bounds.messages - this.#size;
     const low = waiting < this.#bounds.messages / 2 && room > 0 && this.#bytes < this.#bounds.bytes;
     // An empty lane holds up all lower ones: it is read even when those fill the window.
-    if (!low && waiting > 0) return undefined;
+    if (!low && !isNeeded && waiting > 0) return undefined;
     const lastRank = this.#lastUntouched(rank);
     // What is stored in these lanes from now on is either in the page or behind it.
     for (let next = rank + 1; next <= lastRank; next++) this.#lane(next).more = true;
@@ -294,7 +339,7 @@ export class Window {
     if (lane === undefined) {
       lane = {
         fresh: new Deque(),
-        returned: new Heap(older),
+        returned: new Heap(sooner),
         loadedThrough: 0,
         takenThrough: 0,
         more: false,
