@@ -19,8 +19,8 @@
  *   delayed message takes the place of its age when it is due [P-5.7].
  * - Priority is fixed when it enters; other settings act at once: `ttlMs` (for a message that waits
  *   for its time: when that comes), `paused`, `draining`, `maxDeliveries`, `priorityAgeingMs`,
- *   `maxInFlight` and `maxInFlightPerConsumer` (below what is out: until as much is back), and `ackTimeoutMs` for what is handed
- *   out or extended from then on.
+ *   `maxInFlight` and `maxInFlightPerConsumer` (below what is out: until as much is back), and
+ *   `ackTimeoutMs` for what is handed out or extended from then on.
  * - A nack, a reject, an ack timeout, and a disconnect after the grace time count as an attempt; a
  *   cancel, an earlier disconnect and the end of the process do not [P-5.5]. A message whose
  *   counted attempts reach `maxDeliveries` is dead-lettered as `max_deliveries`. Only a nack waits

@@ -7,7 +7,9 @@ for (const encoding of ENCODINGS) {
   describe(encoding, () => {
     test("[P-5.17] a draining queue refuses publishes with queue_paused, and hands out what it has", async () => {
       await using broker = await startTestWarren({ queues: { jobs: { bindings: ["jobs"] } } });
-      using client = await WireClient.connect(`${broker.url.replace("http", "ws")}/v1/ws`, { encoding });
+      using client = await WireClient.connect(`${broker.url.replace("http", "ws")}/ws`, {
+        encoding,
+      });
       await client.request({ type: "publish", topic: "jobs", payload: 1 });
       await broker.json("POST", "/admin/v1/queues/jobs/drain");
       const refused = await client.request({ type: "publish", topic: "jobs", payload: 2 });
