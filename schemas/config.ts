@@ -5,6 +5,7 @@
 import { type Static, type TInteger, Type } from "@sinclair/typebox";
 import { DEFAULT_LIMITS, type Limits } from "../src/limits.ts";
 import { type Grant, Grants, KeySettings, RoleSettings } from "./access.ts";
+import { IssuerSettings } from "./identity.ts";
 import { QueueDefinition, QueueName } from "./queue.ts";
 
 const closed = { additionalProperties: false } as const;
@@ -18,6 +19,13 @@ const JwtSettings = Type.Object(
       Type.String({
         minLength: 32,
         description: "The shared secret of HS256 tokens, at least 32 characters.",
+        ...secret,
+      }),
+    ),
+    previousSecret: Type.Optional(
+      Type.String({
+        minLength: 32,
+        description: "The secret before this one, still good for verifying while it is changed.",
         ...secret,
       }),
     ),
@@ -138,6 +146,12 @@ export const ConfigSchema = Type.Object(
       },
     ),
     jwt: JwtSettings,
+    issuers: Type.Array(IssuerSettings, {
+      default: [],
+      maxItems: 64,
+      description: "Others whose tokens are taken, with what these may claim at most [P-14.1].",
+      ...secret,
+    }),
     keys: Type.Array(KeySettings, {
       default: [],
       maxItems: 10_000,
@@ -171,7 +185,8 @@ export const ConfigSchema = Type.Object(
 
 /** The settings as the broker uses them: complete, checked and frozen. */
 export interface Config
-  extends Omit<Static<typeof ConfigSchema>, "keys" | "roles" | "anonymous" | "queues"> {
+  extends Omit<Static<typeof ConfigSchema>, "issuers" | "keys" | "roles" | "anonymous" | "queues"> {
+  readonly issuers: readonly IssuerSettings[];
   readonly keys: readonly KeySettings[];
   readonly roles: Readonly<Record<string, RoleSettings>>;
   readonly anonymous?: { readonly grants: readonly Grant[] };

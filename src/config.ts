@@ -66,9 +66,15 @@ export function configFrom(settings: Readonly<Record<string, unknown>>): Config 
   return finish(structuredClone(settings) as Tree, [], new Map());
 }
 
+/** Every secret in the settings, so that logs can leave it out by its value. */
+export function configSecrets({ jwt, issuers }: Config): string[] {
+  const all = [jwt, ...issuers].flatMap(({ secret, previousSecret }) => [secret, previousSecret]);
+  return all.filter((text) => text !== undefined);
+}
+
 /** The settings with every secret replaced, for people to read. */
 export function publicConfig(config: Config): Record<string, unknown> {
-  const hidden = new Set(["secret", "hash"]);
+  const hidden = new Set(["secret", "previousSecret", "hash"]);
   return JSON.parse(
     JSON.stringify(config, (name, value) =>
       hidden.has(name) && typeof value === "string" ? "[redacted]" : value,

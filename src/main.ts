@@ -6,7 +6,7 @@ import type { Server } from "bun";
 import { Broker } from "./broker/broker.ts";
 import type { Bytes, RoutePublisher } from "./broker/route.ts";
 import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
-import { type Config, ConfigError, type ConfigFault } from "./config.ts";
+import { type Config, ConfigError, type ConfigFault, configSecrets } from "./config.ts";
 import type { Engine, EngineHealth } from "./engine/engine.ts";
 import { completeSettings } from "./engine/rules.ts";
 import { SqliteEngine } from "./engine/sqlite/engine.ts";
@@ -54,6 +54,8 @@ export interface Warren {
   readonly sessions: Sessions;
   /** Anyone who reaches it may do anything: there are no credentials to tell people apart. */
   readonly open: boolean;
+  /** Reads key files and fetched keys anew [P-14.1]. */
+  reload(): void;
   /**
    * Drains and stops [P-9.3]: readiness goes false, peers are told, what was accepted is made durable
    * and answered. Safe to call twice.
@@ -76,7 +78,7 @@ export function checkConfig(config: Config): void {
     assertSafeToListen({ host, insecure, hasCredentials: hasCredentials(accessOf(config)) });
   });
   demand("allowedOrigins", () => createOriginCheck(config.allowedOrigins));
-  demand("keys, roles, anonymous", () => createAuthenticator(accessOf(config)));
+  demand("jwt, issuers, keys, roles, anonymous", () => createAuthenticator(accessOf(config)));
   for (const [name, definition] of Object.entries(config.queues)) {
     demand(`queues.${name}`, () => {
       completeSettings(definition);
@@ -115,6 +117,7 @@ export async function startWarren(config: Config, deps: Partial<WarrenDeps> = {}
     broker,
     sessions: house.sessions,
     open,
+    reload: () => house.services.authenticator.refreshKeys(),
     stop(reason) {
       stopped ??= stop(house, server, reason);
       return stopped;
@@ -148,7 +151,10 @@ function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   const newId = () => Bun.randomUUIDv7();
   const healthChanged = (health: EngineHealth) => logHealth(log, health);
   const broker = new Broker({ engine, clock, random, limits, routes, newId, healthChanged });
-  const authenticator = createAuthenticator(accessOf(config));
+  const authenticator = createAuthenticator({
+    ...accessOf(config),
+    keysFailed: (issuer, reason) => log.warn("an issuer's keys cannot be had", { issuer, reason }),
+  });
   const node = newId();
   const sessions = new Sessions({ broker, authenticator, log, version: VERSION, node });
   const lag = new LagWatch(clock);
@@ -254,12 +260,14 @@ async function stop(house: House, server: Server<unknown>, reason: string): Prom
 }
 
 function accessOf(config: Config): AuthenticatorConfig {
-  const { jwt, roles, keys, anonymous } = config;
+  const { jwt, issuers, roles, keys, anonymous } = config;
   return {
     jwtSecret: jwt.secret,
+    jwtPreviousSecret: jwt.previousSecret,
     issuer: jwt.issuer,
     audience: jwt.audience,
     clockToleranceMs: jwt.clockToleranceMs,
+    issuers,
     roles,
     keys,
     anonymous,
@@ -272,7 +280,7 @@ function logHealth(log: Logger, health: EngineHealth): void {
   else log.error("storage cannot be written", { reason: health.reason, advice: health.advice });
 }
 
-function loggerOf({ log, logLevel, jwt }: Config): Logger {
-  const secrets = jwt.secret === undefined ? [] : [jwt.secret];
-  return createLogger({ format: log, level: logLevel, secrets });
+function loggerOf(config: Config): Logger {
+  const { log, logLevel } = config;
+  return createLogger({ format: log, level: logLevel, secrets: configSecrets(config) });
 }

@@ -21,7 +21,8 @@ import { FilterMatcher, NONE, type Values } from "./matcher.ts";
 import { PublishTerms, UNCONDITIONAL } from "./terms.ts";
 
 export { type Fault, grantFaults } from "./grants.ts";
-export type { Action, Deniable, Grant, PublishTerms, Variables };
+export type { Action, Deniable, Grant, Variables };
+export { PublishTerms };
 
 /** A rule as it was written in a token, a role or a key. */
 export type GrantRule = Grant;

@@ -1,5 +1,5 @@
 /** `warren serve`: runs a broker until it is told to stop, and says how to use it. */
-import type { Config } from "../config.ts";
+import { type Config, configSecrets } from "../config.ts";
 import { createLogger, type Logger } from "../log.ts";
 import { StartError, startWarren, type Warren } from "../main.ts";
 import { type Command, Failure } from "./command.ts";
@@ -12,13 +12,14 @@ export const serveCommand: Command = {
   summary: "Run a broker.",
   details:
     "Every setting is also a variable: --limits-batch is WARREN_LIMITS_BATCH. Secrets, keys, roles and\n" +
-    "queues are set by variable or file only. SIGTERM and SIGINT drain and end; a second one ends at once.",
+    "queues are set by variable or file only. SIGTERM and SIGINT drain and end; a second one ends at once.\n" +
+    "SIGHUP reads key files and certificates anew.",
   flags: SETTINGS_FLAGS,
   args: [0, 0],
   async run(input) {
     const settings = await settingsOf(input);
     const config: Config = input.flags.json === true ? { ...settings, log: "json" } : settings;
-    const secrets = config.jwt.secret === undefined ? [] : [config.jwt.secret];
+    const secrets = configSecrets(config);
     const log = createLogger({ format: config.log, level: config.logLevel, secrets });
     endOnFaults(log);
     const stopping = Promise.withResolvers<string>();
@@ -30,6 +31,7 @@ export const serveCommand: Command = {
       });
     }
     const warren = await start(config, log);
+    process.on("SIGHUP", () => warren.reload());
     if (config.log === "pretty") banner(input.terminal, warren, config);
     await warren.stop(await stopping.promise);
     // Whatever is still open is somebody else's, such as a half-closed connection.

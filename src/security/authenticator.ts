@@ -2,7 +2,7 @@
  * From a credential to a principal [P-1.3]: tokens [P-13.1], API keys [P-13.2], or anonymous where that
  * is allowed. Whatever cannot be verified is refused; it never falls back to anonymous.
  */
-import type { KeySettings, RoleSettings, VerifiedClaims } from "../../schemas/access.ts";
+import type { KeySettings, RoleSettings } from "../../schemas/access.ts";
 import {
   ALLOW_ALL,
   compilePlan,
@@ -12,34 +12,37 @@ import {
   type Plan,
   type Principal,
 } from "../broker/access.ts";
-import type { Clock } from "../clock.ts";
 import { WarrenError } from "../errors.ts";
+import { BoundedRights } from "./bounded-rights.ts";
+import {
+  createIssuers,
+  type Issuers,
+  type IssuersConfig,
+  issuerFaults,
+  type Vouched,
+} from "./issuers.ts";
 import { createKeyRing, type KeyRing, looksLikeKey } from "./keys.ts";
-import { claimFault, createTokenVerifier, type TokenVerifier } from "./tokens.ts";
+import { claimFault } from "./tokens.ts";
 
 /** Decides who a connection is. */
 export interface Authenticator {
   /**
    * The principal of a credential, a JWT or an API key; undefined stands for no credential. Rejects with
-   * `unauthenticated` or `token_expired`.
+   * `unauthenticated` or `token_expired`, or with `busy` when an issuer's keys cannot be had.
    */
   authenticate(credential: string | undefined, peer: { address: string }): Promise<Principal>;
   /** Whether a connection without a credential is let in, or has to send `auth` in time [P-1.3]. */
   readonly anonymousAllowed: boolean;
+  /** Key files and fetched keys are read anew for the next token [P-14.1]. */
+  refreshKeys(): void;
 }
 
-export interface AuthenticatorConfig {
-  /** The secret of HS256 tokens; without it no token is accepted. */
-  readonly jwtSecret?: string | undefined;
-  readonly issuer?: string | undefined;
-  readonly audience?: string | undefined;
-  /** How far the issuer's clock may be off; the verifier's own default when absent. */
-  readonly clockToleranceMs?: number | undefined;
+/** Without a secret and without issuers no token is accepted. */
+export interface AuthenticatorConfig extends IssuersConfig {
   readonly roles: Readonly<Record<string, RoleSettings>>;
   readonly keys: readonly KeySettings[];
   /** What a connection without a credential may do; undefined lets none in. */
   readonly anonymous: { readonly grants: readonly Grant[] } | undefined;
-  readonly clock: Clock;
 }
 
 const ANONYMOUS = "anonymous";
@@ -63,30 +66,30 @@ export function createAuthenticator(config: AuthenticatorConfig): Authenticator 
 }
 
 /** Whether anyone could be told apart by a credential. */
-export function hasCredentials(config: Pick<AuthenticatorConfig, "jwtSecret" | "keys">): boolean {
-  return config.jwtSecret !== undefined || config.keys.length > 0;
+export function hasCredentials(
+  config: Pick<AuthenticatorConfig, "jwtSecret" | "keys" | "issuers">,
+): boolean {
+  const { jwtSecret, keys, issuers } = config;
+  return jwtSecret !== undefined || keys.length > 0 || (issuers ?? []).length > 0;
 }
 
 const EVERYONE: Principal = { name: ANONYMOUS, rights: ALLOW_ALL };
 const OPEN: Authenticator = {
   anonymousAllowed: true,
   authenticate: () => Promise.resolve(EVERYONE),
+  refreshKeys: () => undefined,
 };
 
 class ConfiguredAuthenticator implements Authenticator {
-  readonly #tokens: TokenVerifier | undefined;
+  readonly #issuers: Issuers | undefined;
   readonly #keys: KeyRing;
   readonly #plans: PlanCache;
   readonly #anonymous: Principal | undefined;
-  readonly #clock: Clock;
+  readonly #clock: AuthenticatorConfig["clock"];
 
   constructor(config: AuthenticatorConfig) {
-    const { jwtSecret, issuer, audience, clockToleranceMs, clock } = config;
-    this.#clock = clock;
-    this.#tokens =
-      jwtSecret === undefined
-        ? undefined
-        : createTokenVerifier({ secret: jwtSecret, issuer, audience, clockToleranceMs, clock });
+    this.#clock = config.clock;
+    this.#issuers = createIssuers(config);
     this.#keys = createKeyRing(config.keys);
     this.#plans = new PlanCache(config.roles);
     this.#anonymous = config.anonymous && {
@@ -106,10 +109,14 @@ class ConfiguredAuthenticator implements Authenticator {
     }
     if (credential === "") throw new WarrenError("unauthenticated", "The credential is empty.");
     if (looksLikeKey(credential)) return this.#byKey(credential);
-    if (this.#tokens === undefined) {
+    if (this.#issuers === undefined) {
       throw new WarrenError("unauthenticated", "This broker takes API keys only.");
     }
-    return this.#byClaims(await this.#tokens.verify(credential));
+    return this.#byClaims(await this.#issuers.verify(credential));
+  }
+
+  refreshKeys(): void {
+    this.#issuers?.refresh();
   }
 
   #byKey(key: string): Principal {
@@ -123,15 +130,27 @@ class ConfiguredAuthenticator implements Authenticator {
     return { name, rights, ...(expiresAt !== undefined && { expiresAt }) };
   }
 
-  #byClaims(claims: VerifiedClaims): Principal {
-    const { sub: name, client, exp } = claims;
-    const plan = this.#plans.of(claims.roles, claims.grants);
+  #byClaims({ claims, bounds }: Vouched): Principal {
+    const { sub, client, exp, iat } = claims;
+    const name = `${bounds.principalPrefix ?? ""}${sub}`;
+    const { allowedRoles, maxAgeMs, maxPlan } = bounds;
+    const roles =
+      allowedRoles === undefined
+        ? claims.roles
+        : claims.roles?.filter((role) => allowedRoles.includes(role));
+    const variables = { principal: name, client, claims };
+    const own = this.#plans.of(roles, claims.grants).rightsFor(variables);
+    const rights = maxPlan ? new BoundedRights(own, maxPlan.rightsFor(variables)) : own;
+    // The token's own word: a clock tolerance lets a connection in, it does not make it last.
+    const expiresAt = Math.min(
+      exp === undefined ? Number.POSITIVE_INFINITY : Math.floor(exp * 1000),
+      maxAgeMs === undefined ? Number.POSITIVE_INFINITY : Math.floor((iat ?? 0) * 1000) + maxAgeMs,
+    );
     return {
       name,
-      rights: plan.rightsFor({ principal: name, client, claims }),
+      rights,
       ...(client !== undefined && { client }),
-      // The token's own word: a clock tolerance lets a connection in, it does not make it last.
-      ...(exp !== undefined && { expiresAt: Math.floor(exp * 1000) }),
+      ...(Number.isFinite(expiresAt) && { expiresAt }),
     };
   }
 }
@@ -171,9 +190,10 @@ class PlanCache {
 }
 
 function configFaults(config: AuthenticatorConfig): Fault[] {
-  const faults = Object.entries(config.roles).flatMap(([name, role]) =>
-    grantFaults(role.grants, `/roles/${pointerPart(name)}/grants`),
-  );
+  const faults = issuerFaults(config);
+  for (const [name, role] of Object.entries(config.roles)) {
+    faults.push(...grantFaults(role.grants, `/roles/${pointerPart(name)}/grants`));
+  }
   const ids = new Set<string>();
   config.keys.forEach(({ id, grants, roles }, index) => {
     faults.push(...grantFaults(grants ?? [], `/keys/${index}/grants`));

@@ -1,5 +1,6 @@
 /**
- * JSON Web Tokens [P-13.1]: HS256 and nothing else, verified once when a connection presents them.
+ * JSON Web Tokens [P-13.1], [P-14.1]: verified once, when a connection presents them, with the keys and
+ * the algorithms of the issuer that they name. Nothing in a token's header chooses a key by itself.
  */
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { errors, type JWTPayload, jwtVerify, SignJWT } from "jose";
@@ -7,70 +8,151 @@ import { TokenClaims, type VerifiedClaims } from "../../schemas/access.ts";
 import { grantFaults } from "../broker/access.ts";
 import type { Clock } from "../clock.ts";
 import { WarrenError } from "../errors.ts";
+import type { KeyHint } from "./jwks.ts";
+import { type KeySource, secretBytes } from "./key-sources.ts";
 
-/** RFC 7518, 3.2: a key of HS256 has at least as many bits as its hash, or it can be guessed offline. */
-export const SECRET_BYTES_MIN = 32;
 export const TOKEN_BYTES_MAX = 8 * 1024;
 const CLOCK_TOLERANCE_MS = 5000;
-const ALGORITHM = "HS256";
+const KEY_ID_LENGTH = 256;
+/** RFC 8725, 3.11: what is signed for something else is no token for this, whoever signed it. */
+const TYPES = new Set(["jwt", "at+jwt"]);
 
 export interface TokenRules {
-  readonly secret: string;
+  readonly keys: KeySource;
+  /** Fewer than the keys could verify. */
+  readonly algorithms?: readonly string[] | undefined;
   /** `iss` must be this, where given. */
   readonly issuer?: string | undefined;
   /** `aud` must be or hold this, where given. */
   readonly audience?: string | undefined;
-  /** How far the issuer's clock may be off, for `exp` and `nbf`; 5 s by default. */
+  /** Oldest token by its `iat`, which it must then have. */
+  readonly maxAgeMs?: number | undefined;
+  /** How far the issuer's clock may be off, for `exp`, `nbf` and `iat`; 5 s by default. */
   readonly clockToleranceMs?: number | undefined;
   readonly clock: Clock;
 }
 
 export interface TokenVerifier {
   /**
-   * The claims of a token that is genuine and in force. Rejects with `token_expired`, or with
-   * `unauthenticated` and a sentence that says what is wrong; `grants` is not looked at.
+   * The claims of a token that is genuine and in force. Rejects with `token_expired`, with `busy` when
+   * the issuer's keys cannot be had, or with `unauthenticated` and a sentence that says what is wrong;
+   * `grants` is not looked at.
    */
-  verify(token: string): Promise<VerifiedClaims>;
+  verify(token: UnverifiedToken): Promise<VerifiedClaims>;
+}
+
+/** What a token says of itself, before anything of it is believed. */
+export interface UnverifiedToken {
+  readonly text: string;
+  readonly hint: KeyHint;
+  /** Undefined when it is missing or no text. */
+  readonly issuer: string | undefined;
 }
 
 const claimsShape = TypeCompiler.Compile(TokenClaims);
+const COMPACT = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)$/;
 
-/** Throws when the secret is too short to be safe. */
+/** Throws `unauthenticated` for what is no compact JWS with a JSON object in it. */
+export function readToken(text: string): UnverifiedToken {
+  if (text.length > TOKEN_BYTES_MAX) {
+    throw new WarrenError("unauthenticated", `The token is over ${TOKEN_BYTES_MAX} bytes.`);
+  }
+  const [, first, second, third] = COMPACT.exec(text) ?? [];
+  const header = jsonObject(first);
+  const payload = jsonObject(second);
+  if (header === undefined || payload === undefined || !isCanonical(third ?? "")) {
+    throw notAToken();
+  }
+  const { alg, kid, typ, cty } = header;
+  if (typeof alg !== "string") throw notAToken();
+  if (kid !== undefined && (typeof kid !== "string" || kid.length > KEY_ID_LENGTH)) {
+    throw new WarrenError("unauthenticated", "The token's key id cannot be one.");
+  }
+  const type = typeof typ === "string" ? typ.toLowerCase().replace(/^application\//, "") : typ;
+  if (cty !== undefined || (type !== undefined && !TYPES.has(type as string))) {
+    throw new WarrenError(
+      "unauthenticated",
+      "The token is of a type that was made for other uses.",
+    );
+  }
+  const { iss } = payload;
+  return { text, hint: { alg, kid }, issuer: typeof iss === "string" ? iss : undefined };
+}
+
+function jsonObject(part: string | undefined): Record<string, unknown> | undefined {
+  if (part === undefined || !isCanonical(part)) return undefined;
+  try {
+    const value: unknown = JSON.parse(Buffer.from(part, "base64url").toString());
+    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+    return isObject ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** One text for one value: spare bits of the last letter would make many tokens out of one. */
+function isCanonical(part: string): boolean {
+  return Buffer.from(part, "base64url").toString("base64url") === part;
+}
+
 export function createTokenVerifier(rules: TokenRules): TokenVerifier {
-  const secret = secretBytes(rules.secret);
+  const { keys, clock, maxAgeMs } = rules;
+  const algorithms = rules.algorithms ?? keys.algorithms;
+  const toleranceMs = rules.clockToleranceMs ?? CLOCK_TOLERANCE_MS;
   const options = {
-    algorithms: [ALGORITHM],
-    clockTolerance: (rules.clockToleranceMs ?? CLOCK_TOLERANCE_MS) / 1000,
+    algorithms: [...algorithms],
+    clockTolerance: toleranceMs / 1000,
     ...(rules.issuer !== undefined && { issuer: rules.issuer }),
     ...(rules.audience !== undefined && { audience: rules.audience }),
+    ...(maxAgeMs !== undefined && { maxTokenAge: maxAgeMs / 1000 }),
   };
-  // Imported once: for every token anew it would cost as much as the signature.
-  let key: Promise<CryptoKey> | undefined;
   return {
-    async verify(token) {
-      if (token.length > TOKEN_BYTES_MAX) {
-        throw new WarrenError("unauthenticated", `The token is over ${TOKEN_BYTES_MAX} bytes.`);
+    async verify({ text, hint }) {
+      if (!algorithms.includes(hint.alg)) throw wrongAlgorithm(algorithms);
+      let failure: unknown = new errors.JWSSignatureVerificationFailed();
+      for (const key of await keys.keysFor(hint)) {
+        const currentDate = new Date(clock.now());
+        try {
+          const { payload } = await jwtVerify(text, key, { ...options, currentDate });
+          return assertIssued(checkedClaims(payload), clock.now() + toleranceMs);
+        } catch (error) {
+          failure = error;
+          if (!(error instanceof errors.JWSSignatureVerificationFailed)) break;
+        }
       }
-      key ??= importSecret(secret);
-      const currentDate = new Date(rules.clock.now());
-      let payload: JWTPayload;
-      try {
-        payload = (await jwtVerify(token, await key, { ...options, currentDate })).payload;
-      } catch (error) {
-        throw refusal(error);
-      }
-      return checkedClaims(payload);
+      throw failure instanceof WarrenError ? failure : refusal(failure);
     },
   };
 }
 
+/** A token from the future would outlast what revokes all tokens issued until now. */
+function assertIssued(claims: VerifiedClaims, latestMs: number): VerifiedClaims {
+  if (claims.iat === undefined || claims.iat * 1000 <= latestMs) return claims;
+  throw new WarrenError("unauthenticated", "The token was issued in the future.", {
+    pointer: "/iat",
+  });
+}
+
+/** What a token is signed with: a shared secret, or a private key with what its header says. */
+export interface SigningKey {
+  readonly alg: string;
+  readonly key: CryptoKey | Uint8Array;
+  readonly kid?: string | undefined;
+}
+
+/** The key that makes HS256 of a secret. Throws when it is too short. */
+export function sharedKey(secret: string, alg = "HS256"): SigningKey {
+  return { alg, key: secretBytes(secret) };
+}
+
 /**
- * A signed token, as `warren token` makes them. `expiresAt` is milliseconds since 1970 UTC; without it
- * the token has the `exp` of the claims or never expires. Throws when the claims do not fit.
+ * A signed token, as `warren token` makes them; a text as key is a secret for HS256. `expiresAt` is
+ * milliseconds since 1970 UTC; without it the token has the `exp` of the claims or never expires. Throws
+ * when the claims do not fit.
  */
 export async function signToken(
   claims: TokenClaims,
-  secret: string,
+  key: SigningKey | string,
   expiresAt?: number,
 ): Promise<string> {
   const payload: JWTPayload = { ...claims };
@@ -78,26 +160,10 @@ export async function signToken(
   checkedClaims(payload);
   const fault = grantFaults(claims.grants ?? [], "/grants")[0];
   if (fault !== undefined) throw claimFault(fault.pointer, fault.message);
+  const { alg, kid, key: signing } = typeof key === "string" ? sharedKey(key) : key;
   return new SignJWT(payload)
-    .setProtectedHeader({ alg: ALGORITHM, typ: "JWT" })
-    .sign(secretBytes(secret));
-}
-
-function secretBytes(secret: string): Uint8Array<ArrayBuffer> {
-  const bytes = new TextEncoder().encode(secret);
-  if (bytes.length < SECRET_BYTES_MIN) {
-    throw new Error(
-      `The JWT secret has ${bytes.length} bytes; it must have at least ${SECRET_BYTES_MIN}, ` +
-        "such as `openssl rand -base64 32` makes.",
-    );
-  }
-  return bytes;
-}
-
-function importSecret(secret: Uint8Array<ArrayBuffer>): Promise<CryptoKey> {
-  return crypto.subtle.importKey("raw", secret, { name: "HMAC", hash: "SHA-256" }, false, [
-    "verify",
-  ]);
+    .setProtectedHeader({ alg, typ: "JWT", ...(kid !== undefined && { kid }) })
+    .sign(signing);
 }
 
 function checkedClaims(payload: JWTPayload): VerifiedClaims {
@@ -112,6 +178,17 @@ export function claimFault(pointer: string, message: string): WarrenError {
   return new WarrenError("unauthenticated", text, { pointer });
 }
 
+function wrongAlgorithm(algorithms: readonly string[]): WarrenError {
+  const message = `The token must be signed with ${algorithms.join(" or ")}.`;
+  return new WarrenError("unauthenticated", message);
+}
+
+function notAToken(cause?: unknown): WarrenError {
+  return new WarrenError("unauthenticated", "The token is not a signed JWT.", undefined, {
+    ...(cause !== undefined && { cause }),
+  });
+}
+
 /** What a client may know of why its token is refused: no more than it could read in the token. */
 function refusal(error: unknown): WarrenError {
   if (error instanceof errors.JWTExpired) return new WarrenError("token_expired");
@@ -122,13 +199,8 @@ function refusal(error: unknown): WarrenError {
         : `The token's claim /${error.claim} is missing or not what this broker asks for.`;
     return new WarrenError("unauthenticated", message, { pointer: `/${error.claim}` });
   }
-  if (error instanceof errors.JOSEAlgNotAllowed) {
-    return new WarrenError("unauthenticated", `The token must be signed with ${ALGORITHM}.`);
-  }
   if (error instanceof errors.JWSSignatureVerificationFailed) {
     return new WarrenError("unauthenticated", "The token's signature is not valid.");
   }
-  return new WarrenError("unauthenticated", "The token is not a signed JWT.", undefined, {
-    cause: error,
-  });
+  return notAToken(error);
 }

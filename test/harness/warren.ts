@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { configFrom } from "../../src/config.ts";
+import { configFrom, configSecrets } from "../../src/config.ts";
 import { createLogger } from "../../src/log.ts";
 import { startWarren, type Warren, type WarrenDeps } from "../../src/main.ts";
 
@@ -42,7 +42,7 @@ export async function startTestWarren(
   const dataDir = await mkdtemp(join(tmpdir(), "warren-test-"));
   const log: string[] = [];
   const config = configFrom({ port: 0, dataDir, ...settings });
-  const secrets = config.jwt.secret === undefined ? [] : [config.jwt.secret];
+  const secrets = configSecrets(config);
   const write = (line: string) => void log.push(line);
   const logger = createLogger({ format: "json", level: "debug", secrets, write });
   const warren = await startWarren(config, { log: logger, ...deps });

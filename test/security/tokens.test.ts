@@ -2,15 +2,23 @@
 import { describe, expect, test } from "bun:test";
 import { createHmac } from "node:crypto";
 import { WarrenError } from "../../src/errors.ts";
-import { createTokenVerifier, signToken, type TokenRules } from "../../src/security/tokens.ts";
+import { secretKeys } from "../../src/security/key-sources.ts";
+import {
+  createTokenVerifier,
+  readToken,
+  signToken,
+  type TokenRules,
+} from "../../src/security/tokens.ts";
 import { ManualClock } from "../harness/manual-clock.ts";
 
 const SECRET = "correct horse battery staple, and then some";
 const NOW_S = 1_800_000_000;
 const clock = new ManualClock(NOW_S * 1000);
 
-const verifierOf = (rules: Partial<TokenRules> = {}) =>
-  createTokenVerifier({ secret: SECRET, clock, ...rules });
+const verifierOf = (rules: Partial<TokenRules> = {}) => {
+  const verifier = createTokenVerifier({ keys: secretKeys([SECRET]), clock, ...rules });
+  return { verify: async (token: string) => verifier.verify(readToken(token)) };
+};
 
 // Tokens are made by hand, so that what the library would refuse to make can be tried.
 const base64url = (value: string) => Buffer.from(value).toString("base64url");
@@ -100,7 +108,7 @@ describe("[P-13.1] attacks are refused", () => {
     ["RS256, the secret as its key", forge(GOOD, { header: { alg: "RS256" } }), /HS256/],
     ["another secret", forge(GOOD, { secret: "y".repeat(40) }), /signature/],
     ["no signature", `${header({ alg: "HS256" })}.${GOOD_BODY}.`, /signature/],
-    ["a cut signature", forge(GOOD).slice(0, -4), /signature/],
+    ["a cut signature", forge(GOOD).slice(0, -4), /signature|not a signed/],
     [
       "another's payload",
       forge(GOOD).replace(`${GOOD_BODY}`, base64url('{"sub":"root"}')),
@@ -175,12 +183,12 @@ describe("[P-13.1] attacks are refused", () => {
 
 describe("[P-13.1] the secret", () => {
   test("must have 32 bytes, to verify and to sign", async () => {
-    expect(() => verifierOf({ secret: "short" })).toThrow(/at least 32/);
+    expect(() => secretKeys(["short"])).toThrow(/at least 32/);
     await expect(signToken(GOOD, "short")).rejects.toThrow(/at least 32/);
   });
 
   test("counts bytes, not characters", () => {
-    expect(() => verifierOf({ secret: "é".repeat(16) })).not.toThrow();
+    expect(() => secretKeys(["é".repeat(16)])).not.toThrow();
   });
 });
 

@@ -1,0 +1,139 @@
+/**
+ * The public keys of one issuer [P-14.1], fetched when they are needed and kept for a while: asked for
+ * anew when they are old or a token names one that is not among them, but never more often than a
+ * bound allows, and used on for a bounded time when they cannot be had.
+ */
+import type { JWK } from "jose";
+import type { Clock } from "../clock.ts";
+import { WarrenError } from "../errors.ts";
+
+/** Keys are asked for again when they are older than this. */
+export const KEYS_MAX_AGE_MS = 600_000;
+/** Two attempts are at least so far apart, whatever tokens name. */
+export const KEYS_ATTEMPT_MS = 10_000;
+/** Keys that cannot be renewed are used no longer than this. */
+export const KEYS_STALE_MS = 3_600_000;
+const KEYS_MAX = 100;
+const KEY_ID_LENGTH = 256;
+/** RSA keys below 2048 bits can be broken; their modulus in base64url is shorter than this. */
+const RSA_MODULUS_LENGTH = 342;
+
+/** What the header of a token says about its key; nothing in it has been verified. */
+export interface KeyHint {
+  readonly alg: string;
+  readonly kid?: string | undefined;
+}
+
+export interface KeySetOptions {
+  /** The JSON of a key set. Rejects with a sentence for the operator. */
+  readonly load: () => Promise<unknown>;
+  readonly clock: Clock;
+  readonly failed: (reason: string) => void;
+}
+
+export class KeySet {
+  readonly #options: KeySetOptions;
+  #keys: readonly JWK[] | undefined;
+  #loadedAt = 0;
+  #renewalWanted = false;
+  #triedAt = Number.NEGATIVE_INFINITY;
+  #loading: Promise<void> | undefined;
+
+  constructor(options: KeySetOptions) {
+    this.#options = options;
+  }
+
+  /** The keys that may have signed it. Rejects with `busy` when they cannot be had. */
+  async candidates(hint: KeyHint): Promise<readonly JWK[]> {
+    await this.#freshen();
+    const found = this.#matching(hint);
+    if (found.length > 0) return found;
+    await this.#renew();
+    return this.#matching(hint);
+  }
+
+  /** The next token asks for the keys anew. */
+  expire(): void {
+    this.#renewalWanted = true;
+    this.#triedAt = Number.NEGATIVE_INFINITY;
+  }
+
+  async #freshen(): Promise<void> {
+    const { clock } = this.#options;
+    const age = () => clock.now() - this.#loadedAt;
+    if (this.#keys === undefined || this.#renewalWanted || age() > KEYS_MAX_AGE_MS) {
+      await this.#renew();
+    }
+    if (this.#keys !== undefined && age() <= KEYS_STALE_MS) return;
+    throw new WarrenError("busy", "The keys of the token's issuer cannot be had at the moment.");
+  }
+
+  #renew(): Promise<void> {
+    const now = this.#options.clock.now();
+    if (this.#loading === undefined && now - this.#triedAt >= KEYS_ATTEMPT_MS) {
+      this.#triedAt = now;
+      this.#loading = this.#load().finally(() => {
+        this.#loading = undefined;
+      });
+    }
+    return this.#loading ?? Promise.resolve();
+  }
+
+  async #load(): Promise<void> {
+    const { load, clock, failed } = this.#options;
+    try {
+      this.#keys = usableKeys(await load());
+      this.#loadedAt = clock.now();
+      this.#renewalWanted = false;
+    } catch (error) {
+      failed(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  #matching({ alg, kid }: KeyHint): readonly JWK[] {
+    return (this.#keys ?? []).filter(
+      (key) =>
+        fitsAlgorithm(key, alg) && (kid === undefined || key.kid === undefined || key.kid === kid),
+    );
+  }
+}
+
+/**
+ * The keys of a set that can verify tokens; others in it are passed over. Throws when it is no key set,
+ * or holds what nobody may publish: a shared secret or a private key.
+ */
+export function usableKeys(value: unknown): readonly JWK[] {
+  const list = (value as { keys?: unknown } | null)?.keys;
+  if (!Array.isArray(list)) throw new Error("This is no key set: it has no list of keys.");
+  if (list.length > KEYS_MAX) throw new Error(`The key set holds over ${KEYS_MAX} keys.`);
+  const keys = list.filter((key): key is JWK => typeof key === "object" && key !== null);
+  if (keys.some((key) => key.kty === "oct" || key.d !== undefined || key.k !== undefined)) {
+    throw new Error("The key set holds a secret or private key: whoever reads it can make tokens.");
+  }
+  const usable = keys.filter(
+    ({ kid, kty, n, use, key_ops: operations }) =>
+      (kty !== "RSA" || (typeof n === "string" && n.length >= RSA_MODULUS_LENGTH)) &&
+      (kid === undefined || (typeof kid === "string" && kid.length <= KEY_ID_LENGTH)) &&
+      (use === undefined || use === "sig") &&
+      (operations === undefined || (Array.isArray(operations) && operations.includes("verify"))),
+  );
+  if (usable.length === 0) throw new Error("The key set holds no key that verifies signatures.");
+  return usable;
+}
+
+const CURVES: Readonly<Record<string, string>> = {
+  ES256: "P-256",
+  ES384: "P-384",
+  ES512: "P-521",
+  EdDSA: "Ed25519",
+};
+
+/** Whether a key is of the kind, and on the curve, that the algorithm needs. */
+export function fitsAlgorithm(key: JWK, alg: string): boolean {
+  if (key.alg !== undefined && key.alg !== alg && !(key.alg === "Ed25519" && alg === "EdDSA")) {
+    return false;
+  }
+  if (alg.startsWith("RS") || alg.startsWith("PS")) return key.kty === "RSA";
+  if (alg.startsWith("ES")) return key.kty === "EC" && key.crv === CURVES[alg];
+  return alg === "EdDSA" && key.kty === "OKP" && key.crv === CURVES[alg];
+}
