@@ -1,4 +1,5 @@
 /** What a generator process can be told to do, and what it answers. */
+import type { PeerName } from "../peers/names.ts";
 import type { LatencySummary } from "./latency.ts";
 import type { Window } from "./meter.ts";
 
@@ -52,6 +53,12 @@ export interface QueueJob extends Target, Timing {
   readonly untilTold?: boolean;
 }
 
+/** The same as a queue job, on somebody else's broker. */
+export interface PeerQueueJob extends Omit<QueueJob, "kind" | "untilTold"> {
+  readonly kind: "peer-queue";
+  readonly peer: PeerName;
+}
+
 export interface FillJob extends Target {
   readonly kind: "fill";
   readonly publishers: number;
@@ -72,7 +79,15 @@ export interface IdleJob extends Target {
   readonly connections: number;
 }
 
-export type Job = FanoutJob | FaninJob | EchoJob | QueueJob | FillJob | DrainJob | IdleJob;
+export type Job =
+  | FanoutJob
+  | FaninJob
+  | EchoJob
+  | QueueJob
+  | PeerQueueJob
+  | FillJob
+  | DrainJob
+  | IdleJob;
 
 export interface JobResult {
   /** Events or deliveries received, or publishes confirmed, within the window. */

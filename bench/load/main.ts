@@ -1,4 +1,5 @@
 /** A generator process: takes one job over IPC, does it, answers and ends. */
+import { peerQueue } from "../peers/load.ts";
 import { drain, fill } from "./backlog.ts";
 import { echo } from "./echo.ts";
 import { fanin } from "./fanin.ts";
@@ -34,6 +35,8 @@ function run(job: Job): Promise<JobResult> {
       return echo(job, context);
     case "queue":
       return queue(job, context);
+    case "peer-queue":
+      return peerQueue(job, context);
     case "fill":
       return fill(job, context);
     case "drain":

@@ -9,12 +9,12 @@ const MASKED = 0x80;
 
 /** Numbers of a fixed width never change the length of a frame: `seq` and `id` have ten digits. */
 export const SEQUENCE_BASE = 1_000_000_000;
-const SEQUENCE_DIGITS = 10;
+export const SEQUENCE_DIGITS = 10;
 /**
  * `sent` is microseconds on the generator's clock, plus this, so that it always has twelve digits.
  */
 export const SENT_BASE_US = 100_000_000_000;
-const SENT_DIGITS = 12;
+export const SENT_DIGITS = 12;
 
 function masked(opcode: number, body: Uint8Array): Buffer {
   const long = body.length >= 126;
@@ -39,7 +39,7 @@ export const textFrame = (text: string): Buffer => masked(TEXT, Buffer.from(text
 export const pongFrame = (body: Uint8Array): Buffer => masked(PONG, body);
 
 /** A payload whose JSON text has exactly `bytes` bytes. */
-function payloadText(bytes: number): string {
+export function payloadText(bytes: number): string {
   const head = `{"seq":${SEQUENCE_BASE},"sent":${SENT_BASE_US},"kind":"sample","pad":"`;
   const pad = bytes - head.length - 2;
   if (pad < 0) throw new Error(`a payload has at least ${head.length + 2} bytes`);
@@ -47,7 +47,7 @@ function payloadText(bytes: number): string {
 }
 
 /** Writes the decimal digits of `value`, which must have exactly `digits` of them. */
-function writeDigits(into: Uint8Array, at: number, digits: number, value: number): void {
+export function writeDigits(into: Uint8Array, at: number, digits: number, value: number): void {
   let rest = value;
   for (let index = at + digits - 1; index >= at; index--) {
     const tens = Math.floor(rest / 10);
