@@ -146,7 +146,7 @@ export class Broker {
     if (route.members.size === 0) this.router.closeRoute(route);
   }
 
-  /** Throws `unknown_queue`. The consumer starts with no credit. */
+  /** Throws `unknown_queue`, `storage_unavailable`. The consumer starts with no credit. */
   consume(queue: string, sink: DeliverySink): Consumer {
     return this.engine.consume(queue, sink);
   }

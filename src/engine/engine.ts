@@ -89,8 +89,9 @@ export interface AppendRequest {
 export interface DeliverySink {
   deliver(delivery: Delivery): void;
   /**
-   * The consumer has ended by no act of its own: the queue is gone (`unknown_queue`), or the engine
-   * is closing (`draining`). What it held is no longer its own.
+   * The consumer has ended by no act of its own: the queue is gone (`unknown_queue`), the engine is
+   * closing (`draining`), or it lost its store for a while (`storage_unavailable`): what was not
+   * answered then may have been written or not. What it held is no longer its own.
    */
   ended(error: WarrenError): void;
 }
@@ -289,7 +290,10 @@ export interface Engine {
   open(listener: EngineListener): Promise<void>;
   /** Stores a message. Refusals come through `request.failed`, never as a throw. */
   append(request: AppendRequest): void;
-  /** Throws `unknown_queue`. A consumer starts with no credit. */
+  /**
+   * Throws `unknown_queue`, or `storage_unavailable` while it is not known what is stored. A consumer
+   * starts with no credit.
+   */
   consume(queue: string, sink: DeliverySink): Consumer;
   /**
    * Ends all consumers (as `cancel`), makes durable what was accepted, answers it and closes. Safe

@@ -5,6 +5,7 @@ import type { EngineHealth } from "../../src/engine/engine.ts";
 import { completeSettings } from "../../src/engine/rules.ts";
 import { SqliteEngine } from "../../src/engine/sqlite/engine.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
+import type { Message } from "../../src/message.ts";
 import { Payload } from "../../src/payload.ts";
 import { eventually } from "../harness/eventually.ts";
 import { seededRandom } from "../harness/seeded-random.ts";
@@ -42,10 +43,14 @@ export class OpenedEngine implements AsyncDisposable {
     await this.engine.queues.define(name, completeSettings(definition), []);
   }
 
-  append(queue: string, id: string, options: AppendOptions = {}): Promise<void> {
-    const { bytes = 100, ...times } = options;
+  message(id: string, bytes = 100): Message {
     const payload = Payload.fromValue("x".repeat(bytes));
-    const message = { id, topic: "t", time: this.#clock.now(), payload };
+    return { id, topic: "t", time: this.#clock.now(), payload };
+  }
+
+  append(queue: string, id: string, options: AppendOptions = {}): Promise<void> {
+    const { bytes, ...times } = options;
+    const message = this.message(id, bytes);
     return new Promise((resolve, failed) => {
       const stored = () => resolve();
       this.engine.append({ message, queues: [queue], dedupe: false, ...times, stored, failed });

@@ -24,9 +24,11 @@ export class DelayedWindow {
     this.#capacity = capacity;
   }
 
-  /** At a start: everything is on disk. */
-  startFromDisk(): void {
-    this.#horizon = { dueAt: -1, lane: 0, sequence: 0 };
+  /** At a start: everything is on disk, if there is anything. */
+  startFromDisk(any: boolean): void {
+    this.#heap.drain();
+    this.#loading = false;
+    this.#horizon = any ? { dueAt: -1, lane: 0, sequence: 0 } : undefined;
   }
 
   get nextDueAt(): number | undefined {

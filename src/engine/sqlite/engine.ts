@@ -18,25 +18,24 @@ import type {
 } from "../engine.ts";
 import { isRefusedEntry, priorityOf } from "../rules.ts";
 import { SqliteAudit } from "./audit.ts";
-import type { Row } from "./batch.ts";
 import { SqliteConsumer } from "./consumer.ts";
 import type { Durability } from "./database.ts";
 import { DelayedWindow, type Place } from "./delayed.ts";
 import type { Entry } from "./entry.ts";
 import type { QueueHost } from "./host.ts";
-import { idText, queueNumberOf } from "./lanes.ts";
+import { queueNumberOf } from "./lanes.ts";
+import { Lookups } from "./lookups.ts";
 import { PendingAppend, PendingChange, PendingRefusal, PendingRelease } from "./pending.ts";
 import type { SqliteQueue } from "./queue.ts";
 import { encodeRecord } from "./record.ts";
 import { SqliteRecords } from "./records.ts";
 import { QueueRegistry } from "./registry.ts";
-import { Storage } from "./storage.ts";
+import { type Opened, Storage } from "./storage.ts";
 import { Timetable } from "./timetable.ts";
 
-/** Delayed messages whose time has come, and expired ones, that are seen to in one go. */
+/** Delayed messages whose time has come that are seen to in one go. */
 const RELEASED_AT_ONCE = 1000;
-const EXPIRED_AT_ONCE = 1000;
-/** Until the index of own expiries is read again, when all that was due there is in memory. */
+/** Until what is due is looked at again, when nothing can be written. */
 const LOOK_AGAIN_MS = 1000;
 const FORGET_MS = 10_000;
 /** Together 2^53: every tag is an integer that JSON carries exactly. */
@@ -66,18 +65,15 @@ export class SqliteEngine implements Engine, QueueHost {
 
   readonly #delayed: DelayedWindow;
   readonly #timetable: Timetable;
+  readonly #lookups: Lookups;
   readonly #dirty = new Set<SqliteQueue>();
   readonly #pump = () => this.#pumpDirty();
   #listener: EngineListener | undefined;
   #state: "new" | "open" | "closed" = "new";
   #lastTag = 0;
   #forgetAt = 0;
-  /** No message expires by a time of its own before this. */
-  #nextOwnExpiryAt = 0;
-  /** They are being looked for: a second look would find those of the first before they are gone. */
-  #expiring = false;
-  /** Ids of rows to be fetched once this commit has been dealt with. */
-  readonly #wanted: string[] = [];
+  /** The writer is gone: what is in memory may differ from what is on disk. */
+  #adrift = false;
 
   constructor(deps: SqliteEngineDependencies) {
     this.clock = deps.clock;
@@ -92,17 +88,15 @@ export class SqliteEngine implements Engine, QueueHost {
         this.counters.commits++;
         this.counters.commitOperations += operations;
         this.counters.commitMs += durationMs;
-        this.#fetchWanted();
+        this.#lookups.fetchWanted();
       },
       healthChanged: (health) => {
         this.#listener?.healthChanged(health);
         if (health.state === "ready") this.#resume();
       },
       recounted: (queues) => this.queues.recounted(queues),
-      reopened: ({ queues, records }) => {
-        this.queues.resynchronise(queues);
-        this.records.recover(records, true);
-      },
+      lost: () => this.#letGo(),
+      reopened: (opened) => this.#rebuild(opened),
     });
     this.records = new SqliteRecords(this, (collection, key, value) =>
       this.#listener?.recordChanged?.(collection, key, value),
@@ -110,6 +104,7 @@ export class SqliteEngine implements Engine, QueueHost {
     this.queues = new QueueRegistry(this, this.#delayed, (name, description) =>
       this.#listener?.queueChanged(name, description),
     );
+    this.#lookups = new Lookups(this, this.queues, (time) => this.#timetable.at(time));
   }
 
   get health(): EngineHealth {
@@ -117,17 +112,42 @@ export class SqliteEngine implements Engine, QueueHost {
   }
 
   async open(listener: EngineListener): Promise<void> {
-    const { queues: states, records, openings } = await this.storage.open();
+    const opened = await this.storage.open();
     this.#listener = listener;
     this.#state = "open";
     // Tags of an earlier life must not be taken for tags of this one.
-    this.#lastTag = (openings % LIVES) * TAGS_PER_LIFE;
-    this.queues.recover(states);
-    this.records.recover(records, false);
-    if (states.some((state) => state.delayed > 0)) this.#delayed.startFromDisk();
+    this.#lastTag = (opened.openings % LIVES) * TAGS_PER_LIFE;
+    this.queues.recover(opened.queues);
+    this.records.recover(opened.records, false);
+    this.#readTimes(opened);
+    for (const queue of this.queues.all()) listener.queueChanged(queue.name, queue.description);
+  }
+
+  #readTimes({ queues }: Opened): void {
+    this.#delayed.startFromDisk(queues.some((queue) => queue.delayed > 0));
     this.#timetable.at(this.clock.now());
     this.#readDelayed();
-    for (const queue of this.queues.all()) listener.queueChanged(queue.name, queue.description);
+  }
+
+  /**
+   * The writer is gone, and with it the answers on their way: what they would have told may have
+   * happened or not, so nobody works on what memory holds [P-5.2].
+   */
+  #letGo(): void {
+    this.#adrift = true;
+    const error = new WarrenError("storage_unavailable");
+    for (const queue of this.queues.all()) queue.endConsumers(error);
+  }
+
+  /** A new writer says what is on disk: all that was thought is forgotten for it. */
+  #rebuild(opened: Opened): void {
+    this.#adrift = false;
+    this.#dirty.clear();
+    this.#timetable.clear();
+    this.#lookups.clear();
+    this.queues.rebuild(opened.queues);
+    this.records.recover(opened.records, true);
+    this.#readTimes(opened);
   }
 
   append(request: AppendRequest): void {
@@ -176,6 +196,7 @@ export class SqliteEngine implements Engine, QueueHost {
   consume(name: string, sink: DeliverySink): Consumer {
     if (this.#state !== "open") throw new WarrenError("draining");
     const queue = this.queues.open(name);
+    if (this.#adrift) throw new WarrenError("storage_unavailable");
     const consumer = new SqliteConsumer(queue, sink);
     queue.join(consumer);
     return consumer;
@@ -242,13 +263,11 @@ export class SqliteEngine implements Engine, QueueHost {
   }
 
   expiresEarly(expiresAt: number): void {
-    if (expiresAt >= this.#nextOwnExpiryAt) return;
-    this.#nextOwnExpiryAt = expiresAt;
-    this.#timetable.at(expiresAt);
+    this.#lookups.expiresEarly(expiresAt);
   }
 
   fetch(lane: number, sequence: number): void {
-    this.#wanted.push(idText(lane, sequence));
+    this.#lookups.want(lane, sequence);
   }
 
   #pumpDirty(): void {
@@ -277,7 +296,7 @@ export class SqliteEngine implements Engine, QueueHost {
       queue.expiryAt = Number.POSITIVE_INFINITY;
       queue.sweep(now);
     }
-    if (now >= this.#nextOwnExpiryAt) this.#expireOwn();
+    this.#lookups.expire(now);
     if (now >= this.#forgetAt) this.#forgetIds(now);
   }
 
@@ -335,60 +354,6 @@ export class SqliteEngine implements Engine, QueueHost {
       },
       () => this.#delayed.failed(),
     );
-  }
-
-  /** Messages on disk that expire by a time of their own: the index over these times finds them. */
-  #expireOwn(): void {
-    if (this.#expiring) return;
-    if (this.storageRefusal() !== undefined) {
-      this.#timetable.at(this.clock.now() + LOOK_AGAIN_MS);
-      return;
-    }
-    this.#nextOwnExpiryAt = Number.POSITIVE_INFINITY;
-    this.#expiring = true;
-    this.#findExpired()
-      .catch(() => this.expiresEarly(this.clock.now() + LOOK_AGAIN_MS))
-      .then(() => {
-        this.#expiring = false;
-        this.#timetable.at(this.#nextOwnExpiryAt);
-      });
-  }
-
-  async #findExpired(): Promise<void> {
-    const read = { kind: "expiring", limit: EXPIRED_AT_ONCE } as const;
-    const { rows, complete } = await this.storage.read(read);
-    const now = this.clock.now();
-    const later = rows.find((row) => row.expiresAt! > now);
-    if (later !== undefined) this.expiresEarly(later.expiresAt!);
-    else if (!complete) this.expiresEarly(now + LOOK_AGAIN_MS);
-    const over = rows.filter((row) => row.expiresAt! <= now);
-    if (over.length === 0) return;
-    // Reads those of which the window knows nothing; the window sees to the others itself.
-    const ids = over.map((row) => idText(row.lane, row.sequence));
-    await this.#readIds(ids, (queue, found) => queue.backlog.expireFound(found, now));
-  }
-
-  #fetchWanted(): void {
-    if (this.#wanted.length === 0) return;
-    const ids = this.#wanted.splice(0);
-    const fetched = this.#readIds(ids, (queue, rows) => {
-      for (const row of rows) queue.backlog.fetched(row);
-      this.pumpSoon(queue);
-    });
-    // The store cannot be read now: again after the next commit.
-    fetched.catch(() => this.#wanted.push(...ids));
-  }
-
-  async #readIds(
-    ids: readonly string[],
-    take: (queue: SqliteQueue, rows: readonly Row[]) => void,
-  ): Promise<void> {
-    const read = { kind: "ids", ids: `[${ids.join(",")}]`, limit: ids.length } as const;
-    const { rows } = await this.storage.read(read);
-    for (const [number, group] of Map.groupBy(rows, (row) => queueNumberOf(row.lane))) {
-      const queue = this.queues.byNumber(number);
-      if (queue !== undefined) take(queue, group);
-    }
   }
 }
 

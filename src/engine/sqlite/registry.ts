@@ -5,11 +5,12 @@ import type {
   EngineListener,
   PeekOptions,
   PeekPage,
+  QueueDescription,
   QueueReport,
   Queues,
   StoredMessage,
 } from "../engine.ts";
-import { assertQueueName, deadLetterName, deadLetterSettings } from "../rules.ts";
+import { assertQueueName, deadLetterName, deadLetterSettings, isDeadLetterName } from "../rules.ts";
 import type { DelayedWindow } from "./delayed.ts";
 import type { Entry } from "./entry.ts";
 import type { Control, Purged, QueueRow, QueueState, Recounted } from "./exchange.ts";
@@ -41,9 +42,21 @@ export class QueueRegistry implements Queues {
     this.#joinDeadLetters();
   }
 
-  /** The store was opened anew in mid-life: its totals are right. */
-  resynchronise(states: readonly QueueState[]): void {
-    for (const state of states) this.#byNumber.get(state.number)?.recover(state);
+  /**
+   * The store was opened anew in mid-life, and is right: about messages, and about queues, since a
+   * definition or a removal may have been written though its answer was lost. No queue has consumers.
+   */
+  rebuild(states: readonly QueueState[]): void {
+    const before = [...this.#byName.keys()];
+    this.#byName.clear();
+    this.#byNumber.clear();
+    this.recover(states);
+    for (const name of before) if (!this.#byName.has(name)) this.#tell(name, undefined);
+    for (const queue of this.#byName.values()) this.#tell(queue.name, queue.description);
+  }
+
+  #tell(name: string, description: QueueDescription | undefined): void {
+    if (!isDeadLetterName(name)) this.#changed(name, description);
   }
 
   /** The store says what these queues hold. */

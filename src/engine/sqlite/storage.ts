@@ -15,6 +15,7 @@ import type {
   Purged,
   Read,
   Recounted,
+  WriterFault,
   WriterReply,
   WriterRequest,
 } from "./exchange.ts";
@@ -62,7 +63,9 @@ export interface StorageDependencies {
   readonly healthChanged: (health: EngineHealth) => void;
   /** What was thought of these queues was wrong: this is what they hold after the last batch. */
   readonly recounted: (queues: readonly Recounted[]) => void;
-  /** The writer thread was lost and started again; what it found may differ from what was thought. */
+  /** The writer thread is gone. All that it did not answer fails next, and may be on disk or not. */
+  readonly lost: () => void;
+  /** It was started again; what it found may differ from what was thought. */
   readonly reopened: (opened: Opened) => void;
 }
 
@@ -81,6 +84,8 @@ export class Storage {
   #damaged = false;
   #waiting = 0;
   #closing = false;
+  /** Why requests fail while there is no thread. */
+  #gone: WriterFault = CLOSED;
 
   constructor(deps: StorageDependencies) {
     this.#deps = deps;
@@ -100,6 +105,7 @@ export class Storage {
   async open(): Promise<Opened> {
     const reply = await this.#start();
     if (reply.kind === "opened") return reply;
+    this.#closing = true;
     this.#stop();
     if (reply.kind === "failed") {
       throw new WarrenError("storage_unavailable", `${reply.fault.reason}. ${reply.fault.advice}`);
@@ -191,7 +197,7 @@ export class Storage {
 
   #request(request: WriterRequest, reply: (reply: WriterReply) => void): void {
     if (this.#thread !== undefined) this.#thread.request(request, reply);
-    else reply({ kind: "failed", fault: CLOSED });
+    else reply({ kind: "failed", fault: this.#gone });
   }
 
   #seal(): void {
@@ -292,20 +298,21 @@ export class Storage {
   /** The thread is gone; what was due fails next, and makes the store unavailable. */
   #lost(reason: string): void {
     this.#thread = undefined;
-    this.#failed({
-      kind: "failed",
-      fault: { reason, advice: "It is started again.", lasting: false },
-    });
+    this.#gone = { reason, advice: "It is started again.", lasting: false };
+    this.#failed({ kind: "failed", fault: this.#gone });
+    this.#deps.lost();
   }
 
   #restart(): void {
     this.#start().then((reply) => {
+      if (this.#closing) return;
       if (reply.kind === "opened") {
         this.#deps.reopened(reply);
         this.#setHealth({ state: "ready" });
         this.#send();
       } else {
         this.#stop();
+        this.#failed(reply);
         this.#probeLater();
       }
     });

@@ -79,6 +79,8 @@ export class WriterThread {
   #lost(reason: string): void {
     if (this.#over) return;
     this.#over = true;
+    // After an error it may live on, and must not write beside the one that is started next.
+    this.#worker.terminate();
     const failed = gone(`the writer thread was lost: ${reason}`);
     this.#onLost(failed.fault.reason);
     for (const reply of this.#expected.splice(0)) reply(failed);

@@ -39,6 +39,12 @@ export class Timetable {
     this.#timerAt = Number.NEGATIVE_INFINITY;
   }
 
+  /** Nothing of what was to come holds any more. */
+  clear(): void {
+    this.deadlines.drain();
+    this.expiries.drain();
+  }
+
   /** Nothing can be done before this time: what is due waits. */
   holdOff(until: number): void {
     this.#notBefore = until;

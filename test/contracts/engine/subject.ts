@@ -4,6 +4,7 @@ import type { Random } from "../../../src/clock.ts";
 import type {
   AppendReceipt,
   Consumer,
+  DeliverySink,
   Engine,
   EngineListener,
   Outcome,
@@ -178,6 +179,7 @@ export class Subject {
 /** One consumer and what came to it. */
 export class Peer {
   readonly consumer: Consumer;
+  readonly sink: DeliverySink;
   /** Everything that was delivered, oldest first. */
   readonly seen: Delivery[] = [];
   /** Why the engine ended it. */
@@ -187,7 +189,7 @@ export class Peer {
   #taken = 0;
 
   constructor(engine: Engine, queue: string, credit: number) {
-    this.consumer = engine.consume(queue, {
+    this.sink = {
       deliver: (delivery) => {
         this.seen.push(delivery);
         this.onDeliver(delivery);
@@ -195,7 +197,8 @@ export class Peer {
       ended: (error) => {
         this.ended = error;
       },
-    });
+    };
+    this.consumer = engine.consume(queue, this.sink);
     if (credit > 0) this.consumer.credit(credit);
   }
 

@@ -1,0 +1,106 @@
+/**
+ * Rows that are looked up by themselves, not page by page: messages on disk that expire by a time of
+ * their own, found by the index over these times, and single ones that a queue wants in memory.
+ */
+import type { Row } from "./batch.ts";
+import type { QueueHost } from "./host.ts";
+import { idText, queueNumberOf } from "./lanes.ts";
+import type { SqliteQueue } from "./queue.ts";
+
+/** Expired messages that are seen to in one go. */
+const EXPIRED_AT_ONCE = 1000;
+/** Until the index of own expiries is read again, when all that was due there is in memory. */
+const LOOK_AGAIN_MS = 1000;
+
+export interface QueuesByNumber {
+  byNumber(number: number): SqliteQueue | undefined;
+}
+
+export class Lookups {
+  readonly #host: QueueHost;
+  readonly #queues: QueuesByNumber;
+  readonly #wakeAt: (time: number) => void;
+  /** No message expires by a time of its own before this. */
+  #nextExpiryAt = 0;
+  /** They are being looked for: a second look would find those of the first before they are gone. */
+  #expiring = false;
+  /** Ids of rows to be fetched once this commit has been dealt with. */
+  readonly #wanted: string[] = [];
+
+  constructor(host: QueueHost, queues: QueuesByNumber, wakeAt: (time: number) => void) {
+    this.#host = host;
+    this.#queues = queues;
+    this.#wakeAt = wakeAt;
+  }
+
+  /** At a new start of the store: nothing is known of it. */
+  clear(): void {
+    this.#nextExpiryAt = 0;
+    this.#wanted.length = 0;
+  }
+
+  expiresEarly(expiresAt: number): void {
+    if (expiresAt >= this.#nextExpiryAt) return;
+    this.#nextExpiryAt = expiresAt;
+    this.#wakeAt(expiresAt);
+  }
+
+  /** Looks for what has expired, when anything may have. */
+  expire(now: number): void {
+    if (now < this.#nextExpiryAt || this.#expiring) return;
+    if (this.#host.storageRefusal() !== undefined) {
+      this.#wakeAt(now + LOOK_AGAIN_MS);
+      return;
+    }
+    this.#nextExpiryAt = Number.POSITIVE_INFINITY;
+    this.#expiring = true;
+    this.#findExpired()
+      .catch(() => this.expiresEarly(this.#host.clock.now() + LOOK_AGAIN_MS))
+      .then(() => {
+        this.#expiring = false;
+        this.#wakeAt(this.#nextExpiryAt);
+      });
+  }
+
+  /** Fetches the row of this place after the commit that is being dealt with. */
+  want(lane: number, sequence: number): void {
+    this.#wanted.push(idText(lane, sequence));
+  }
+
+  fetchWanted(): void {
+    if (this.#wanted.length === 0) return;
+    const ids = this.#wanted.splice(0);
+    const fetched = this.#readIds(ids, (queue, rows) => {
+      for (const row of rows) queue.backlog.fetched(row);
+      this.#host.pumpSoon(queue);
+    });
+    // The store cannot be read now: again after the next commit.
+    fetched.catch(() => this.#wanted.push(...ids));
+  }
+
+  async #findExpired(): Promise<void> {
+    const { storage, clock } = this.#host;
+    const { rows, complete } = await storage.read({ kind: "expiring", limit: EXPIRED_AT_ONCE });
+    const now = clock.now();
+    const later = rows.find((row) => row.expiresAt! > now);
+    if (later !== undefined) this.expiresEarly(later.expiresAt!);
+    else if (!complete) this.expiresEarly(now + LOOK_AGAIN_MS);
+    const over = rows.filter((row) => row.expiresAt! <= now);
+    if (over.length === 0) return;
+    // Reads those of which the window knows nothing; the window sees to the others itself.
+    const ids = over.map((row) => idText(row.lane, row.sequence));
+    await this.#readIds(ids, (queue, found) => queue.backlog.expireFound(found, now));
+  }
+
+  async #readIds(
+    ids: readonly string[],
+    take: (queue: SqliteQueue, rows: readonly Row[]) => void,
+  ): Promise<void> {
+    const read = { kind: "ids", ids: `[${ids.join(",")}]`, limit: ids.length } as const;
+    const { rows } = await this.#host.storage.read(read);
+    for (const [number, group] of Map.groupBy(rows, (row) => queueNumberOf(row.lane))) {
+      const queue = this.#queues.byNumber(number);
+      if (queue !== undefined) take(queue, group);
+    }
+  }
+}
