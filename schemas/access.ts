@@ -3,6 +3,7 @@
  * they mean is ruled in `src/broker/access.ts`.
  */
 import { type Static, Type } from "@sinclair/typebox";
+import { RoleRates } from "./rates.ts";
 
 const closed = { additionalProperties: false } as const;
 
@@ -105,9 +106,13 @@ export interface VerifiedClaims extends KnownClaims {
 }
 
 /** A role: a name for grants, the same for everyone who has it. */
-export const RoleSettings = Type.Object({ grants: Grants }, closed);
+export const RoleSettings = Type.Object(
+  { grants: Grants, rates: Type.Optional(RoleRates) },
+  closed,
+);
 export interface RoleSettings {
   readonly grants: readonly Grant[];
+  readonly rates?: RoleRates;
 }
 
 /** An API key as the broker keeps it [P-13.2]: its hash, never the key. */

@@ -7,6 +7,7 @@ import { DEFAULT_LIMITS, type Limits } from "../src/limits.ts";
 import { type Grant, Grants, KeySettings, RoleSettings } from "./access.ts";
 import { IssuerSettings } from "./identity.ts";
 import { QueueDefinition, QueueName } from "./queue.ts";
+import { RateSettings } from "./rates.ts";
 
 const closed = { additionalProperties: false } as const;
 
@@ -60,6 +61,11 @@ const LIMIT_TEXT: Readonly<Record<keyof Limits, readonly [unit: string, descript
   handshakeTimeoutMs: ["ms", "Time to authenticate after connecting."],
   heartbeatMs: ["ms", "Silence after which a peer is pinged; after two of them it is closed."],
   connections: ["connections", "Open connections."],
+  rateAccounts: [
+    "accounts",
+    "Principals and addresses without a connection whose rates are remembered.",
+  ],
+  automaticBans: ["bans", "Bans made by rules; the oldest goes first."],
   queues: ["queues", "Queues, without their dead-letter queues."],
   topicCache: ["topics", "Topics whose routes are remembered."],
   coalescedFrames: ["events", "Events of one route that leave as one message."],
@@ -145,6 +151,14 @@ export const ConfigSchema = Type.Object(
         description: "Origins of web pages that may connect: scheme, host and port; * for any.",
       },
     ),
+    trustedProxies: Type.Array(Type.String({ maxLength: 64 }), {
+      default: [],
+      maxItems: 256,
+      description:
+        "Addresses and ranges of proxies whose X-Forwarded-For says who the client is; it is ignored " +
+        "from all others.",
+    }),
+    rates: RateSettings,
     jwt: JwtSettings,
     issuers: Type.Array(IssuerSettings, {
       default: [],

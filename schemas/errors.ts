@@ -46,6 +46,12 @@ export const ERRORS = {
     meaning: "The token was revoked by an operator.",
   },
   forbidden: { status: 403, retry: false, meaning: "The principal has no right to do this." },
+  banned: {
+    status: 403,
+    retry: false,
+    close: 4410,
+    meaning: "An operator, or a rule against abuse, has shut this client out.",
+  },
   rate_limited: {
     status: 429,
     retry: true,

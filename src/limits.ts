@@ -26,6 +26,10 @@ export interface Limits extends ClientLimits {
   handshakeTimeoutMs: number;
   heartbeatMs: number;
   connections: number;
+  /** Principals and addresses without a connection whose rates are remembered; the oldest goes first. */
+  rateAccounts: number;
+  /** Bans made by rules [P-14.5]; the oldest goes first. */
+  automaticBans: number;
   queues: number;
   /** Topics whose routes are remembered; the oldest goes first. */
   topicCache: number;
@@ -73,6 +77,8 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   handshakeTimeoutMs: 10_000,
   heartbeatMs: 25_000,
   connections: 100_000,
+  rateAccounts: 100_000,
+  automaticBans: 10_000,
   queues: 10_000,
   topicCache: 65_536,
   coalescedFrames: 256,

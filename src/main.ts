@@ -22,6 +22,7 @@ import type { Services } from "./listeners/services.ts";
 import { createWebSocketListener } from "./listeners/websocket.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { createMetrics, LagWatch } from "./metrics.ts";
+import { Admission } from "./security/admission.ts";
 import {
   type AuthenticatorConfig,
   assertSafeToListen,
@@ -29,6 +30,7 @@ import {
   hasCredentials,
 } from "./security/authenticator.ts";
 import { createOriginCheck } from "./security/origins.ts";
+import { createClientAddresses } from "./security/proxies.ts";
 import { Sessions } from "./session/sessions.ts";
 import { VERSION } from "./version.ts";
 
@@ -78,6 +80,7 @@ export function checkConfig(config: Config): void {
     assertSafeToListen({ host, insecure, hasCredentials: hasCredentials(accessOf(config)) });
   });
   demand("allowedOrigins", () => createOriginCheck(config.allowedOrigins));
+  demand("trustedProxies", () => createClientAddresses(config.trustedProxies));
   demand("jwt, issuers, keys, roles, anonymous", () => createAuthenticator(accessOf(config)));
   for (const [name, definition] of Object.entries(config.queues)) {
     demand(`queues.${name}`, () => {
@@ -151,12 +154,19 @@ function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   const newId = () => Bun.randomUUIDv7();
   const healthChanged = (health: EngineHealth) => logHealth(log, health);
   const broker = new Broker({ engine, clock, random, limits, routes, newId, healthChanged });
-  const authenticator = createAuthenticator({
+  const admission = new Admission({
+    rates: config.rates,
+    maxAccounts: limits.rateAccounts,
+    maxAutomaticBans: limits.automaticBans,
+    clock,
+  });
+  const identities = createAuthenticator({
     ...accessOf(config),
     keysFailed: (issuer, reason) => log.warn("an issuer's keys cannot be had", { issuer, reason }),
   });
+  const authenticator = admission.guard(identities);
   const node = newId();
-  const sessions = new Sessions({ broker, authenticator, log, version: VERSION, node });
+  const sessions = new Sessions({ broker, authenticator, admission, log, version: VERSION, node });
   const lag = new LagWatch(clock);
   const phase = (): House["phase"] => house.phase;
   const figures = createFigures(broker, sessions, lag, () => phase() === "draining");
@@ -173,6 +183,7 @@ function assemble(config: Config, deps: Partial<WarrenDeps>): House {
     broker,
     engine,
     authenticator,
+    admission,
     leases: new Leases(engine, clock, limits.credit),
     metrics,
     figures,
@@ -189,8 +200,11 @@ function assemble(config: Config, deps: Partial<WarrenDeps>): House {
 
 function startListening(house: House, config: Config): Server<unknown> {
   const { services } = house;
-  const origins = createOriginCheck(config.allowedOrigins);
-  const webSockets = createWebSocketListener(house.sessions, origins, services.log);
+  const frontier = {
+    origins: createOriginCheck(config.allowedOrigins),
+    addresses: createClientAddresses(config.trustedProxies),
+  };
+  const webSockets = createWebSocketListener(house.sessions, frontier, services.log);
   const needsOwnName = !hasCredentials(accessOf(config)) && !config.insecure;
   const { host, port } = config;
   try {
@@ -199,7 +213,7 @@ function startListening(house: House, config: Config): Server<unknown> {
       port,
       maxBodyBytes: 2 * config.limits.frameBytes,
       admit: needsOwnName ? assertOwnName : () => undefined,
-      http: createHttpHandler(services, origins),
+      http: createHttpHandler(services, frontier),
       webSocketPath: "/ws",
       upgrade: (request, to) =>
         house.phase === "starting"

@@ -15,6 +15,7 @@ import {
   QUALIFIERS,
   type Qualifiers,
 } from "../../schemas/access.ts";
+import type { RoleRates } from "../../schemas/rates.ts";
 import { explain } from "./explanation.ts";
 import { isVariable, usableValue, type Variables } from "./grants.ts";
 import { FilterMatcher, NONE, type Values } from "./matcher.ts";
@@ -48,6 +49,8 @@ export interface Principal {
   /** When the credentials end, milliseconds since 1970 UTC; absent means never. */
   readonly expiresAt?: number;
   readonly rights: Rights;
+  /** What its roles say of its rates, in the place of what the settings say [P-14.11]. */
+  readonly rates?: RoleRates;
 }
 
 /** Why something is allowed or not, for the operator. */

@@ -7,6 +7,7 @@ import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
 import { Value } from "@sinclair/typebox/value";
 import { WarrenError } from "../errors.ts";
 import { pack } from "../packing.ts";
+import type { Meter } from "../security/meter.ts";
 import { unpack } from "../unpacking.ts";
 
 export const MSGPACK = "application/msgpack";
@@ -15,15 +16,20 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 const compiled = new WeakMap<TSchema, TypeCheck<TSchema>>();
 
 /**
- * The whole body; `too_large` past the bound, before it is read where its length is stated, and
+ * The whole body, charged to the meter; `too_large` past the bound, before it is read where its length is stated, and
  * `malformed_frame` when the client breaks off.
  */
-export async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array> {
+export async function readBytes(
+  request: Request,
+  maxBytes: number,
+  meter?: Meter,
+): Promise<Uint8Array> {
   const stated = Number(request.headers.get("Content-Length") ?? 0);
   const bytes = stated > maxBytes ? undefined : await wholeBody(request);
   if (bytes === undefined || bytes.length > maxBytes) {
     throw new WarrenError("too_large", `The body is over ${maxBytes} bytes.`, { limit: maxBytes });
   }
+  meter?.read(bytes.length);
   return bytes;
 }
 

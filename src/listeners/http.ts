@@ -9,6 +9,7 @@ import { toWarrenError, WarrenError } from "../errors.ts";
 import { findCredential, redactUrl } from "../security/credentials.ts";
 import type { OriginCheck } from "../security/origins.ts";
 import { checked, checkedQuery, decoded, encodedResponse, mediaType, readBytes } from "./body.ts";
+import { assertOrigin, type Frontier } from "./frontier.ts";
 import { HANDLERS } from "./operations.ts";
 import { problemResponse } from "./problem.ts";
 import { matchOperation } from "./router.ts";
@@ -19,12 +20,12 @@ type Peer = Pick<Server<unknown>, "timeout" | "requestIP">;
 /** Answers requests; it never rejects. */
 export type HttpHandler = (request: Request, server: Peer) => Promise<Response>;
 
-export function createHttpHandler(services: Services, origins: OriginCheck): HttpHandler {
+export function createHttpHandler(services: Services, frontier: Frontier): HttpHandler {
   return async (request, server) => {
-    const cors = corsHeaders(request, origins);
+    const cors = corsHeaders(request, frontier.origins);
     let response: Response;
     try {
-      response = await respond(request, server, services, origins);
+      response = await respond(request, server, services, frontier);
     } catch (thrown) {
       response = renderFailure(thrown, request, services);
     }
@@ -37,30 +38,29 @@ async function respond(
   request: Request,
   server: Peer,
   services: Services,
-  origins: OriginCheck,
+  { origins, addresses }: Frontier,
 ): Promise<Response> {
   const url = new URL(request.url);
-  if (!origins.allows(request.headers.get("Origin"), request.url)) {
-    throw new WarrenError("forbidden", "Pages of this origin may not use this broker.", {
-      origin: request.headers.get("Origin"),
-    });
-  }
+  const address = addresses.of(request.headers, server.requestIP(request as never)?.address ?? "");
+  assertOrigin(request, origins);
   if (request.method === "OPTIONS") return new Response(null, { status: 204 });
   const { name, params } = matchOperation(request.method, url.pathname);
   const operation: Operation = OPERATIONS[name];
   if (services.phase() === "starting" && operation.access !== "nobody") {
     throw new WarrenError("busy", "The broker is starting.");
   }
-  const address = server.requestIP(request as never)?.address ?? "";
+  if (operation.access !== "nobody") services.admission.request(address);
   const principal = await principalOf(operation, request, address, services, origins);
+  const meter = services.admission.meterOf({ address, principal });
   const call = {
     request,
     params,
     principal,
     address,
     server,
+    meter,
     query: operation.query === undefined ? undefined : checkedQuery(operation.query, url),
-    body: await bodyOf(operation, request, services.config.limits.frameBytes),
+    body: await bodyOf(operation, { request, meter }, services.config.limits.frameBytes),
   };
   // The table gives each operation's handler exactly the input that its own entry describes.
   const handle = HANDLERS[name] as (call: unknown, services: Services) => Answer | Promise<Answer>;
@@ -87,9 +87,13 @@ async function principalOf(
   return principal;
 }
 
-async function bodyOf({ body }: Operation, request: Request, maxBytes: number): Promise<unknown> {
+async function bodyOf(
+  { body }: Operation,
+  { request, meter }: Pick<Call, "request" | "meter">,
+  maxBytes: number,
+): Promise<unknown> {
   if (body === undefined) return undefined;
-  const bytes = await readBytes(request, maxBytes);
+  const bytes = await readBytes(request, maxBytes, meter);
   // No body says as much as an empty object does.
   return checked(body, bytes.length === 0 ? {} : decoded(bytes, mediaType(request)));
 }

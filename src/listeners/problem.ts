@@ -45,10 +45,15 @@ export function problemResponse(
   all.set("Content-Type", "application/problem+json");
   all.set("Cache-Control", "no-store");
   if (status === 429 || status === 503) {
-    all.set("Retry-After", String(RETRY_AFTER_SECONDS[error.code] ?? 1));
+    all.set("Retry-After", String(retryAfterSeconds(error)));
   }
   if (status === 401) all.set("WWW-Authenticate", 'Bearer realm="warren"');
   return new Response(JSON.stringify(problemOf(error)), { status, headers: all });
+}
+
+function retryAfterSeconds({ code, detail }: WarrenError): number {
+  const waitMs = detail?.retryAfterMs;
+  return typeof waitMs === "number" ? Math.ceil(waitMs / 1000) : (RETRY_AFTER_SECONDS[code] ?? 1);
 }
 
 /** An error as one of several results in an answer: the fields of an `error` frame [P-2.2]. */

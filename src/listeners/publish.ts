@@ -27,7 +27,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 export const publishHandlers: Handlers<"publish" | "publishTopic"> = {
   async publish(call, services) {
     const { batch, frameBytes } = services.config.limits;
-    const bytes = await readBytes(call.request, frameBytes);
+    const bytes = await readBytes(call.request, frameBytes, call.meter);
     const type = mediaType(call.request);
     const body = type === MSGPACK ? decodeMsgpack(bytes) : decoded(bytes, type);
     if (!Array.isArray(body)) return { results: [await publishOne(call, services, body)] };
@@ -39,25 +39,35 @@ export const publishHandlers: Handlers<"publish" | "publishTopic"> = {
     }
     // All are begun before the first is waited for: in order, and in one transaction.
     const results = body.map((item, at) =>
-      publishOne(call, services, item, `/${at}`).catch((error: unknown) =>
-        errorResult(toWarrenError(error)),
-      ),
+      nextOf(call, services, item, at).catch((error: unknown) => errorResult(toWarrenError(error))),
     );
     return { results: await Promise.all(results) };
   },
 
   async publishTopic(call, services) {
-    const bytes = await readBytes(call.request, services.config.limits.frameBytes);
-    const type = mediaType(call.request);
+    const { request, meter } = call;
+    const bytes = await readBytes(request, services.config.limits.frameBytes, meter);
+    const type = mediaType(request);
     const body = {
       topic: param(call, "topic"),
       payload: payloadOf(bytes, type),
-      ...contentTypeOf(call.request, type),
-      ...optionsOf(call.request.headers),
+      ...contentTypeOf(request, type),
+      ...optionsOf(request.headers),
     };
     return publishOne(call, services, body);
   },
 };
+
+/** One of several: the first was paid for as the request [P-14.11]. */
+async function nextOf(
+  call: Pick<Call, "principal" | "meter">,
+  services: Services,
+  value: unknown,
+  at: number,
+): Promise<object> {
+  if (at > 0) call.meter?.message();
+  return publishOne(call, services, value, `/${at}`);
+}
 
 /** Rejects with the error; what goes wrong before the broker takes the message is found at once. */
 async function publishOne(

@@ -8,7 +8,9 @@ import type { Config } from "../config.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Logger } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
+import type { Admission } from "../security/admission.ts";
 import type { Authenticator } from "../security/authenticator.ts";
+import type { Meter } from "../security/meter.ts";
 import type { Leases } from "./leases.ts";
 
 /** Figures for operators: what is now, and what has happened since the start. */
@@ -22,6 +24,7 @@ export interface Services {
   readonly broker: Broker;
   readonly engine: Engine;
   readonly authenticator: Authenticator;
+  readonly admission: Admission;
   readonly leases: Leases;
   readonly metrics: Metrics;
   readonly figures: Figures;
@@ -45,6 +48,10 @@ export interface Call<N extends OperationName = OperationName> {
   readonly query: OperationQuery<N>;
   readonly body: OperationBody<N>;
   readonly server: Pick<Server<unknown>, "timeout">;
+  /** Of the client, as far as trusted proxies say it [P-14.12]. */
+  readonly address: string;
+  /** What it may send; undefined when nothing of it is limited [P-14.11]. */
+  readonly meter: Meter | undefined;
 }
 
 /** A value is encoded as the client accepts it; nothing is 204; a Response is itself. */

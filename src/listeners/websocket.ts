@@ -8,9 +8,9 @@ import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { NativeProtocol } from "../protocols/native/native.ts";
 import { findCredential, redactUrl, TOKEN_SUBPROTOCOL } from "../security/credentials.ts";
-import type { OriginCheck } from "../security/origins.ts";
 import { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
+import { assertOrigin, type Frontier } from "./frontier.ts";
 import { problemOf, problemResponse } from "./problem.ts";
 
 /**
@@ -27,7 +27,7 @@ export interface WebSocketListener {
 
 export function createWebSocketListener(
   sessions: Sessions,
-  origins: OriginCheck,
+  frontier: Frontier,
   log: Logger,
 ): WebSocketListener {
   const protocols = [NativeProtocol.json(), NativeProtocol.msgpack()] as const;
@@ -35,7 +35,7 @@ export function createWebSocketListener(
     handlers: handlersFor(sessions, log),
     async upgrade(request, server) {
       try {
-        return await admit(request, server, sessions, origins, protocols);
+        return await admit(request, server, sessions, frontier, protocols);
       } catch (thrown) {
         const error = toWarrenError(thrown);
         if (error.code === "internal") {
@@ -76,26 +76,25 @@ async function admit(
   request: Request,
   server: Server<Session>,
   sessions: Sessions,
-  origins: OriginCheck,
+  { origins, addresses }: Frontier,
   protocols: readonly [NativeProtocol, NativeProtocol],
 ): Promise<Response | undefined> {
   if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") return upgradeRequired();
   assertRoom(sessions);
-  const origin = request.headers.get("origin");
-  if (!origins.allows(origin, request.url)) {
-    throw new WarrenError("forbidden", "Pages of this origin may not use this broker.", { origin });
-  }
+  const { authenticator, admission } = sessions;
+  const address = addresses.of(request.headers, server.requestIP(request)?.address ?? "");
+  admission.knock(address);
+  assertOrigin(request, origins);
   const offer = request.headers.get("sec-websocket-protocol");
   const protocol = negotiate(offer, protocols);
-  const address = server.requestIP(request)?.address ?? "";
   const credential = findCredential(request, origins);
-  const { authenticator } = sessions;
   const principal =
     credential === undefined && !authenticator.anonymousAllowed
       ? undefined
       : await authenticator.authenticate(credential, { address });
   // The answer may have taken a while.
   assertRoom(sessions);
+  admission.assertRoom({ address, principal });
   const data = new Session(sessions, protocol ?? protocols[0], address, principal);
   // Left to itself Bun would accept the first item of the offer, even one with a token in it.
   const headers =

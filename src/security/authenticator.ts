@@ -3,6 +3,7 @@
  * is allowed. Whatever cannot be verified is refused; it never falls back to anonymous.
  */
 import type { KeySettings, RoleSettings } from "../../schemas/access.ts";
+import type { RoleRates } from "../../schemas/rates.ts";
 import {
   ALLOW_ALL,
   compilePlan,
@@ -22,6 +23,7 @@ import {
   type Vouched,
 } from "./issuers.ts";
 import { createKeyRing, type KeyRing, looksLikeKey } from "./keys.ts";
+import { ratesOf } from "./role-rates.ts";
 import { claimFault } from "./tokens.ts";
 
 /** Decides who a connection is. */
@@ -85,6 +87,7 @@ class ConfiguredAuthenticator implements Authenticator {
   readonly #keys: KeyRing;
   readonly #plans: PlanCache;
   readonly #anonymous: Principal | undefined;
+  readonly #roles: Readonly<Record<string, RoleSettings>>;
   readonly #clock: AuthenticatorConfig["clock"];
 
   constructor(config: AuthenticatorConfig) {
@@ -92,6 +95,7 @@ class ConfiguredAuthenticator implements Authenticator {
     this.#issuers = createIssuers(config);
     this.#keys = createKeyRing(config.keys);
     this.#plans = new PlanCache(config.roles);
+    this.#roles = config.roles;
     this.#anonymous = config.anonymous && {
       name: ANONYMOUS,
       rights: compilePlan(config.anonymous.grants).rightsFor({ principal: ANONYMOUS }),
@@ -127,7 +131,14 @@ class ConfiguredAuthenticator implements Authenticator {
       throw new WarrenError("token_expired", "The API key has expired.");
     }
     const rights = this.#plans.of(entry.roles, entry.grants).rightsFor({ principal: name });
-    return { name, rights, ...(expiresAt !== undefined && { expiresAt }) };
+    const rates = this.#ratesOf(entry.roles);
+    return { name, rights, ...(rates && { rates }), ...(expiresAt !== undefined && { expiresAt }) };
+  }
+
+  #ratesOf(roles: readonly string[] | undefined): RoleRates | undefined {
+    return ratesOf(roles, (role) =>
+      Object.hasOwn(this.#roles, role) ? this.#roles[role]?.rates : undefined,
+    );
   }
 
   #byClaims({ claims, bounds }: Vouched): Principal {
@@ -146,9 +157,11 @@ class ConfiguredAuthenticator implements Authenticator {
       exp === undefined ? Number.POSITIVE_INFINITY : Math.floor(exp * 1000),
       maxAgeMs === undefined ? Number.POSITIVE_INFINITY : Math.floor((iat ?? 0) * 1000) + maxAgeMs,
     );
+    const rates = this.#ratesOf(roles);
     return {
       name,
       rights,
+      ...(rates && { rates }),
       ...(client !== undefined && { client }),
       ...(Number.isFinite(expiresAt) && { expiresAt }),
     };

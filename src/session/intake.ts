@@ -1,7 +1,7 @@
 /**
  * Whether a session reads from its socket. It does not while an `auth` is being decided, so that frames
- * take effect in their order [P-2.3], nor while too many of its publishes wait for their answer: what is
- * not read fills the peer's buffers, not ours [P-11.1].
+ * take effect in their order [P-2.3], nor while too many of its publishes wait for their answer [P-11.1], nor
+ * while it sends faster than it may [P-14.11]: what is not read fills the peer's buffers, not ours.
  */
 import type { Socket } from "../broker/route.ts";
 
@@ -11,6 +11,7 @@ export class Intake {
   /** Publishes not yet answered. */
   pending = 0;
   #full = false;
+  #throttled = false;
   /** What had been read already when the gate was shut. */
   #held: (() => void)[] | undefined;
 
@@ -26,7 +27,19 @@ export class Intake {
 
   /** We do not read, so that silence says nothing of the peer. */
   get paused(): boolean {
-    return this.#full || this.shut;
+    return this.#full || this.shut || this.#throttled;
+  }
+
+  get throttled(): boolean {
+    return this.#throttled;
+  }
+
+  /** Reads nothing more until it is told otherwise. */
+  throttle(on: boolean): void {
+    if (on === this.#throttled) return;
+    this.#throttled = on;
+    if (on) this.#socket.pause();
+    else if (!this.paused) this.#socket.resume();
   }
 
   published(): void {
@@ -40,7 +53,7 @@ export class Intake {
     this.pending--;
     if (!this.#full || this.pending * 2 > this.#maxPending) return;
     this.#full = false;
-    if (!this.shut) this.#socket.resume();
+    if (!this.paused) this.#socket.resume();
   }
 
   shutGate(): void {

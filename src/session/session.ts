@@ -31,6 +31,8 @@ import type { Protocol } from "./protocol.ts";
 import { PendingPublish } from "./publish.ts";
 import { assertSupported, errorFrame, notConsumed } from "./refusals.ts";
 import type { Sessions } from "./sessions.ts";
+import type { Holdings } from "./sweep.ts";
+import type { Throttle } from "./throttle.ts";
 import { Work, type WorkListener } from "./work.ts";
 
 export type SessionState = "waiting" | "open" | "draining" | "leaving" | "ended";
@@ -56,6 +58,8 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   #behindSince = 0;
   /** When something last came from the peer, in ticks of the sweep. */
   heardAt = 0;
+  /** What bounds its rates, if anything does: asked for each frame before its verb. */
+  throttle: Throttle | undefined;
   /** Kept by `Sessions`: the place in its list. */
   slot = -1;
 
@@ -89,6 +93,12 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     return this.#state;
   }
 
+  /** What it holds, for those who look at it now and then. */
+  get holdings(): Holdings {
+    const [live, work, intake] = [this.#live, this.#work, this.#intake];
+    return { live, work, intake, behindSince: this.#behindSince };
+  }
+
   /** Nothing is taken from it and nothing sent to it any more. */
   get over(): boolean {
     return this.#state === "leaving" || this.#state === "ended";
@@ -101,6 +111,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.#outbox = new Outbox(socket, this.protocol.encoder, limits, outboxes, this);
     this.#intake = new Intake(socket, limits.pendingPublishes);
     this.#sessions.add(this);
+    this.throttle = this.#sessions.throttleFor(this, this.#intake);
     this.#credentials.start(this.#now(), limits.handshakeTimeoutMs);
     if (this.principal !== undefined) this.#begin(this.principal);
   }
@@ -109,6 +120,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   receive(data: string | Buffer): void {
     this.heardAt = this.#sessions.tick;
     if (this.over) return;
+    this.throttle?.read(data);
     if (this.#intake.shut) this.#intake.hold(() => this.receive(data));
     else this.protocol.receive(this, data);
   }
@@ -132,6 +144,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     if (this.#state === "ended") return;
     if (this.#state !== "leaving") this.#letGo();
     this.#state = "ended";
+    this.throttle?.stop();
     this.#sessions.remove(this);
   }
 
@@ -140,7 +153,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     if (this.over) return;
     this.#outbox.flush();
     // The flush may have found the peer too far behind and closed it for that.
-    if (!this.over) this.#leave(code, reason);
+    if (!this.over) this.leave(code, reason);
   }
 
   /** Throws `invalid_topic`, `forbidden`, and what `toMessage` throws; the rest is answered later. */
@@ -259,7 +272,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   }
 
   backlogged(dropped: boolean): void {
-    if (dropped) this.#leave(CLOSE.slowConsumer, "reads too slowly");
+    if (dropped) this.leave(CLOSE.slowConsumer, "reads too slowly");
     else this.checkBacklog();
   }
 
@@ -274,7 +287,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
       this.#behindSince = this.#sessions.tick;
       this.#live.suspend();
     }
-    if (waiting > 2 * limit) this.#leave(CLOSE.slowConsumer, "reads too slowly");
+    if (waiting > 2 * limit) this.leave(CLOSE.slowConsumer, "reads too slowly");
   }
 
   /** The socket has room again. */
@@ -288,24 +301,6 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
       });
       this.#work?.hold(false);
     }
-  }
-
-  /**
-   * Looked at now and then: a peer that is silent or behind for too long is ended, one that is silent
-   * for a while is pinged [P-9.2].
-   */
-  sweep(tick: number, ticksPerHeartbeat: number): void {
-    if (this.#state === "leaving") {
-      if (tick - this.#behindSince > 2 * ticksPerHeartbeat) this.#socket.terminate();
-      return;
-    }
-    // While we do not read, silence says nothing.
-    if (this.#intake.paused) this.heardAt = tick;
-    const silence = tick - this.heardAt;
-    if (silence > 2 * ticksPerHeartbeat) this.#socket.terminate();
-    else if (this.#live?.suspended && tick - this.#behindSince > 4 * ticksPerHeartbeat) {
-      this.#leave(CLOSE.slowConsumer, "reads too slowly");
-    } else if (silence * 2 >= ticksPerHeartbeat) this.#socket.ping();
   }
 
   notAuthenticatedInTime(): void {
@@ -336,7 +331,9 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
 
   #authenticated(principal: Principal, id: FrameId | undefined): void {
     if (this.over) return;
+    this.#sessions.assertRoomFor(this, principal);
     this.#credentials.replace(principal, this.#now());
+    this.throttle = this.#sessions.throttleFor(this, this.#intake);
     if (this.#state === "waiting") this.#begin(principal);
     else this.#endForbidden(principal);
     const { expiresAt } = principal;
@@ -344,8 +341,9 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   }
 
   #notAuthenticated(error: WarrenError, id: FrameId | undefined): void {
-    // Under credentials that are still valid it goes on; without any there is nothing to go on with.
-    if (this.#state === "waiting") this.fail(id, "auth", error);
+    // Under credentials that are still valid it goes on; without any there is nothing to go on with, but
+    // what may be right later ends nothing.
+    if (this.#state === "waiting" && error.rule.close !== undefined) this.fail(id, "auth", error);
     else this.refuse(id, "auth", error);
   }
 
@@ -369,7 +367,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   }
 
   /** Lets go of everything and closes the socket, once the peer has read what waits for it. */
-  #leave(code: number, reason: string): void {
+  leave(code: number, reason: string): void {
     if (this.over) return;
     this.#state = "leaving";
     this.#letGo();

@@ -8,10 +8,14 @@ import type { Timer } from "../clock.ts";
 import type { WarrenError } from "../errors.ts";
 import { type ClientLimits, clientLimits, type Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
+import type { Admission } from "../security/admission.ts";
 import type { Authenticator } from "../security/authenticator.ts";
 import { Deadlines } from "./deadlines.ts";
+import type { Intake } from "./intake.ts";
 import { OutboxTurn } from "./outbox.ts";
 import type { Session } from "./session.ts";
+import { sweep } from "./sweep.ts";
+import { Throttle } from "./throttle.ts";
 
 /**
  * The sweep goes through all sessions twice in a heartbeat, in slices: looking at all of them at once
@@ -26,6 +30,7 @@ const RECONNECT_AFTER_MS = { from: 1000, to: 5000 } as const;
 export interface SessionsDeps {
   readonly broker: Broker;
   readonly authenticator: Authenticator;
+  readonly admission: Admission;
   readonly log: Logger;
   readonly version: string;
   /** The name of this node. */
@@ -35,6 +40,7 @@ export interface SessionsDeps {
 export class Sessions {
   readonly broker: Broker;
   readonly authenticator: Authenticator;
+  readonly admission: Admission;
   readonly limits: Limits;
   readonly outboxes: OutboxTurn;
   readonly deadlines: Deadlines;
@@ -52,9 +58,10 @@ export class Sessions {
   #draining = false;
   #drained: (() => void) | undefined;
 
-  constructor({ broker, authenticator, log, version, node }: SessionsDeps) {
+  constructor({ broker, authenticator, admission, log, version, node }: SessionsDeps) {
     this.broker = broker;
     this.authenticator = authenticator;
+    this.admission = admission;
     this.limits = broker.limits;
     this.#log = log;
     this.#server = { name: "warren", version, node };
@@ -111,6 +118,22 @@ export class Sessions {
     };
   }
 
+  /** A session has a principal that it had not. Throws `rate_limited` [P-14.11]. */
+  assertRoomFor({ address, principal: before }: Session, principal: Principal): void {
+    if (before?.name === principal.name) return;
+    this.admission.assertRoomForPrincipal({ address, principal });
+  }
+
+  /** What bounds the rates of a session, for who it is now; nothing for most, and that costs nothing. */
+  throttleFor(session: Session, intake: Intake): Throttle | undefined {
+    const { admission, deadlines } = this;
+    const { address, principal, throttle: present } = session;
+    if (present === undefined && !admission.rates.watches({ address, principal })) return undefined;
+    const throttle = present ?? new Throttle(admission, deadlines, intake, address);
+    throttle.identify(principal);
+    return throttle;
+  }
+
   /** A fault of our own; the peer learns nothing but that. */
   logFault(session: Session, error: WarrenError): void {
     this.#log.error("a fault while serving a session", {
@@ -156,7 +179,7 @@ export class Sessions {
       // Backwards: one that is ended gives its place to the last, which was looked at already.
       if (this.#cursor <= 0 || this.#cursor > this.#all.length) this.#cursor = this.#all.length;
       this.#cursor--;
-      this.#all[this.#cursor]!.sweep(this.tick, TICKS_PER_HEARTBEAT);
+      sweep(this.#all[this.#cursor]!, this.tick, TICKS_PER_HEARTBEAT);
     }
   }
 }

@@ -147,6 +147,7 @@ function handle(session: Session, value: unknown): void {
     }
     session.badFrames = 0;
     try {
+      session.throttle?.admit();
       verb.run(session, frame as never);
     } catch (thrown) {
       const error = toWarrenError(thrown);
