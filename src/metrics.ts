@@ -47,6 +47,7 @@ const GAUGES: Readonly<Record<string, string>> = {
   subscriptions: "Live subscriptions of all connections.",
   routes: "Distinct ways to live subscribers.",
   queues: "Queues, with their dead-letter queues.",
+  bans: "Bans in force, whoever made them.",
   storage_ready: "1 while storage can be written, else 0.",
   draining: "1 while the broker is stopping, else 0.",
 };
@@ -56,6 +57,9 @@ const COUNTERS: Readonly<Record<string, string>> = {
   refused: "Publishes refused.",
   events: "Events handed to routes, once for all subscribers of a route.",
   sessions_opened: "Connections opened.",
+  rate_limited: "Connections, requests and frames refused for a rate or a cap.",
+  turned_away: "Connections and requests refused because of a ban.",
+  automatic_bans: "Bans made by rules against abuse.",
   stored: "Copies of messages stored in queues.",
   delivered: "Deliveries handed to consumers.",
   redelivered: "Deliveries that were not the first of their message.",

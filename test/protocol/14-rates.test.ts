@@ -94,7 +94,7 @@ for (const encoding of ENCODINGS) {
       expect((await answered).type).toBe("ok");
     });
 
-    test(`[P-14.11] bytes past the rate are taken, and no more are read until they are paid for (${encoding})`, async () => {
+    test(`[P-14.11] too many bytes are taken, and no more read until they are paid for (${encoding})`, async () => {
       const { broker, clock } = await limited({
         burstSeconds: 1,
         connection: { bytesPerSecond: 1000 },
