@@ -43,13 +43,11 @@ export interface Call<N extends OperationName = OperationName> {
   readonly request: Request;
   readonly params: Readonly<Record<string, string>>;
   readonly principal: Principal;
-  /** Where the request came from; empty where the system does not say. */
+  /** The client's, as far as trusted proxies say it [P-14.12]; empty where the system does not say. */
   readonly address: string;
   readonly query: OperationQuery<N>;
   readonly body: OperationBody<N>;
   readonly server: Pick<Server<unknown>, "timeout">;
-  /** Of the client, as far as trusted proxies say it [P-14.12]. */
-  readonly address: string;
   /** What it may send; undefined when nothing of it is limited [P-14.11]. */
   readonly meter: Meter | undefined;
 }

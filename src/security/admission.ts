@@ -92,6 +92,7 @@ export class Admission {
       get anonymousAllowed() {
         return inner.anonymousAllowed;
       },
+      refreshKeys: () => inner.refreshKeys(),
       authenticate: async (credential, peer) => {
         const { address } = peer;
         const unknown = { address, principal: undefined };
