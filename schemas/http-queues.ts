@@ -7,6 +7,7 @@ const MessageState = Type.Union([
   Type.Literal("ready"),
   Type.Literal("delayed"),
   Type.Literal("inflight"),
+  Type.Literal("acked"),
 ]);
 
 const PeekedMessage = Type.Object({
@@ -15,6 +16,7 @@ const PeekedMessage = Type.Object({
   state: MessageState,
   attempts: Count,
   dueAt: Type.Optional(Time),
+  ackedAt: Type.Optional(Time),
 });
 
 const Queue = Type.Object({
@@ -29,6 +31,7 @@ const Queue = Type.Object({
     inFlight: Count,
     bytes: Count,
     consumers: Count,
+    retained: Count,
   }),
   oldestTime: Type.Optional(Time),
 });

@@ -47,6 +47,17 @@ export const QueueSettings = Type.Object(
     }),
     maxInFlight: Type.Optional(Type.Integer({ minimum: 1 })),
     maxInFlightPerConsumer: Type.Optional(Type.Integer({ minimum: 1 })),
+    retainAckedMs: Type.Integer({
+      minimum: 0,
+      maximum: 3650 * DAY_MS,
+      default: 0,
+      description: "How long acked messages are kept, to be replayed; 0: not at all.",
+    }),
+    retainAckedBytes: Type.Integer({
+      minimum: 1,
+      default: 1024 ** 3,
+      description: "Bytes of acked messages that are kept; the oldest go.",
+    }),
     paused: Type.Boolean({ default: false, description: "Nothing is handed out." }),
     draining: Type.Boolean({ default: false, description: "Nothing more comes in." }),
   },
@@ -75,4 +86,6 @@ export interface QueueCounts {
   /** Bytes of all messages of the queue, as stored. */
   bytes: number;
   consumers: number;
+  /** Acked messages that are kept; they are in none of the other counts. */
+  retained: number;
 }

@@ -34,6 +34,9 @@
  *   dead-letter queue has no dead-letter queue: there a reject or the expiry removes the message
  *   for good, and attempts have no end. Neither `define` nor `remove` takes its name, and nothing
  *   is appended to it by name.
+ * - Where `retainAckedMs` says so, an acked message is kept in the same commit as its ack, outside the
+ *   bounds of the queue, until that time or `retainAckedBytes` is over; soon after, the oldest first
+ *   [P-5.15]. What is kept goes with the queue.
  */
 import type { QueueCounts, QueueSettings } from "../../schemas/queue.ts";
 import type { WarrenError } from "../errors.ts";
@@ -164,7 +167,8 @@ export interface QueueReport extends QueueDescription {
   readonly oldestTime?: number;
 }
 
-export type MessageState = "ready" | "delayed" | "inflight";
+/** `acked`: in the queue no more, and kept for a replay [P-5.15]. */
+export type MessageState = "ready" | "delayed" | "inflight" | "acked";
 
 /** A message of a queue as an operator sees it, without taking it [P-13.3]. */
 export interface StoredMessage {
@@ -174,12 +178,14 @@ export interface StoredMessage {
   readonly attempts: number;
   /** Present when it is delayed. */
   readonly dueAt?: number;
+  /** Present when it was acked; then `expiresAt` is when it is kept no longer. */
+  readonly ackedAt?: number;
   readonly expiresAt?: number;
   readonly deaths?: readonly DeathRecord[];
 }
 
 export interface PeekOptions {
-  /** Only messages in this state; absent: all. */
+  /** Only messages in this state; absent: all but the acked ones. Acked ones: oldest ack first. */
   readonly state?: MessageState;
   /** Only messages whose topic this filter matches. */
   readonly topic?: string;
@@ -216,13 +222,14 @@ export interface Queues {
    */
   remove(name: string): Promise<void>;
   /**
-   * Removes all messages that are not in flight, for good; resolves to how many. `unknown_queue`.
+   * Removes all messages that are not in flight, for good; resolves to how many. What is kept of
+   * acked ones stays. `unknown_queue`.
    */
   purge(name: string): Promise<number>;
   /** Messages, highest priority first, then oldest. Never a side effect. `unknown_queue`. */
   peek(name: string, options: PeekOptions): Promise<PeekPage>;
   /**
-   * One message by its id, whatever its state; undefined when the queue does not hold it.
+   * One message by its id, whatever its state, acked ones last; undefined when the queue does not hold it.
    * `unknown_queue`.
    */
   find(name: string, messageId: string): Promise<StoredMessage | undefined>;

@@ -92,6 +92,8 @@ export function deadLetterSettings(owner: QueueSettings): QueueSettings {
     defaultPriority: owner.defaultPriority,
     dedupeWindowMs: 0,
     priorityAgeingMs: owner.priorityAgeingMs,
+    retainAckedMs: 0,
+    retainAckedBytes: owner.retainAckedBytes,
     paused: false,
     draining: false,
   };

@@ -16,7 +16,7 @@ const queue: Queue = {
   name: "jobs",
   bindings: ["a/#"],
   createdAt: 0,
-  counts: { ready: 12, delayed: 0, inFlight: 1, bytes: 99, consumers: 2 },
+  counts: { ready: 12, delayed: 0, inFlight: 1, bytes: 99, consumers: 2, retained: 0 },
 };
 
 describe("[P-13.7] the terminal", () => {

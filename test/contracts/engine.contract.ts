@@ -11,6 +11,7 @@ import { describeHandOut } from "./engine/hand-out.ts";
 import { describeLife } from "./engine/life.ts";
 import { describeQueues } from "./engine/queues.ts";
 import { describeRecords } from "./engine/records.ts";
+import { describeRetention } from "./engine/retention.ts";
 import { describeSettle } from "./engine/settle.ts";
 import type { EngineKind } from "./engine/subject.ts";
 
@@ -25,6 +26,7 @@ export function describeEngine(kind: EngineKind): void {
     describeSettle(kind);
     describeDeadLetters(kind);
     describeQueues(kind);
+    describeRetention(kind);
     describeRecords(kind);
     describeLife(kind);
   });

@@ -100,7 +100,7 @@ export class MemoryConsumer implements Consumer {
     switch (outcome.kind) {
       case "ack":
         counters.acked++;
-        this.#queue.remove(entry);
+        this.#queue.ack(entry);
         break;
       case "nack": {
         counters.nacked++;

@@ -40,6 +40,14 @@ export interface Entry {
   lease: Lease | undefined;
 }
 
+/** An acked message that is kept. */
+export interface Acked {
+  readonly entry: Entry;
+  readonly ackedAt: number;
+  /** Counts up within the queue. */
+  readonly number: number;
+}
+
 export class MemoryQueue {
   readonly name: string;
   readonly createdAt: number;
@@ -48,9 +56,12 @@ export class MemoryQueue {
   bindings: readonly string[] = [];
   /** Highest priority first, then oldest, whatever their state. */
   readonly entries: Entry[] = [];
+  /** Those that are kept, the oldest ack first. */
+  readonly acked: Acked[] = [];
   /** The next in turn first. */
   readonly consumers: MemoryConsumer[] = [];
   bytes = 0;
+  #ackedSoFar = 0;
   readonly #pulse: Pulse;
   readonly #deadLetters: MemoryQueue | undefined;
 
@@ -96,6 +107,30 @@ export class MemoryQueue {
     this.#release(entry);
     this.entries.splice(this.entries.indexOf(entry), 1);
     this.bytes -= entry.bytes;
+  }
+
+  /** It is done; kept if the queue keeps such messages. */
+  ack(entry: Entry): void {
+    this.remove(entry);
+    if (this.settings.retainAckedMs === 0) return;
+    const ackedAt = this.#pulse.clock.now();
+    this.acked.push({ entry, ackedAt, number: ++this.#ackedSoFar });
+    this.#forgetAcked();
+  }
+
+  /** Lets go of what was kept for long enough, or is too much. */
+  #forgetAcked(): void {
+    const { retainAckedMs, retainAckedBytes } = this.settings;
+    let bytes = this.acked.reduce((sum, { entry }) => sum + entry.bytes, 0);
+    for (let first = this.acked[0]; first !== undefined; first = this.acked[0]) {
+      const until = first.ackedAt + retainAckedMs;
+      if (until > this.#pulse.clock.now() && bytes <= retainAckedBytes) {
+        this.#pulse.at(until);
+        return;
+      }
+      bytes -= first.entry.bytes;
+      this.acked.shift();
+    }
   }
 
   /**
@@ -155,6 +190,7 @@ export class MemoryQueue {
         this.#watch(entry);
       }
     }
+    this.#forgetAcked();
   }
 
   /** By the settings as they are now. */
@@ -186,6 +222,13 @@ export class MemoryQueue {
     };
   }
 
+  storedAcked({ entry, ackedAt }: Acked): StoredMessage {
+    const { message, attempts, deaths } = entry;
+    const expiresAt = ackedAt + this.settings.retainAckedMs;
+    const stored = { message, state: "acked", attempts, ackedAt, expiresAt } as const;
+    return deaths === undefined ? stored : { ...stored, deaths };
+  }
+
   report(): QueueReport {
     const oldestTime = this.entries.reduce(
       (oldest, { message }) => Math.min(oldest, message.time),
@@ -211,6 +254,7 @@ export class MemoryQueue {
       inFlight: count("inflight"),
       bytes: this.bytes,
       consumers: this.consumers.length,
+      retained: this.acked.length,
     };
   }
 

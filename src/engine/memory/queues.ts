@@ -96,6 +96,7 @@ export class MemoryQueues implements Queues {
 
   async peek(name: string, options: PeekOptions): Promise<PeekPage> {
     const queue = this.get(name);
+    if (options.state === "acked") return peekAcked(queue, options);
     const after = options.after === undefined ? undefined : parseCursor(options.after);
     const wanted = queue.entries.filter(
       (entry) =>
@@ -115,7 +116,9 @@ export class MemoryQueues implements Queues {
   async find(name: string, messageId: string) {
     const queue = this.get(name);
     const entry = queue.entries.find(({ message }) => message.id === messageId);
-    return entry && queue.stored(entry);
+    if (entry !== undefined) return queue.stored(entry);
+    const kept = queue.acked.find((acked) => acked.entry.message.id === messageId);
+    return kept && queue.storedAcked(kept);
   }
 
   #create(name: string, settings: QueueSettings): MemoryQueue {
@@ -145,6 +148,19 @@ export class MemoryQueues implements Queues {
       });
     });
   }
+}
+
+function peekAcked(queue: MemoryQueue, options: PeekOptions): PeekPage {
+  const after = options.after === undefined ? 0 : parseCursor(options.after).age;
+  const wanted = queue.acked.filter(
+    ({ entry, number }) => number > after && matchesPeek(entry.message, options),
+  );
+  const page = wanted.slice(0, options.limit);
+  const last = page.at(-1);
+  const messages = page.map((acked) => queue.storedAcked(acked));
+  return last !== undefined && wanted.length > page.length
+    ? { messages, next: `0-${last.number}` }
+    : { messages };
 }
 
 interface Cursor {

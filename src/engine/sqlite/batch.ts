@@ -12,6 +12,8 @@ export const OPERATION = {
   insertFull: 2,
   update: 3,
   delete: 4,
+  /** A message was acked and is kept: its row moves. */
+  keep: 10,
   /** A message waits for its time no longer. */
   release: 5,
   /** Guards the inserts that follow: they are left out when the id was seen. */
@@ -68,6 +70,13 @@ export class BatchWriter {
     this.#start(OPERATION.update, 32);
     this.#place(lane, sequence);
     this.#times(times);
+  }
+
+  keep(lane: number, sequence: number, bytes: number, ackedAt: number): void {
+    this.#start(OPERATION.keep, 24);
+    this.#place(lane, sequence);
+    this.#u32(bytes);
+    this.#f64(ackedAt);
   }
 
   delete(lane: number, sequence: number, bytes: number): void {

@@ -71,15 +71,47 @@ export type Control =
   | { readonly records: readonly RecordRow[] }
   /** JSON of an AuditEntry, and how many entries are kept. */
   | { readonly audit: string; readonly limit: number }
+  /**
+   * Lets go of at most `limit` of the queue's acked messages, the oldest first: those acked at `before`
+   * or earlier, and as many as it takes to `maxBytes`.
+   */
+  | {
+      readonly trimAcked: number;
+      readonly before: number;
+      readonly maxBytes: number;
+      readonly limit: number;
+    }
   | { readonly forgetIdsBefore: number }
   | { readonly probe: number };
 
 export interface Purged {
+  readonly kind: "purged";
   readonly messages: number;
   /** Those of them that waited for a time. */
   readonly delayed: number;
   readonly bytes: number;
 }
+
+/** What a queue keeps of its acked messages. */
+export interface AckedTotals {
+  readonly messages: number;
+  readonly bytes: number;
+  /** When the oldest of them was acked; null when there is none. */
+  readonly oldestAt: number | null;
+}
+
+/** What is left after a trim. */
+export interface Trimmed {
+  readonly kind: "trimmed";
+  /** How many went. */
+  readonly went: number;
+  readonly oldestAt: number | null;
+  readonly bytes: number;
+  readonly messages: number;
+}
+
+/** What a control tells of its doing. */
+export type ControlAnswer = Purged | Trimmed;
 
 /** What a queue holds on disk. */
 export interface Recounted {
@@ -87,13 +119,14 @@ export interface Recounted {
   readonly messages: number;
   readonly bytes: number;
   readonly delayed: number;
+  readonly acked: AckedTotals;
 }
 
 export interface BatchResult {
   /** Indexes, among the conditional operations of the batch, of those that changed nothing. */
   readonly void: readonly number[];
-  /** For each purge of the batch, what went. */
-  readonly purged: readonly Purged[];
+  /** Of those controls of the batch that tell something, in their order. */
+  readonly answers: readonly ControlAnswer[];
   /** Queues in which something to be deleted was gone already, after this batch. */
   readonly recounted: readonly Recounted[];
 }
@@ -118,6 +151,13 @@ export type Read =
     }
   /** Rows that expire by a time of their own, without records, the soonest first. */
   | { readonly kind: "expiring"; readonly limit: number }
+  /** Acked messages of a queue in the order of acking, after `after`; the ack time is in `dueAt`. */
+  | {
+      readonly kind: "acked";
+      readonly lane: number;
+      readonly after: number;
+      readonly limit: number;
+    }
   /** The rows of these ids, as a list of decimal numbers. */
   | { readonly kind: "ids"; readonly ids: string; readonly limit: number };
 
@@ -147,6 +187,7 @@ export interface QueueState extends QueueRow {
   readonly messages: number;
   readonly bytes: number;
   readonly delayed: number;
+  readonly acked: AckedTotals;
   /** The highest sequence in use in any of its lanes. */
   readonly sequence: number;
   /** For each lane that holds messages, when its first one came into the queue. */

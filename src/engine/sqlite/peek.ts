@@ -25,14 +25,15 @@ export async function peek(
   options: PeekOptions,
 ): Promise<PeekPage> {
   const messages: StoredMessage[] = [];
+  const { state } = options;
   let position = decode(queue, options.after);
   for (let seen = 0; seen < ROWS_AT_MOST; seen += PAGE_ROWS) {
-    const { rows, complete } = await readAll(host, queue, position);
+    const { rows, complete } = await readPage(host, queue, position, state);
     for (const row of rows) {
       if (messages.length === options.limit) return { messages, next: encode(queue, position) };
       position = { lane: row.lane, after: row.sequence };
-      const stored = asStored(host, queue, row);
-      const wanted = options.state === undefined || options.state === stored.state;
+      const stored = state === "acked" ? asAcked(queue, row) : asStored(host, queue, row);
+      const wanted = state === undefined || state === stored.state;
       if (wanted && matchesPeek(stored.message, options)) messages.push(stored);
     }
     if (complete) return { messages };
@@ -46,19 +47,30 @@ export async function find(
   queue: SqliteQueue,
   messageId: string,
 ): Promise<StoredMessage | undefined> {
-  let position = decode(queue, undefined);
-  for (;;) {
-    const { rows, complete } = await readAll(host, queue, position);
-    for (const row of rows) {
-      const stored = asStored(host, queue, row);
-      if (stored.message.id === messageId) return stored;
-      position = { lane: row.lane, after: row.sequence };
+  for (const state of [undefined, "acked"] as const) {
+    let position = decode(queue, undefined);
+    for (let complete = false; !complete; ) {
+      const page = await readPage(host, queue, position, state);
+      for (const row of page.rows) {
+        const stored = state === "acked" ? asAcked(queue, row) : asStored(host, queue, row);
+        if (stored.message.id === messageId) return stored;
+        position = { lane: row.lane, after: row.sequence };
+      }
+      complete = page.complete;
     }
-    if (complete) return undefined;
   }
+  return undefined;
 }
 
-function readAll(host: QueueHost, queue: SqliteQueue, position: Position): Promise<Rows> {
+function readPage(
+  host: QueueHost,
+  queue: SqliteQueue,
+  position: Position,
+  state: MessageState | undefined,
+): Promise<Rows> {
+  if (state === "acked") {
+    return host.storage.read({ kind: "acked", ...position, limit: PAGE_ROWS });
+  }
   return host.storage.read({
     kind: "all",
     ...position,
@@ -77,6 +89,14 @@ function asStored(host: QueueHost, queue: SqliteQueue, row: Row): StoredMessage 
     ...(row.dueAt === undefined ? {} : { dueAt: row.dueAt }),
     ...(deaths === undefined ? {} : { deaths }),
   };
+}
+
+function asAcked(queue: SqliteQueue, row: Row): StoredMessage {
+  const { message, attempts, deaths } = Entry.fromRow(queue, row);
+  const ackedAt = row.dueAt ?? 0;
+  const expiresAt = ackedAt + queue.settings.retainAckedMs;
+  const stored = { message, state: "acked", attempts, ackedAt, expiresAt } as const;
+  return deaths === undefined ? stored : { ...stored, deaths };
 }
 
 function stateOf(host: QueueHost, queue: SqliteQueue, row: Row): MessageState {

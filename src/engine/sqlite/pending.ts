@@ -48,14 +48,20 @@ export class PendingAppend implements Pending {
 export class PendingRemoval implements Pending {
   readonly #entries: readonly Entry[];
   readonly #settled: Settled | undefined;
+  readonly #keptAt: number | undefined;
 
-  constructor(entries: readonly Entry[], settled: Settled | undefined) {
+  /** `keptAt`: they were acked then, and their queue keeps them. */
+  constructor(entries: readonly Entry[], settled: Settled | undefined, keptAt?: number) {
     this.#entries = entries;
     this.#settled = settled;
+    this.#keptAt = keptAt;
   }
 
   committed(): void {
     for (const entry of this.#entries) entry.queue.settlement.removed(entry);
+    if (this.#keptAt !== undefined) {
+      this.#entries[0]?.queue.retained.kept(this.#entries, this.#keptAt);
+    }
     this.#settled?.(undefined);
   }
 

@@ -24,6 +24,7 @@ import type { QueueHost } from "./host.ts";
 import { laneOf } from "./lanes.ts";
 import { Line } from "./line.ts";
 import { type EncodedRecord, recordBytes } from "./record.ts";
+import { Retained } from "./retained.ts";
 import { Settlement } from "./settlement.ts";
 import { Totals } from "./totals.ts";
 
@@ -44,6 +45,8 @@ export class SqliteQueue implements HeapItem {
   heapIndex = -1;
   readonly backlog: Backlog;
   readonly settlement: Settlement;
+  /** What it keeps of its acked messages. */
+  readonly retained: Retained;
 
   readonly #host: QueueHost;
   readonly #totals = new Totals();
@@ -61,6 +64,7 @@ export class SqliteQueue implements HeapItem {
     this.bindings = JSON.parse(row.bindings) as string[];
     this.backlog = new Backlog(this, host);
     this.settlement = new Settlement(this, host, this.#totals);
+    this.retained = new Retained(this, host);
   }
 
   /** Takes over what the store found at its opening. */
@@ -69,11 +73,13 @@ export class SqliteQueue implements HeapItem {
     this.#totals.bytes = state.bytes;
     this.#totals.delayed = state.delayed;
     this.#nextSequence = Math.max(this.#nextSequence, state.sequence + 1);
+    this.retained.recover(state.acked);
     for (const { lane, enteredAt } of state.heads) this.backlog.window.leave(lane, enteredAt);
     this.watchExpiry();
   }
 
-  recounted({ messages, bytes, delayed }: Recounted): void {
+  recounted({ messages, bytes, delayed, acked }: Recounted): void {
+    this.retained.recover(acked);
     this.#totals.messages = messages;
     this.#totals.bytes = bytes;
     this.#totals.delayed = delayed;
@@ -91,7 +97,8 @@ export class SqliteQueue implements HeapItem {
 
   get report(): QueueReport {
     const { description } = this;
-    const counts = this.#totals.counts(this.#consumers.size);
+    const { messages: retained } = this.retained;
+    const counts = { ...this.#totals.counts(), consumers: this.#consumers.size, retained };
     let oldestTime = this.backlog.window.oldestEnteredAt() ?? Number.POSITIVE_INFINITY;
     for (const entry of this.inFlight()) oldestTime = Math.min(oldestTime, entry.enteredAt);
     const known = this.#totals.messages > 0 && Number.isFinite(oldestTime);
@@ -259,13 +266,15 @@ export class SqliteQueue implements HeapItem {
       this.mayExpire(now + RETRY_MS);
       return;
     }
+    this.retained.sweep(now);
     for (const entry of this.backlog.window.takeExpired(now)) this.settlement.expire(entry);
     if (!this.backlog.sweepDisk(now)) this.watchExpiry();
   }
 
   /** Sees to it that the queue is swept when its next message may expire. */
   watchExpiry(): void {
-    this.mayExpire(this.backlog.window.nextExpiryAt(this.settings.ttlMs));
+    const { backlog, settings, retained } = this;
+    this.mayExpire(Math.min(backlog.window.nextExpiryAt(settings.ttlMs), retained.nextExpiryAt));
   }
 
   mayExpire(at: number): void {
@@ -276,6 +285,7 @@ export class SqliteQueue implements HeapItem {
     this.settings = settings;
     this.bindings = bindings;
     this.backlog.window.reconsiderExpiry();
+    this.retained.sweep(this.#host.clock.now());
     this.watchExpiry();
     for (const consumer of this.#consumers) this.#line.join(consumer);
     this.#host.pumpSoon(this);

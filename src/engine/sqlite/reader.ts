@@ -2,6 +2,7 @@
 import type { Database } from "bun:sqlite";
 import { asc } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/bun-sqlite";
+import type { AckedTable } from "./acked-table.ts";
 import { BatchWriter } from "./batch.ts";
 import type { QueueState, Read } from "./exchange.ts";
 import { ID, QUEUE_LANES, SEQUENCE_BITS, SEQUENCE_MASK } from "./lanes.ts";
@@ -24,10 +25,12 @@ type RowValues = [
 
 export class RowReader {
   readonly #database: Database;
+  readonly #acked: AckedTable;
   readonly #reads;
 
-  constructor(database: Database) {
+  constructor(database: Database, acked: AckedTable) {
     this.#database = database;
+    this.#acked = acked;
     const prepare = (text: string) => database.prepare(text);
     this.#reads = {
       page: prepare(
@@ -45,6 +48,10 @@ export class RowReader {
       expiring: prepare(
         `SELECT ${PLACE}, 0, due_at, expires_at, NULL FROM messages WHERE expires_at IS NOT NULL
          ORDER BY expires_at LIMIT ?1`,
+      ),
+      acked: prepare(
+        `SELECT ${PLACE}, attempts, acked_at, NULL, record FROM acked
+         WHERE id > ${ID("?1", "?2")} AND id < ${ID("(?1 + 1)", "0")} ORDER BY id LIMIT ?3`,
       ),
       ids: prepare(`${ROW} WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id LIMIT ?2`),
     };
@@ -87,6 +94,8 @@ export class RowReader {
         return this.#reads.due.values(read.dueAt, read.lane, read.after, read.limit) as RowValues[];
       case "expiring":
         return this.#reads.expiring.values(read.limit) as RowValues[];
+      case "acked":
+        return this.#reads.acked.values(read.lane, read.after, read.limit) as RowValues[];
       case "ids":
         return this.#reads.ids.values(read.ids, read.limit) as RowValues[];
     }
@@ -108,8 +117,9 @@ export class RowReader {
       .from(queues)
       .orderBy(asc(queues.name))
       .all();
-    return rows.map((row) => ({
+    return rows.map(({ ackedMessages: _messages, ackedBytes: _bytes, ...row }) => ({
       ...row,
+      acked: this.#acked.totals(row.number),
       delayed: delayed.get(row.number) ?? 0,
       ...this.#extent(row.number, row.messages),
     }));

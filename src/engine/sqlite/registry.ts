@@ -13,7 +13,7 @@ import type {
 import { assertQueueName, deadLetterName, deadLetterSettings, isDeadLetterName } from "../rules.ts";
 import type { DelayedWindow } from "./delayed.ts";
 import type { Entry } from "./entry.ts";
-import type { Control, Purged, QueueRow, QueueState, Recounted } from "./exchange.ts";
+import type { Control, ControlAnswer, QueueRow, QueueState, Recounted } from "./exchange.ts";
 import type { QueueHost } from "./host.ts";
 import { idText, QUEUE_NUMBERS } from "./lanes.ts";
 import { find, peek } from "./peek.ts";
@@ -122,7 +122,10 @@ export class QueueRegistry implements Queues {
         each.endConsumers(new WarrenError("unknown_queue", undefined, { queue: each.name }));
       }
       try {
-        for (const each of gone) await this.#purge(each);
+        for (const each of gone) {
+          await this.#purge(each);
+          await this.#forgetAcked(each);
+        }
         await this.#commit({ remove: gone.map((each) => each.number) });
       } catch (error) {
         for (const each of gone) {
@@ -211,9 +214,10 @@ export class QueueRegistry implements Queues {
     try {
       for (let went = PURGED_AT_ONCE; went === PURGED_AT_ONCE; count += went) {
         const control = { purge: queue.number, below, keep, limit: PURGED_AT_ONCE };
-        await this.#commit(control, (purged) => {
-          queue.purged(purged);
-          went = purged.messages;
+        await this.#commit(control, (answer) => {
+          if (answer.kind !== "purged") return;
+          queue.purged(answer);
+          went = answer.messages;
         });
       }
       this.#delayed.forget(queue.number, below);
@@ -225,7 +229,16 @@ export class QueueRegistry implements Queues {
     }
   }
 
-  #commit(control: Control, purged?: (purged: Purged) => void): Promise<void> {
+  /** Lets go of all that the queue keeps of acked messages. */
+  async #forgetAcked(queue: SqliteQueue): Promise<void> {
+    const before = Number.MAX_SAFE_INTEGER;
+    while (queue.retained.messages > 0) {
+      const control = { trimAcked: queue.number, before, maxBytes: 0, limit: PURGED_AT_ONCE };
+      await this.#commit(control, (answer) => queue.retained.trimmed(answer));
+    }
+  }
+
+  #commit(control: Control, answered?: (answer: ControlAnswer) => void): Promise<void> {
     const refusal = this.#host.storageRefusal();
     if (refusal !== undefined) return Promise.reject(refusal);
     return new Promise((resolve, reject) => {
@@ -233,7 +246,7 @@ export class QueueRegistry implements Queues {
       this.#host.storage.add({
         committed: () => resolve(),
         aborted: reject,
-        ...(purged === undefined ? {} : { purged }),
+        ...(answered === undefined ? {} : { answered }),
       });
     });
   }

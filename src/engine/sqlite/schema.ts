@@ -19,6 +19,9 @@ export const queues = sqliteTable("queues", {
   deadLetterOf: text("dead_letter_of"),
   messages: integer("messages").notNull().default(0),
   bytes: integer("bytes").notNull().default(0),
+  /** What is kept of acked messages. */
+  ackedMessages: integer("acked_messages").notNull().default(0),
+  ackedBytes: integer("acked_bytes").notNull().default(0),
 });
 
 export const messages = sqliteTable(
@@ -41,6 +44,15 @@ export const messages = sqliteTable(
     index("messages_expiry").on(table.expiresAt).where(sql`${table.expiresAt} is not null`),
   ],
 );
+
+/** Acked messages of queues that keep them [P-5.15]. */
+export const acked = sqliteTable("acked", {
+  /** lane << 44 | n, with the lane of the queue's highest priority: ascending is the order of acking. */
+  id: integer("id").primaryKey(),
+  attempts: integer("attempts").notNull(),
+  ackedAt: integer("acked_at").notNull(),
+  record: blob("record", { mode: "buffer" }).notNull(),
+});
 
 /** Message ids that publishers chose, for as long as a repetition counts as a duplicate [P-3.5]. */
 export const recentIds = sqliteTable(

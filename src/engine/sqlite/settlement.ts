@@ -51,7 +51,8 @@ export class Settlement {
     for (const entry of entries) this.#release(entry);
     if (outcome.kind === "ack") {
       this.#host.counters.acked += entries.length;
-      this.#remove(entries, settled);
+      if (this.#queue.settings.retainAckedMs > 0) this.#keep(entries, settled);
+      else this.#remove(entries, settled);
     } else {
       const each = whenAll(entries.length, settled);
       for (const entry of entries) {
@@ -83,6 +84,17 @@ export class Settlement {
     const { storage } = this.#host;
     for (const entry of entries) this.#delete(entry);
     storage.add(new PendingRemoval(entries, settled));
+  }
+
+  /** Done, and kept for a replay [P-5.15]. */
+  #keep(entries: readonly Entry[], settled: Settled | undefined): void {
+    const { storage, clock } = this.#host;
+    const ackedAt = clock.now();
+    for (const entry of entries) {
+      this.#leaving(entry);
+      storage.writer.keep(entry.lane, entry.sequence, entry.bytes, ackedAt);
+    }
+    storage.add(new PendingRemoval(entries, settled, ackedAt));
   }
 
   #leaving(entry: Entry): void {

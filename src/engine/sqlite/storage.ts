@@ -12,7 +12,7 @@ import type { Durability } from "./database.ts";
 import type {
   AuditRead,
   AuditRows,
-  Purged,
+  ControlAnswer,
   Read,
   Recounted,
   WriterFault,
@@ -28,8 +28,8 @@ export interface Pending {
   aborted(error: WarrenError): void;
   /** Whether the item wrote a conditional operation: at most one. */
   readonly conditional?: boolean;
-  /** Called before `committed` with what went, when the item wrote a purge. */
-  purged?(purged: Purged): void;
+  /** Called before `committed`, when the item wrote a control that tells something. */
+  answered?(answer: ControlAnswer): void;
 }
 
 export type Opened = Extract<WriterReply, { kind: "opened" }>;
@@ -245,12 +245,12 @@ export class Storage {
       return;
     }
     this.#setHealth({ state: "ready" });
-    const { void: without, purged, recounted } = reply.result;
+    const { void: without, answers, recounted } = reply.result;
     let conditional = 0;
     let seen = 0;
-    let purges = 0;
+    let answered = 0;
     for (const item of batch.items) {
-      if (item.purged !== undefined) item.purged(purged[purges++]!);
+      if (item.answered !== undefined) item.answered(answers[answered++]!);
       if (item.conditional === true) {
         const withoutEffect = without[seen] === conditional++;
         if (withoutEffect) seen++;

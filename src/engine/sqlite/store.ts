@@ -5,9 +5,10 @@
 import type { Database, Statement } from "bun:sqlite";
 import { eq, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/bun-sqlite";
+import type { AckedTable } from "./acked-table.ts";
 import type { AuditTable } from "./audit-table.ts";
 import { BatchReader, OPERATION } from "./batch.ts";
-import type { BatchResult, Control, Purged, Recounted } from "./exchange.ts";
+import type { BatchResult, Control, ControlAnswer, Purged, Recounted } from "./exchange.ts";
 import { ID, QUEUE_LANES, SEQUENCE_MASK } from "./lanes.ts";
 import type { RecordTable } from "./record-table.ts";
 import { queues } from "./schema.ts";
@@ -22,6 +23,7 @@ export class Store {
   readonly #orm;
   readonly #records: RecordTable;
   readonly #audit: AuditTable;
+  readonly #acked: AckedTable;
   readonly #insert: Statement;
   readonly #insertFull: Statement;
   readonly #update: Statement;
@@ -39,10 +41,14 @@ export class Store {
   /** Queues whose totals cannot be had by adding up what it changes. */
   readonly #miscounted = new Set<number>();
 
-  constructor(database: Database, records: RecordTable, audit: AuditTable) {
+  constructor(
+    database: Database,
+    { records, audit, acked }: { records: RecordTable; audit: AuditTable; acked: AckedTable },
+  ) {
     this.#database = database;
     this.#records = records;
     this.#audit = audit;
+    this.#acked = acked;
     this.#orm = drizzle({ client: database });
     const prepare = (text: string) => database.prepare(text);
     this.#insert = prepare(`INSERT INTO messages (id, record) VALUES (${ID("?1", "?2")}, ?3)`);
@@ -75,20 +81,22 @@ export class Store {
   /** Applies a batch in one transaction, all or nothing; when this returns, it is durable. */
   apply(buffer: SharedArrayBuffer, end: number, now: number): BatchResult {
     const without: number[] = [];
-    const purged: Purged[] = [];
+    const answers: ControlAnswer[] = [];
     this.#totals.clear();
     this.#deletes.clear();
     this.#miscounted.clear();
+    this.#acked.begin();
     this.#begin.run();
     try {
-      this.#applyAll(new BatchReader(buffer, end), now, without, purged);
+      this.#applyAll(new BatchReader(buffer, end), now, without, answers);
       this.#deleteAll();
+      this.#acked.countAll();
       for (const [number, { messages, bytes }] of this.#totals) {
         this.#addTotals.run(number, messages, bytes);
       }
       const recounted = [...this.#miscounted].map((number) => this.#recount(number));
       this.#commit.run();
-      return { void: without, purged, recounted };
+      return { void: without, answers, recounted };
     } catch (error) {
       // Some errors have rolled back already; a second rollback then only says so.
       if (this.#database.inTransaction) this.#database.run("ROLLBACK");
@@ -97,7 +105,7 @@ export class Store {
   }
 
   /** `without` gets the indexes of the conditional operations that changed nothing. */
-  #applyAll(batch: BatchReader, now: number, without: number[], purged: Purged[]): void {
+  #applyAll(batch: BatchReader, now: number, without: number[], answers: ControlAnswer[]): void {
     let conditional = 0;
     let skipped = 0;
     while (!batch.done) {
@@ -126,7 +134,7 @@ export class Store {
           conditional++;
           break;
         case OPERATION.control:
-          this.#control(JSON.parse(batch.text()) as Control, purged);
+          this.#control(JSON.parse(batch.text()) as Control, answers);
           break;
         default:
           this.#row(kind, batch, skipped > 0);
@@ -172,16 +180,26 @@ export class Store {
       case OPERATION.update:
         this.#update.run(lane, sequence, batch.u32(), batch.time(), batch.time());
         return;
-      case OPERATION.delete: {
-        const sequences = this.#deletes.get(lane);
-        if (sequences === undefined) this.#deletes.set(lane, [sequence]);
-        else sequences.push(sequence);
-        this.#count(lane, -1, -batch.u32());
+      case OPERATION.keep: {
+        const bytes = batch.u32();
+        this.#acked.keep(lane, sequence, bytes, batch.f64());
+        this.#deleteLater(lane, sequence);
+        this.#count(lane, -1, -bytes);
         return;
       }
+      case OPERATION.delete:
+        this.#deleteLater(lane, sequence);
+        this.#count(lane, -1, -batch.u32());
+        return;
       default:
         throw new Error(`no operation ${kind}`);
     }
+  }
+
+  #deleteLater(lane: number, sequence: number): void {
+    const sequences = this.#deletes.get(lane);
+    if (sequences === undefined) this.#deletes.set(lane, [sequence]);
+    else sequences.push(sequence);
   }
 
   #count(lane: number, messages: number, bytes: number): void {
@@ -212,17 +230,19 @@ export class Store {
   #recount(number: number): Recounted {
     const of = `FROM messages WHERE id >= ${ID("?2", "0")} AND id < ${ID("?3", "0")}`;
     const lanes = [number, number * QUEUE_LANES, (number + 1) * QUEUE_LANES];
-    return this.#database
-      .query<Recounted, number[]>(
+    this.#acked.recount(number);
+    const recounted = this.#database
+      .query<Omit<Recounted, "acked">, number[]>(
         `UPDATE queues SET (messages, bytes) =
            (SELECT count(*), coalesce(sum(length(record)), 0) ${of})
          WHERE number = ?1 RETURNING number, messages, bytes,
            (SELECT count(due_at) ${of}) AS delayed`,
       )
       .get(...lanes) as Recounted;
+    return { ...recounted, acked: this.#acked.totals(number) };
   }
 
-  #control(control: Control, purged: Purged[]): void {
+  #control(control: Control, answers: ControlAnswer[]): void {
     if ("define" in control) {
       for (const row of control.define) {
         const { number: _number, ...changes } = row;
@@ -237,7 +257,9 @@ export class Store {
         this.#orm.delete(queues).where(eq(queues.number, number)).run();
       }
     } else if ("purge" in control) {
-      purged.push(this.#purge(control));
+      answers.push(this.#purge(control));
+    } else if ("trimAcked" in control) {
+      answers.push(this.#acked.trim(control));
     } else if ("records" in control) {
       this.#records.write(control.records);
     } else if ("audit" in control) {
@@ -271,7 +293,7 @@ export class Store {
       delayed += row.delayed;
     }
     this.#count(lane, -rows.length, -bytes);
-    return { messages: rows.length, delayed, bytes };
+    return { kind: "purged", messages: rows.length, delayed, bytes };
   }
 
   /**

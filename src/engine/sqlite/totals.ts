@@ -16,9 +16,9 @@ export class Totals {
   leavingMessages = 0;
   leavingBytes = 0;
 
-  counts(consumers: number): QueueCounts {
+  counts(): Omit<QueueCounts, "consumers" | "retained"> {
     const { messages, delayed, inFlight, settling, bytes } = this;
-    return { ready: messages - delayed - inFlight - settling, delayed, inFlight, bytes, consumers };
+    return { ready: messages - delayed - inFlight - settling, delayed, inFlight, bytes };
   }
 
   /** Whether one more message is within the bounds; `bytes` is only asked where there is one. */

@@ -2,6 +2,7 @@
  * The writer thread: the only one that touches the database, so that an fsync never stalls live
  * traffic. It takes requests one at a time and answers each, in order.
  */
+import { AckedTable } from "./acked-table.ts";
 import { AuditTable } from "./audit-table.ts";
 import { explain, type OpenDatabase, openDatabase } from "./database.ts";
 import type { WriterReply, WriterRequest } from "./exchange.ts";
@@ -15,6 +16,7 @@ declare const self: Worker;
 let open: OpenDatabase | undefined;
 let store: Store | undefined;
 let reader: RowReader | undefined;
+let acked: AckedTable | undefined;
 let records: RecordTable | undefined;
 let audit: AuditTable | undefined;
 let dataDir = "";
@@ -33,8 +35,9 @@ function handle(request: WriterRequest): WriterReply {
       open = openDatabase(dataDir, request.durability);
       records = new RecordTable(open.database);
       audit = new AuditTable(open.database);
-      store = new Store(open.database, records, audit);
-      reader = new RowReader(open.database);
+      acked = new AckedTable(open.database);
+      store = new Store(open.database, { records, audit, acked });
+      reader = new RowReader(open.database, acked);
       return recovered(open, store, reader, records);
     case "batch": {
       if (request.remember !== undefined) known[request.remember] = request.buffer;

@@ -34,7 +34,7 @@ export function describeQueues(kind: EngineKind): void {
         settings: completeSettings(settings),
         bindings: ["x/#", "y/+"],
         createdAt: subject.clock.now(),
-        counts: { ready: 0, delayed: 0, inFlight: 0, bytes: 0, consumers: 0 },
+        counts: { ready: 0, delayed: 0, inFlight: 0, bytes: 0, consumers: 0, retained: 0 },
       });
       expect(subject.engine.queues.describe("a")).toEqual(report);
       const dead = subject.engine.queues.describe("a.dead");
