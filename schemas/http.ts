@@ -3,6 +3,7 @@
  * gives. The router checks bodies and queries against it, and `openapi.json` is made from it.
  */
 import type { Static, TObject, TSchema } from "@sinclair/typebox";
+import { ACCESS_OPERATIONS } from "./http-access.ts";
 import { AUDIT_OPERATIONS } from "./http-audit.ts";
 import { DATA_OPERATIONS } from "./http-data.ts";
 import { PLANE_OPERATIONS } from "./http-plane.ts";
@@ -16,6 +17,7 @@ export const OPERATIONS = {
   ...DATA_OPERATIONS,
   ...QUEUE_OPERATIONS,
   ...AUDIT_OPERATIONS,
+  ...ACCESS_OPERATIONS,
 };
 
 export type OperationName = keyof typeof OPERATIONS;

@@ -3,7 +3,9 @@
  * together here knows nothing of how that was done.
  */
 import type { Server } from "bun";
+import type { RoleSettings } from "../schemas/access.ts";
 import { Broker } from "./broker/broker.ts";
+import { RoleBook } from "./broker/roles.ts";
 import type { Bytes, RoutePublisher } from "./broker/route.ts";
 import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
 import { type Config, ConfigError, type ConfigFault, configSecrets } from "./config.ts";
@@ -154,6 +156,9 @@ function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   const newId = () => Bun.randomUUIDv7();
   const healthChanged = (health: EngineHealth) => logHealth(log, health);
   const broker = new Broker({ engine, clock, random, limits, routes, newId, healthChanged });
+  const roles = new RoleBook(config.roles);
+  // What is stored was checked when it was written.
+  broker.watchRecords("roles", (name, role) => roles.learn(name, role as RoleSettings | undefined));
   const admission = new Admission({
     rates: config.rates,
     maxAccounts: limits.rateAccounts,
@@ -162,11 +167,13 @@ function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   });
   const identities = createAuthenticator({
     ...accessOf(config),
+    book: roles,
     keysFailed: (issuer, reason) => log.warn("an issuer's keys cannot be had", { issuer, reason }),
   });
   const authenticator = admission.guard(identities);
   const node = newId();
   const sessions = new Sessions({ broker, authenticator, admission, log, version: VERSION, node });
+  roles.onChange(() => sessions.review.start());
   const lag = new LagWatch(clock);
   const phase = (): House["phase"] => house.phase;
   const figures = createFigures(broker, sessions, lag, () => phase() === "draining");
@@ -184,6 +191,8 @@ function assemble(config: Config, deps: Partial<WarrenDeps>): House {
     engine,
     authenticator,
     admission,
+    sessions,
+    roles,
     leases: new Leases(engine, clock, limits.credit),
     metrics,
     figures,

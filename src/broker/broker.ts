@@ -13,14 +13,16 @@ import type {
   EngineHealth,
   QueueDescription,
 } from "../engine/engine.ts";
+import type { Collection } from "../engine/records.ts";
 import { isDeadLetterName, ownerOfDeadLetters } from "../engine/rules.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Message } from "../message.ts";
-import type { Rights } from "./access.ts";
+import type { Deniable, Explanation, Rights } from "./access.ts";
 import { Fanout } from "./fanout.ts";
 import type { Publication } from "./publication.ts";
 import { RecentIds } from "./recent-ids.ts";
+import { RefusalTrail } from "./refusal-trail.ts";
 import type { EventEncoder, Route, RoutePublisher, Subscriber } from "./route.ts";
 import { Router, type TopicEntry } from "./router.ts";
 
@@ -59,7 +61,12 @@ export class Broker {
   readonly router: Router;
   readonly fanout: Fanout;
   readonly counters: BrokerCounters;
+  /** Refusals for lack of rights or credentials go here [P-14.8]. */
+  readonly refusals: RefusalTrail;
   readonly #recentIds: RecentIds;
+  readonly #watchers = new Map<Collection, (key: string, value: unknown) => void>();
+  /** Told when a queue is bound to other filters than before. */
+  bindingsChanged: () => void = () => undefined;
   readonly #healthChanged: (health: EngineHealth) => void;
 
   constructor(deps: BrokerDeps) {
@@ -73,6 +80,7 @@ export class Broker {
     const fanout = new Fanout(deps.routes, deps.clock, deps.limits);
     this.router = router;
     this.fanout = fanout;
+    this.refusals = new RefusalTrail(deps.engine.audit, deps.clock);
     this.#recentIds = new RecentIds(deps.limits.recentMessageIds, deps.limits.dedupeWindowMs);
     this.counters = {
       published: 0,
@@ -92,17 +100,34 @@ export class Broker {
     return this.engine.health;
   }
 
+  /**
+   * Hands every record of the collection to `learn`: at the start those there are, later each that
+   * changes; undefined is one that is gone. To be called before `start`.
+   */
+  watchRecords(collection: Collection, learn: (key: string, value: unknown) => void): void {
+    this.#watchers.set(collection, learn);
+  }
+
   /** Opens the engine and binds its queues. Rejects when the store cannot be used. */
   async start(): Promise<void> {
-    await this.engine.open({
-      queueChanged: (name, description) => this.#bind(name, description),
+    const { engine } = this;
+    await engine.open({
+      queueChanged: (name, description) => {
+        this.#bind(name, description);
+        this.bindingsChanged();
+      },
       healthChanged: this.#healthChanged,
+      recordChanged: (collection, key, value) => this.#watchers.get(collection)?.(key, value),
     });
-    for (const queue of this.engine.queues.list()) this.#bind(queue.name, queue);
+    for (const queue of engine.queues.list()) this.#bind(queue.name, queue);
+    for (const [collection, learn] of this.#watchers) {
+      for (const [key, value] of engine.records.all(collection)) learn(key, value);
+    }
   }
 
   /** Closes the engine: what it accepted is made durable and answered first. */
   close(): Promise<void> {
+    this.refusals.flush();
     return this.engine.close();
   }
 
@@ -156,9 +181,26 @@ export class Broker {
    * into it, which may hold nothing that is kept from them [P-14.6].
    */
   mayConsume(rights: Rights, queue: string): boolean {
-    if (!rights.mayConsume(queue)) return false;
+    return rights.mayConsume(queue) && this.#keptBack(rights, queue) === undefined;
+  }
+
+  /** Why somebody with these rights may or may not do this here [P-14.7]. */
+  explain(rights: Rights, action: Deniable, on: string): Explanation {
+    const said = rights.explain(action, on);
+    if (!said.allowed) return said;
+    if (action === "publish" && on.startsWith("$")) {
+      return { allowed: false, reason: "Topics that begin with $ belong to the broker." };
+    }
+    const binding = action === "consume" ? this.#keptBack(rights, on) : undefined;
+    if (binding === undefined) return said;
+    const why = rights.explain("receive", binding);
+    return { ...why, reason: `The queue is bound to ${binding}. ${why.reason}` };
+  }
+
+  /** A binding of the queue that brings into it what these rights keep from being shown. */
+  #keptBack(rights: Rights, queue: string): string | undefined {
     const owner = isDeadLetterName(queue) ? ownerOfDeadLetters(queue) : queue;
-    return this.router.bindingsOf(owner).every((filter) => rights.mayReceive(filter));
+    return this.router.bindingsOf(owner).find((filter) => !rights.mayReceive(filter));
   }
 
   #bind(name: string, description: QueueDescription | undefined): void {

@@ -23,11 +23,12 @@ export type HttpHandler = (request: Request, server: Peer) => Promise<Response>;
 export function createHttpHandler(services: Services, frontier: Frontier): HttpHandler {
   return async (request, server) => {
     const cors = corsHeaders(request, frontier.origins);
+    const who: Who = {};
     let response: Response;
     try {
-      response = await respond(request, server, services, frontier);
+      response = await respond(request, server, services, frontier, who);
     } catch (thrown) {
-      response = renderFailure(thrown, request, services);
+      response = renderFailure(thrown, request, services, who);
     }
     for (const [name, value] of Object.entries(cors)) response.headers.set(name, value);
     return response;
@@ -39,9 +40,11 @@ async function respond(
   server: Peer,
   services: Services,
   { origins, addresses }: Frontier,
+  who: Who,
 ): Promise<Response> {
   const url = new URL(request.url);
   const address = addresses.of(request.headers, server.requestIP(request as never)?.address ?? "");
+  who.address = address;
   assertOrigin(request, origins);
   if (request.method === "OPTIONS") return new Response(null, { status: 204 });
   const { name, params } = matchOperation(request.method, url.pathname);
@@ -50,7 +53,7 @@ async function respond(
     throw new WarrenError("busy", "The broker is starting.");
   }
   if (operation.access !== "nobody") services.admission.request(address);
-  const principal = await principalOf(operation, request, address, services, origins);
+  const principal = await principalOf(operation, request, who, services, origins);
   const meter = services.admission.meterOf({ address, principal });
   const call = {
     request,
@@ -69,18 +72,27 @@ async function respond(
   return answer instanceof Response ? answer : encodedResponse(request, answer);
 }
 
+/** Who asks, as far as it is known by now. */
+interface Who {
+  address?: string;
+  principal?: Principal;
+}
+
 async function principalOf(
   operation: Operation,
   request: Request,
-  address: string,
+  who: Who,
   { authenticator }: Services,
   origins: OriginCheck,
 ): Promise<Principal | undefined> {
   if (operation.access === "nobody") return undefined;
   const credential = findCredential(request, origins);
-  const principal = await authenticator.authenticate(credential, { address });
+  const principal = await authenticator.authenticate(credential, { address: who.address ?? "" });
+  who.principal = principal;
   if (operation.area !== undefined && !principal.rights.may("admin", operation.area)) {
     throw new WarrenError("forbidden", `You have no admin right on ${operation.area}.`, {
+      action: "admin",
+      on: operation.area,
       area: operation.area,
     });
   }
@@ -98,8 +110,14 @@ async function bodyOf(
   return checked(body, bytes.length === 0 ? {} : decoded(bytes, mediaType(request)));
 }
 
-function renderFailure(thrown: unknown, request: Request, { log }: Services): Response {
+function renderFailure(
+  thrown: unknown,
+  request: Request,
+  { log, broker }: Services,
+  who: Who,
+): Response {
   const error = toWarrenError(thrown);
+  broker.refusals.note(error, who);
   if (error.code === "internal") {
     const { method } = request;
     log.error("request failed", { method, url: redactUrl(request.url), error: error.cause });

@@ -2,9 +2,11 @@
 import type { OperationName } from "../../schemas/http.ts";
 import { adminHandlers } from "./admin.ts";
 import { auditHandlers } from "./audit.ts";
+import { explainHandlers } from "./explain.ts";
 import { opsHandlers } from "./ops.ts";
 import { publishHandlers } from "./publish.ts";
 import { pullHandlers } from "./pull.ts";
+import { roleHandlers } from "./roles.ts";
 import type { Handlers } from "./services.ts";
 
 export const HANDLERS: Handlers<OperationName> = {
@@ -13,4 +15,6 @@ export const HANDLERS: Handlers<OperationName> = {
   ...pullHandlers,
   ...adminHandlers,
   ...auditHandlers,
+  ...roleHandlers,
+  ...explainHandlers,
 };

@@ -39,7 +39,11 @@ export const publishHandlers: Handlers<"publish" | "publishTopic"> = {
     }
     // All are begun before the first is waited for: in order, and in one transaction.
     const results = body.map((item, at) =>
-      nextOf(call, services, item, at).catch((error: unknown) => errorResult(toWarrenError(error))),
+      nextOf(call, services, item, at).catch((thrown: unknown) => {
+        const error = toWarrenError(thrown);
+        services.broker.refusals.note(error, call);
+        return errorResult(error);
+      }),
     );
     return { results: await Promise.all(results) };
   },
@@ -84,6 +88,8 @@ async function publishOne(
   const terms = rights.publishTerms(body.topic);
   if (terms === undefined) {
     throw new WarrenError("forbidden", `You may not publish to ${body.topic}.`, {
+      action: "publish",
+      on: body.topic,
       topic: body.topic,
     });
   }

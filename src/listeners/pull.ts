@@ -21,6 +21,11 @@ export const pullHandlers: Handlers<"pull" | "settle"> = {
     const principal = call.principal.name;
     const pulled = await services.leases.pull({ principal, queue, max, waitMs, signal });
     if (signal.aborted) pulled.giveBack();
+    else if (!services.broker.mayConsume(call.principal.rights, queue)) {
+      // The rights went while it waited.
+      pulled.giveBack();
+      queueOf(call, services);
+    }
     const packed = acceptsMsgpack(call.request);
     return { deliveries: pulled.deliveries.map((delivery) => deliveryView(delivery, packed)) };
   },
@@ -80,7 +85,11 @@ function settleOne(
 function queueOf(call: Pick<Call, "params" | "principal">, { broker }: Services): string {
   const queue = param(call, "queue");
   if (!broker.mayConsume(call.principal.rights, queue)) {
-    throw new WarrenError("forbidden", `You may not consume from ${queue}.`, { queue });
+    throw new WarrenError("forbidden", `You may not consume from ${queue}.`, {
+      action: "consume",
+      on: queue,
+      queue,
+    });
   }
   return queue;
 }

@@ -3,6 +3,7 @@ import type { Server } from "bun";
 import type { OperationBody, OperationName, OperationQuery } from "../../schemas/http.ts";
 import type { Principal } from "../broker/access.ts";
 import type { Broker } from "../broker/broker.ts";
+import type { RoleBook } from "../broker/roles.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -11,6 +12,7 @@ import type { Metrics } from "../metrics.ts";
 import type { Admission } from "../security/admission.ts";
 import type { Authenticator } from "../security/authenticator.ts";
 import type { Meter } from "../security/meter.ts";
+import type { Sessions } from "../session/sessions.ts";
 import type { Leases } from "./leases.ts";
 
 /** Figures for operators: what is now, and what has happened since the start. */
@@ -25,6 +27,8 @@ export interface Services {
   readonly engine: Engine;
   readonly authenticator: Authenticator;
   readonly admission: Admission;
+  readonly sessions: Sessions;
+  readonly roles: RoleBook;
   readonly leases: Leases;
   readonly metrics: Metrics;
   readonly figures: Figures;

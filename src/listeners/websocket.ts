@@ -41,6 +41,9 @@ export function createWebSocketListener(
         if (error.code === "internal") {
           log.error("upgrade failed", { url: redactUrl(request.url), error: error.cause });
         }
+        const peer = server.requestIP(request)?.address ?? "";
+        const address = frontier.addresses.of(request.headers, peer);
+        sessions.broker.refusals.note(error, { address });
         return problemResponse(error);
       }
     },

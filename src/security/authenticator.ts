@@ -6,13 +6,13 @@ import type { KeySettings, RoleSettings } from "../../schemas/access.ts";
 import type { RoleRates } from "../../schemas/rates.ts";
 import {
   ALLOW_ALL,
-  compilePlan,
   type Fault,
   type Grant,
   grantFaults,
-  type Plan,
   type Principal,
+  type Rights,
 } from "../broker/access.ts";
+import { GrantsFault, type Holder, RoleBook } from "../broker/roles.ts";
 import { WarrenError } from "../errors.ts";
 import { BoundedRights } from "./bounded-rights.ts";
 import {
@@ -42,14 +42,14 @@ export interface Authenticator {
 /** Without a secret and without issuers no token is accepted. */
 export interface AuthenticatorConfig extends IssuersConfig {
   readonly roles: Readonly<Record<string, RoleSettings>>;
+  /** Where rights come from, with these roles at the bottom of it; one of its own when absent. */
+  readonly book?: RoleBook | undefined;
   readonly keys: readonly KeySettings[];
   /** What a connection without a credential may do; undefined lets none in. */
   readonly anonymous: { readonly grants: readonly Grant[] } | undefined;
 }
 
 const ANONYMOUS = "anonymous";
-/** Different sets of roles and grants whose compiled form is kept; the one unused longest goes first. */
-const PLANS_KEPT = 1024;
 
 /**
  * Throws an Error that lists every fault in roles, keys and grants by its place. With neither a secret
@@ -85,20 +85,23 @@ const OPEN: Authenticator = {
 class ConfiguredAuthenticator implements Authenticator {
   readonly #issuers: Issuers | undefined;
   readonly #keys: KeyRing;
-  readonly #plans: PlanCache;
+  readonly #book: RoleBook;
   readonly #anonymous: Principal | undefined;
-  readonly #roles: Readonly<Record<string, RoleSettings>>;
   readonly #clock: AuthenticatorConfig["clock"];
 
   constructor(config: AuthenticatorConfig) {
     this.#clock = config.clock;
     this.#issuers = createIssuers(config);
     this.#keys = createKeyRing(config.keys);
-    this.#plans = new PlanCache(config.roles);
-    this.#roles = config.roles;
+    this.#book = config.book ?? new RoleBook(config.roles);
     this.#anonymous = config.anonymous && {
       name: ANONYMOUS,
-      rights: compilePlan(config.anonymous.grants).rightsFor({ principal: ANONYMOUS }),
+      rights: rightsOf(this.#book, {
+        roles: [],
+        grants: config.anonymous.grants,
+        source: { kind: "anonymous" },
+        variables: { principal: ANONYMOUS },
+      }),
     };
   }
 
@@ -130,15 +133,18 @@ class ConfiguredAuthenticator implements Authenticator {
     if (expiresAt !== undefined && expiresAt <= this.#clock.now()) {
       throw new WarrenError("token_expired", "The API key has expired.");
     }
-    const rights = this.#plans.of(entry.roles, entry.grants).rightsFor({ principal: name });
+    const rights = rightsOf(this.#book, {
+      roles: entry.roles ?? [],
+      grants: entry.grants,
+      source: { kind: "key", id: entry.id },
+      variables: { principal: name },
+    });
     const rates = this.#ratesOf(entry.roles);
     return { name, rights, ...(rates && { rates }), ...(expiresAt !== undefined && { expiresAt }) };
   }
 
   #ratesOf(roles: readonly string[] | undefined): RoleRates | undefined {
-    return ratesOf(roles, (role) =>
-      Object.hasOwn(this.#roles, role) ? this.#roles[role]?.rates : undefined,
-    );
+    return ratesOf(roles, (role) => this.#book.get(role)?.rates);
   }
 
   #byClaims({ claims, bounds }: Vouched): Principal {
@@ -150,7 +156,12 @@ class ConfiguredAuthenticator implements Authenticator {
         ? claims.roles
         : claims.roles?.filter((role) => allowedRoles.includes(role));
     const variables = { principal: name, client, claims };
-    const own = this.#plans.of(roles, claims.grants).rightsFor(variables);
+    const own = rightsOf(this.#book, {
+      roles: roles ?? [],
+      grants: claims.grants,
+      source: { kind: "token" },
+      variables,
+    });
     const rights = maxPlan ? new BoundedRights(own, maxPlan.rightsFor(variables)) : own;
     // The token's own word: a clock tolerance lets a connection in, it does not make it last.
     const expiresAt = Math.min(
@@ -168,37 +179,13 @@ class ConfiguredAuthenticator implements Authenticator {
   }
 }
 
-/** Compiled grants by what they were made from, so that connections of one role share them. */
-class PlanCache {
-  readonly #roles: ReadonlyMap<string, readonly Grant[]>;
-  readonly #plans = new Map<string, Plan>();
-
-  constructor(roles: AuthenticatorConfig["roles"]) {
-    this.#roles = new Map(Object.entries(roles).map(([name, role]) => [name, role.grants]));
-  }
-
-  /** `grants` may be anything, as a token brings it: `unauthenticated` when it is not grants. */
-  of(roleNames: readonly string[] | undefined, grants: unknown): Plan {
-    // A role that is not configured gives nothing, and must not make a key of its own.
-    const roles = (roleNames ?? []).filter((name) => this.#roles.has(name));
-    const key = JSON.stringify([roles, grants]);
-    const plan = this.#plans.get(key) ?? this.#compile(roles, grants ?? []);
-    this.#plans.delete(key);
-    this.#plans.set(key, plan);
-    if (this.#plans.size > PLANS_KEPT) {
-      for (const oldest of this.#plans.keys()) {
-        this.#plans.delete(oldest);
-        break;
-      }
-    }
-    return plan;
-  }
-
-  #compile(roles: readonly string[], grants: unknown): Plan {
-    const fault = grantFaults(grants, "/grants")[0];
-    if (fault !== undefined) throw claimFault(fault.pointer, fault.message);
-    const ofRoles = roles.flatMap((name) => this.#roles.get(name) ?? []);
-    return compilePlan([...ofRoles, ...(grants as readonly Grant[])]);
+/** Throws `unauthenticated` when the credential's own grants are none. */
+function rightsOf(book: RoleBook, holder: Holder): Rights {
+  try {
+    return book.rightsFor(holder);
+  } catch (error) {
+    if (error instanceof GrantsFault) throw claimFault(error.fault.pointer, error.fault.message);
+    throw error;
   }
 }
 

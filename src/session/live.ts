@@ -20,6 +20,10 @@ export class LiveSubscriptions {
     this.#encoder = encoder;
   }
 
+  get size(): number {
+    return this.#routes.size;
+  }
+
   get suspended(): boolean {
     return this.#suspended;
   }

@@ -242,6 +242,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   /** Reports a failure. */
   refuse(id: FrameId | undefined, type: string | undefined, error: WarrenError): void {
     if (error.code === "internal") this.#sessions.logFault(this, error);
+    else this.#sessions.broker.refusals.note(error, this);
     this.#send(errorFrame(id, type, error));
   }
 
@@ -303,6 +304,11 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     }
   }
 
+  /** Ends what its rights do not allow any more [P-4.6, P-5.2]; returns how much there was to look at. */
+  review(): number {
+    return this.over ? 0 : this.#sessions.review.of(this, this.#live, this.#work);
+  }
+
   notAuthenticatedInTime(): void {
     this.close(CLOSE.authTimeout, "no auth in time");
   }
@@ -335,7 +341,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.#credentials.replace(principal, this.#now());
     this.throttle = this.#sessions.throttleFor(this, this.#intake);
     if (this.#state === "waiting") this.#begin(principal);
-    else this.#endForbidden(principal);
+    else this.review();
     const { expiresAt } = principal;
     if (id !== undefined) this.#send({ type: "ok", id, ...(expiresAt && { expiresAt }) });
   }
@@ -345,18 +351,6 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     // what may be right later ends nothing.
     if (this.#state === "waiting" && error.rule.close !== undefined) this.fail(id, "auth", error);
     else this.refuse(id, "auth", error);
-  }
-
-  /** Ends what the new rights no longer allow [P-4.6, P-5.2]. */
-  #endForbidden({ rights }: Principal): void {
-    const reason = "forbidden";
-    for (const filter of this.#live?.retain((one) => rights.maySubscribe(one)) ?? []) {
-      this.#send({ type: "notice", code: "unsubscribed", filter, reason });
-    }
-    const { broker } = this.#sessions;
-    for (const queue of this.#work?.retain((one) => broker.mayConsume(rights, one)) ?? []) {
-      this.#send({ type: "notice", code: "consumer_ended", queue, reason });
-    }
   }
 
   #publishAnswered(): void {
@@ -390,6 +384,10 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
 
   #ok(id: FrameId | undefined): void {
     if (id !== undefined && !this.over) this.#outbox.push(this.protocol.encoder.ok(id));
+  }
+
+  tell(frame: ServerFrame): void {
+    this.#send(frame);
   }
 
   #send(frame: ServerFrame): void {

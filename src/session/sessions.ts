@@ -13,6 +13,7 @@ import type { Authenticator } from "../security/authenticator.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { Intake } from "./intake.ts";
 import { OutboxTurn } from "./outbox.ts";
+import { RightsReview } from "./review.ts";
 import type { Session } from "./session.ts";
 import { sweep } from "./sweep.ts";
 import { Throttle } from "./throttle.ts";
@@ -44,6 +45,7 @@ export class Sessions {
   readonly limits: Limits;
   readonly outboxes: OutboxTurn;
   readonly deadlines: Deadlines;
+  readonly review: RightsReview;
   /** Connections opened since the start. */
   opened = 0;
   /** Counts up, 16 times in a heartbeat; cheaper than a clock where it is read for every message. */
@@ -68,6 +70,8 @@ export class Sessions {
     this.#clientLimits = clientLimits(broker.limits);
     this.outboxes = new OutboxTurn(() => broker.fanout.requestTurn());
     this.deadlines = new Deadlines(broker.clock);
+    this.review = new RightsReview(this, broker);
+    broker.bindingsChanged = () => this.review.start();
     broker.fanout.beforeRoutes(() => this.outboxes.flush());
   }
 
@@ -77,6 +81,11 @@ export class Sessions {
 
   get draining(): boolean {
     return this.#draining;
+  }
+
+  /** The session at this place; one that goes gives its place to the last. */
+  at(place: number): Session | undefined {
+    return this.#all[place];
   }
 
   [Symbol.iterator](): Iterator<Session> {

@@ -26,6 +26,10 @@ export class Work {
     this.#listener = listener;
   }
 
+  get size(): number {
+    return this.#consumers.size;
+  }
+
   /** Throws `unknown_queue`, `conflict`, `too_many_subscriptions`, `invalid_frame` (the credit). */
   consume(queue: string, credit: number): void {
     if (this.#consumers.has(queue)) {

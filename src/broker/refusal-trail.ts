@@ -1,0 +1,95 @@
+/**
+ * Refusals for lack of rights or credentials, on their way to the audit trail [P-14.8]. A client that tries
+ * the same thing again and again is one entry at once, and one more with the count of the rest when ten
+ * seconds are over: an audit trail that a stranger can flood is none.
+ */
+import type { Clock, Timer } from "../clock.ts";
+import type { AuditEntry, AuditTrail } from "../engine/audit.ts";
+import type { WarrenError } from "../errors.ts";
+
+/** How long equal refusals are counted together. */
+export const REFUSALS_TOGETHER_MS = 10_000;
+/** Different refusals that are counted at a time; further ones are counted by their code alone. */
+const KINDS_AT_MOST = 1000;
+/** Longest names that go into an entry; what clients send may be anything. */
+const TEXT_AT_MOST = 256;
+
+const REFUSALS = ["forbidden", "unauthenticated", "token_expired", "token_revoked"];
+
+/** Whose doing was refused; `id` is that of a session. */
+export interface Refused {
+  readonly principal?: { readonly name: string } | undefined;
+  readonly id?: string | undefined;
+  readonly address?: string | undefined;
+}
+
+interface Kind {
+  readonly entry: AuditEntry;
+  /** Since the last entry that was written. */
+  more: number;
+}
+
+export class RefusalTrail {
+  readonly #audit: AuditTrail;
+  readonly #clock: Clock;
+  readonly #kinds = new Map<string, Kind>();
+  #timer: Timer | undefined;
+  /** All refusals since the start. */
+  count = 0;
+
+  constructor(audit: AuditTrail, clock: Clock) {
+    this.#audit = audit;
+    this.#clock = clock;
+  }
+
+  /**
+   * Takes note of an error if it is a refusal. Its detail says what was refused: `action` and `on`;
+   * without them it was the credential, or the connection as such.
+   */
+  note({ code, detail }: WarrenError, { principal, id, address }: Refused): void {
+    if (!REFUSALS.includes(code)) return;
+    this.count++;
+    const asWhole = code === "forbidden" ? "connect" : "authenticate";
+    const action = typeof detail?.action === "string" ? detail.action : asWhole;
+    const on = typeof detail?.on === "string" ? clip(detail.on) : undefined;
+    const full = this.#kinds.size >= KINDS_AT_MOST;
+    const name = principal === undefined ? undefined : clip(principal.name);
+    const verb = `access.${action}`;
+    const key = `${action}\n${code}\n${name ?? ""}\n${on ?? ""}`;
+    const known = this.#kinds.get(key) ?? (full ? this.#kinds.get(code) : undefined);
+    if (known !== undefined) {
+      known.more++;
+      return;
+    }
+    const time = this.#clock.now();
+    const told: AuditEntry = {
+      time,
+      action: verb,
+      outcome: "refused",
+      code,
+      ...(name !== undefined && { principal: name }),
+      ...(id !== undefined && { session: id }),
+      ...(address !== undefined && address !== "" && { address }),
+      ...(on !== undefined && { on }),
+    };
+    const entry = full ? { time, action: verb, outcome: "refused" as const, code } : told;
+    this.#kinds.set(full ? code : key, { entry, more: 0 });
+    this.#audit.write({ ...entry, count: 1 });
+    this.#timer ??= this.#clock.after(REFUSALS_TOGETHER_MS, () => this.flush());
+  }
+
+  /** Writes what was counted. */
+  flush(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    const time = this.#clock.now();
+    for (const { entry, more } of this.#kinds.values()) {
+      if (more > 0) this.#audit.write({ ...entry, time, count: more });
+    }
+    this.#kinds.clear();
+  }
+}
+
+function clip(text: string): string {
+  return text.length > TEXT_AT_MOST ? `${text.slice(0, TEXT_AT_MOST)}…` : text;
+}

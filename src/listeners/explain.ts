@@ -1,0 +1,142 @@
+/**
+ * Why somebody may do something or not [P-14.7]: for a session, for all sessions and keys of a
+ * principal, or for somebody thought up, with the roles and grants of the question.
+ */
+import type { OperationQuery } from "../../schemas/http.ts";
+import type { Deniable, Rights } from "../broker/access.ts";
+import { GrantsFault } from "../broker/roles.ts";
+import { WarrenError } from "../errors.ts";
+import type { Session } from "../session/session.ts";
+import { assertFilter, assertTopic } from "../topic.ts";
+import type { Handlers, Services } from "./services.ts";
+
+type Query = OperationQuery<"explainAccess">;
+
+/** Sessions of one principal that are explained, and endings that are told. */
+const SHOWN_AT_MOST = 100;
+
+export const explainHandlers: Handlers<"explainAccess"> = {
+  explainAccess({ query }, services) {
+    const { action, on } = query as { action: Deniable; on: string };
+    assertAskable(action, on, services);
+    const { principal, subjects } = subjectsOf(query, services);
+    if (subjects.length === 0) throw nobody(principal);
+    const ended = services.sessions.review.endings.of(principal, undefined, SHOWN_AT_MOST);
+    return {
+      principal,
+      action,
+      on,
+      subjects: subjects.map(({ rights, ...who }) => ({
+        ...who,
+        ...services.broker.explain(rights, action, on),
+      })),
+      ended: ended.map(({ time, session, action: of, on: what, why }) => ({
+        time,
+        session,
+        action: of,
+        on: what,
+        reason: why.reason,
+      })),
+    };
+  },
+};
+
+interface Subject {
+  readonly session?: string;
+  readonly key?: string;
+  readonly rights: Rights;
+}
+
+function subjectsOf(
+  query: Query,
+  services: Services,
+): { principal: string; subjects: readonly Subject[] } {
+  const { session, roles, grants, principal } = query;
+  if (session !== undefined) {
+    const found = [...services.sessions].find(({ id }) => id === session);
+    if (found?.principal === undefined) {
+      throw new WarrenError("not_found", "There is no such session.", { session });
+    }
+    return { principal: found.principal.name, subjects: [subjectOf(found, found.principal)] };
+  }
+  if (principal === undefined) {
+    throw new WarrenError("invalid_frame", "Say who: principal, or session.", {
+      pointer: "/principal",
+    });
+  }
+  if (roles !== undefined || grants !== undefined) {
+    return { principal, subjects: [{ rights: thoughtUp(principal, query, services) }] };
+  }
+  return { principal, subjects: livingSubjects(principal, query.client, services) };
+}
+
+function subjectOf({ id }: Session, { rights }: { rights: Rights }): Subject {
+  return { session: id, rights };
+}
+
+function livingSubjects(
+  name: string,
+  client: string | undefined,
+  { sessions, config, roles }: Services,
+): Subject[] {
+  const subjects: Subject[] = [];
+  for (const session of sessions) {
+    const { principal } = session;
+    if (principal?.name !== name || (client !== undefined && principal.client !== client)) continue;
+    subjects.push(subjectOf(session, principal));
+    if (subjects.length === SHOWN_AT_MOST) return subjects;
+  }
+  for (const { id, principal, roles: names = [], grants } of config.keys) {
+    if (principal !== name) continue;
+    const source = { kind: "key", id } as const;
+    const variables = { principal: name };
+    subjects.push({ key: id, rights: roles.planned({ roles: names, grants, source, variables }) });
+  }
+  return subjects.slice(0, SHOWN_AT_MOST);
+}
+
+function thoughtUp(principal: string, query: Query, { roles }: Services): Rights {
+  const claims = json(query.claims, "/claims");
+  const names = (query.roles ?? "").split(",").map((name) => name.trim());
+  try {
+    return roles.planned({
+      roles: names.filter((name) => name !== ""),
+      grants: json(query.grants, "/grants"),
+      source: { kind: "request" },
+      variables: {
+        principal,
+        client: query.client,
+        ...(typeof claims === "object" && { claims: { ...claims } }),
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof GrantsFault)) throw error;
+    const { pointer, message } = error.fault;
+    throw new WarrenError("invalid_frame", `The grants do not fit: ${message} at ${pointer}.`, {
+      pointer,
+    });
+  }
+}
+
+function json(text: string | undefined, pointer: string): unknown {
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new WarrenError("invalid_frame", `${pointer} is not JSON.`, { pointer });
+  }
+}
+
+/** Throws `invalid_topic` or `invalid_filter` for what nobody could ask for. */
+function assertAskable(action: Deniable, on: string, { config }: Services): void {
+  if (action === "publish") assertTopic(on, config.limits);
+  else if (action !== "consume") assertFilter(on, config.limits);
+}
+
+function nobody(principal: string): WarrenError {
+  return new WarrenError(
+    "not_found",
+    `${principal} has no session and no key here; give roles or grants to ask what they would allow.`,
+    { principal },
+  );
+}

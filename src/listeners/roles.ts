@@ -1,0 +1,80 @@
+/** Roles as operators edit them while the broker runs [P-13.1], [P-13.8]. */
+import type { RoleSettings } from "../../schemas/access.ts";
+import { type Fault, grantFaults } from "../broker/access.ts";
+import type { RoleView } from "../broker/roles.ts";
+import { WarrenError } from "../errors.ts";
+import { audited } from "./audit.ts";
+import { pageOf } from "./page.ts";
+import { type Handlers, param } from "./services.ts";
+
+export const roleHandlers: Handlers<"listRoles" | "getRole" | "putRole" | "deleteRole"> = {
+  listRoles({ query }, { roles }) {
+    const { items, next } = pageOf(roles.list(), query);
+    return { roles: items, ...(next !== undefined && { next }) };
+  },
+
+  getRole: (call, { roles }) => existing(roles.get(param(call, "name")), param(call, "name")),
+
+  putRole(call, services) {
+    const name = roleName(param(call, "name"));
+    const { roles, engine } = services;
+    const role = call.body as RoleSettings;
+    assertNoFault(grantFaults(role.grants, "/grants")[0]);
+    const action = roles.isStored(name) ? "role.change" : "role.define";
+    const write = async () => {
+      if (roles.isOfSettings(name)) throw ofSettings(name);
+      await engine.records.write([{ collection: "roles", key: name, value: role }]);
+      return existing(roles.get(name), name);
+    };
+    // Rules are no secrets, and what they were is what an auditor asks first.
+    const detail = () => ({ detail: { ...role } });
+    return audited(call, services, { action, on: name }, write, detail);
+  },
+
+  deleteRole(call, services) {
+    const name = param(call, "name");
+    const { roles, engine } = services;
+    const remove = async () => {
+      // A stored one that the settings overrule may go; that of the settings may not.
+      if (!roles.isStored(name)) {
+        if (roles.isOfSettings(name)) throw ofSettings(name);
+        existing(undefined, name);
+      }
+      await engine.records.write([{ collection: "roles", key: name, value: undefined }]);
+      return undefined;
+    };
+    return audited(call, services, { action: "role.delete", on: name }, remove);
+  },
+};
+
+/** Throws `invalid_frame` at the place of the fault. */
+export function assertNoFault(fault: Fault | undefined): void {
+  if (fault === undefined) return;
+  const { pointer, message } = fault;
+  throw new WarrenError("invalid_frame", `The body does not fit: ${message} at ${pointer}.`, {
+    pointer,
+  });
+}
+
+function existing(role: RoleView | undefined, name: string): RoleView {
+  if (role !== undefined) return role;
+  throw new WarrenError("not_found", `There is no role ${name}.`, { role: name });
+}
+
+function roleName(name: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
+  if (name !== "" && name.length <= 128 && !/[\u0000-\u001f\u007f-\u009f,]/.test(name)) return name;
+  throw new WarrenError(
+    "invalid_frame",
+    "A role's name is 1 to 128 characters, without control characters and commas.",
+    { pointer: "/name" },
+  );
+}
+
+function ofSettings(name: string): WarrenError {
+  return new WarrenError(
+    "conflict",
+    `The role ${name} is one of the settings and is changed there.`,
+    { role: name, origin: "settings" },
+  );
+}
