@@ -32,7 +32,13 @@ export const QueueSettings = Type.Object(
     ttlMs: Type.Integer({ minimum: 1, maximum: 3650 * DAY_MS, default: 14 * DAY_MS }),
     maxMessages: Type.Optional(Type.Integer({ minimum: 1 })),
     maxBytes: Type.Optional(Type.Integer({ minimum: 1 })),
-    overflow: Type.Literal("reject", { default: "reject" }),
+    overflow: Type.Union(
+      [Type.Literal("reject"), Type.Literal("drop-oldest"), Type.Literal("dead-letter-oldest")],
+      {
+        default: "reject",
+        description: "What becomes of a message that a full queue has no room for.",
+      },
+    ),
     deadLetter: Type.Object(
       { ttlMs: Type.Integer({ minimum: 1, maximum: 3650 * DAY_MS, default: 30 * DAY_MS }) },
       { ...closed, default: {} },

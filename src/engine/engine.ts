@@ -57,19 +57,12 @@ export interface AppendReceipt {
   readonly queues: number;
   /** The message id was seen on this topic within the dedupe window: nothing was stored [P-3.5]. */
   readonly duplicate: boolean;
+  /** How many messages gave way to it, over all queues; absent when none did [P-5.9]. */
+  readonly displaced?: number;
 }
 
-/**
- * One message for one or more queues, all or none [P-3.6]. The request is its own receipt: exactly
- * one of `stored` and `failed` is called, in the order of the `append` calls among those that
- * succeed.
- *
- * Checked in this order: `unknown_queue`, then the duplicate, then for each queue `queue_paused`
- * (it is draining) and `queue_full` (detail `queue`).
- * The bounds `maxMessages` and `maxBytes` count everything in the queue, in flight and on its way
- * to disk included.
- */
-export interface AppendRequest {
+/** A message and where it is to go. */
+export interface AppendItem {
   readonly message: Message;
   /** Names of existing queues, each once; at least one. */
   readonly queues: readonly string[];
@@ -81,8 +74,39 @@ export interface AppendRequest {
    * `dedupe`, is not remembered; a duplicate does not prolong the window [P-3.5].
    */
   readonly dedupe: boolean;
+}
+
+/**
+ * One message for one or more queues, all or none [P-3.6]. The request is its own receipt: exactly
+ * one of `stored` and `failed` is called, among those that succeed and share a topic or a queue in
+ * the order of the calls.
+ *
+ * Checked in this order: `unknown_queue`, then the duplicate, then for each queue `queue_paused`
+ * (it is draining) and `queue_full` (detail `queue`).
+ * The bounds `maxMessages` and `maxBytes` count everything in the queue, in flight and on its way
+ * to disk included.
+ *
+ * Where a queue is full and its `overflow` says so, as many messages as are needed, and no more,
+ * give way in the same commit [P-5.9]: only such as are ready to be handed out, of the least urgent
+ * priority present the oldest first. Calls take effect one after the other: what an earlier call
+ * brought may give way to a later one. `queue_full` when too few can.
+ */
+export interface AppendRequest extends AppendItem {
   stored(receipt: AppendReceipt): void;
   failed(error: WarrenError): void;
+}
+
+/**
+ * Several messages in one commit, all or none [P-5.14]; otherwise each as if it came by itself, in
+ * their order, save that none gives way to another of the same batch.
+ */
+export interface BatchRequest {
+  /** At least one. */
+  readonly items: readonly AppendItem[];
+  /** A receipt for each item. */
+  stored(receipts: readonly AppendReceipt[]): void;
+  /** `index` is that of the item at fault, where it is the fault of one. */
+  failed(error: WarrenError, index?: number): void;
 }
 
 /**
@@ -297,6 +321,8 @@ export interface Engine {
   open(listener: EngineListener): Promise<void>;
   /** Stores a message. Refusals come through `request.failed`, never as a throw. */
   append(request: AppendRequest): void;
+  /** Stores several messages or none, refusing like `append`. */
+  appendBatch(request: BatchRequest): void;
   /**
    * Throws `unknown_queue`, or `storage_unavailable` while it is not known what is stored. A consumer
    * starts with no credit.

@@ -5,10 +5,12 @@
  */
 import { describe } from "bun:test";
 import { describeAppend } from "./engine/append.ts";
+import { describeBatch } from "./engine/batch.ts";
 import { describeConsume } from "./engine/consume.ts";
 import { describeDeadLetters } from "./engine/dead-letters.ts";
 import { describeHandOut } from "./engine/hand-out.ts";
 import { describeLife } from "./engine/life.ts";
+import { describeOverflow } from "./engine/overflow.ts";
 import { describeQueues } from "./engine/queues.ts";
 import { describeRecords } from "./engine/records.ts";
 import { describeRetention } from "./engine/retention.ts";
@@ -21,6 +23,8 @@ export type { EngineKind, EngineParts, EngineStore } from "./engine/subject.ts";
 export function describeEngine(kind: EngineKind): void {
   describe(`${kind.name} engine`, () => {
     describeAppend(kind);
+    describeOverflow(kind);
+    describeBatch(kind);
     describeConsume(kind);
     describeHandOut(kind);
     describeSettle(kind);

@@ -8,7 +8,10 @@ import type { Limits } from "../../limits.ts";
 import type { Message } from "../../message.ts";
 import { PAYLOAD_FORMAT } from "../../payload.ts";
 import type {
+  AppendItem,
+  AppendReceipt,
   AppendRequest,
+  BatchRequest,
   Capabilities,
   Consumer,
   DeliverySink,
@@ -20,7 +23,7 @@ import type {
 import { MemoryAudit } from "./audit.ts";
 import { MemoryConsumer } from "./consumer.ts";
 import { Pulse } from "./pulse.ts";
-import type { MemoryQueue } from "./queue.ts";
+import type { Entry, MemoryQueue } from "./queue.ts";
 import { MemoryQueues } from "./queues.ts";
 import { MemoryRecords } from "./records.ts";
 
@@ -28,6 +31,22 @@ export interface MemoryEngineOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly limits: Limits;
+}
+
+/** What a batch will do once all of it turns out to be possible. */
+interface Plan {
+  readonly items: PlannedItem[];
+  /** Until when its ids will count as seen. */
+  readonly ids: Map<string, number>;
+  readonly room: Map<MemoryQueue, { messages: number; bytes: number; going: readonly Entry[] }>;
+}
+
+interface PlannedItem {
+  readonly item: AppendItem;
+  /** None for a duplicate. */
+  readonly queues: readonly MemoryQueue[];
+  readonly bytes: number;
+  readonly displaced: number;
 }
 
 export class MemoryEngine implements Engine {
@@ -69,12 +88,25 @@ export class MemoryEngine implements Engine {
   }
 
   append(request: AppendRequest): void {
-    try {
-      this.#append(request);
-    } catch (thrown) {
-      const error = toWarrenError(thrown);
-      this.#pulse.answer(() => request.failed(error));
+    this.appendBatch({
+      items: [request],
+      stored: ([receipt]) => request.stored(receipt as AppendReceipt),
+      failed: (error) => request.failed(error),
+    });
+  }
+
+  appendBatch(request: BatchRequest): void {
+    const plan: Plan = { items: [], ids: new Map(), room: new Map() };
+    for (const [index, item] of request.items.entries()) {
+      try {
+        plan.items.push(this.#planOne(item, plan));
+      } catch (thrown) {
+        const error = toWarrenError(thrown);
+        this.#pulse.answer(() => request.failed(error, index));
+        return;
+      }
     }
+    this.#carryOut(plan, request);
   }
 
   consume(name: string, sink: DeliverySink): Consumer {
@@ -95,42 +127,57 @@ export class MemoryEngine implements Engine {
     return this.#closing;
   }
 
-  #append(request: AppendRequest): void {
-    const { message, dueAt } = request;
-    const queues = request.queues.map((name) => this.queues.get(name));
-    if (request.dedupe && this.#isDuplicate(message)) {
-      this.#pulse.counters.duplicates++;
-      this.#pulse.answer(() => request.stored({ queues: 0, duplicate: true }));
-      return;
+  /** Nothing changes yet: a later one may be refused. */
+  #planOne(item: AppendItem, plan: Plan): PlannedItem {
+    const queues = item.queues.map((name) => this.queues.get(name));
+    if (item.dedupe) {
+      const key = seenKey(item.message);
+      const now = this.#pulse.clock.now();
+      if ((plan.ids.get(key) ?? this.#seen.get(key) ?? 0) > now) {
+        return { item, queues: [], bytes: 0, displaced: 0 };
+      }
+      const windowMs = Math.max(...queues.map(({ settings }) => settings.dedupeWindowMs));
+      plan.ids.set(key, now + windowMs);
     }
-    const bytes = storedSize(message);
+    const bytes = storedSize(item.message);
+    let displaced = 0;
     for (const queue of queues) {
       if (queue.settings.draining) {
         throw new WarrenError("queue_paused", "The queue is draining.", { queue: queue.name });
       }
-      if (!queue.hasRoomFor(bytes)) {
+      const room = plan.room.get(queue) ?? { messages: 0, bytes: 0, going: [] };
+      const going = queue.toGiveWay(room.messages + 1, room.bytes + bytes);
+      if (going === undefined) {
         throw new WarrenError("queue_full", undefined, { queue: queue.name });
       }
+      displaced += going.length - room.going.length;
+      plan.room.set(queue, { messages: room.messages + 1, bytes: room.bytes + bytes, going });
     }
-    if (request.dedupe) this.#remember(message, queues);
-    const entries = queues.map((queue) => queue.enter(message, bytes, dueAt ?? 0));
-    this.#pulse.counters.stored += entries.length;
+    return { item, queues, bytes, displaced };
+  }
+
+  #carryOut({ items, ids, room }: Plan, request: BatchRequest): void {
+    for (const [queue, { going }] of room) for (const entry of going) queue.displace(entry);
+    for (const [key, until] of ids) {
+      this.#seen.set(key, until);
+      this.#pulse.at(until);
+    }
+    const entries = items.flatMap(({ item, queues, bytes }) =>
+      queues.map((queue) => queue.enter(item.message, bytes, item.dueAt ?? 0)),
+    );
+    const { counters } = this.#pulse;
+    counters.stored += entries.length;
+    counters.duplicates += items.filter(({ queues }) => queues.length === 0).length;
     this.#pulse.answer(() => {
       for (const entry of entries) entry.confirmed = true;
-      request.stored({ queues: entries.length, duplicate: false });
+      request.stored(
+        items.map(({ queues, displaced }) => ({
+          queues: queues.length,
+          duplicate: queues.length === 0,
+          ...(displaced > 0 && { displaced }),
+        })),
+      );
     });
-  }
-
-  #isDuplicate(message: Message): boolean {
-    const until = this.#seen.get(seenKey(message));
-    return until !== undefined && until > this.#pulse.clock.now();
-  }
-
-  #remember(message: Message, queues: readonly MemoryQueue[]): void {
-    const windowMs = Math.max(...queues.map(({ settings }) => settings.dedupeWindowMs));
-    const until = this.#pulse.clock.now() + windowMs;
-    this.#seen.set(seenKey(message), until);
-    this.#pulse.at(until);
   }
 
   #forget(): void {

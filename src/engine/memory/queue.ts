@@ -80,10 +80,33 @@ export class MemoryQueue {
     this.deadLetterOf = "deadLetterOf" in place ? place.deadLetterOf : undefined;
   }
 
-  hasRoomFor(bytes: number): boolean {
-    const { maxMessages, maxBytes } = this.settings;
-    if (maxMessages !== undefined && this.entries.length + 1 > maxMessages) return false;
-    return maxBytes === undefined || this.bytes + bytes <= maxBytes;
+  /**
+   * Who has to give way to so many new messages of so many bytes, in the order of going: of those that
+   * are ready the least urgent, of these the oldest [P-5.9]. Undefined when there is no room.
+   */
+  toGiveWay(newMessages: number, newBytes: number): Entry[] | undefined {
+    const { maxMessages, maxBytes, overflow } = this.settings;
+    let messages = this.entries.length + newMessages;
+    let bytes = this.bytes + newBytes;
+    const isOver = () => messages > (maxMessages ?? messages) || bytes > (maxBytes ?? bytes);
+    const candidates = this.entries
+      .filter((entry) => this.#mayGiveWay(entry))
+      .sort((a, b) => a.priority - b.priority || a.age - b.age);
+    const going: Entry[] = [];
+    while (isOver()) {
+      const entry = overflow === "reject" ? undefined : candidates.shift();
+      if (entry === undefined) return undefined;
+      going.push(entry);
+      messages--;
+      bytes -= entry.bytes;
+    }
+    return going;
+  }
+
+  /** A message goes because of a new one. */
+  displace(entry: Entry): void {
+    if (this.settings.overflow === "dead-letter-oldest") this.#die(entry, "overflow");
+    else this.remove(entry);
   }
 
   /** A new message from a publisher, not to be handed out before it is `confirmed`. */
@@ -268,13 +291,13 @@ export class MemoryQueue {
   }
 
   #isReady(entry: Entry): boolean {
+    return entry.confirmed && this.#mayGiveWay(entry);
+  }
+
+  /** Ready, were its publisher told already: one call after the other. */
+  #mayGiveWay(entry: Entry): boolean {
     const now = this.#pulse.clock.now();
-    return (
-      entry.confirmed &&
-      entry.lease === undefined &&
-      entry.dueAt <= now &&
-      this.expiresAt(entry) > now
-    );
+    return entry.lease === undefined && entry.dueAt <= now && this.expiresAt(entry) > now;
   }
 
   /**

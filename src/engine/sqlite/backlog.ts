@@ -8,7 +8,7 @@ import type { Read } from "./exchange.ts";
 import type { QueueHost } from "./host.ts";
 import { QUEUE_LANES } from "./lanes.ts";
 import type { SqliteQueue } from "./queue.ts";
-import { Window } from "./window.ts";
+import { type PageRequest, Window } from "./window.ts";
 
 export class Backlog {
   readonly window: Window;
@@ -45,6 +45,7 @@ export class Backlog {
     this.window.clear(below, kept);
     this.#seeExpired();
     this.#queue.watchExpiry();
+    this.#host.tryAgain();
     this.#host.pumpSoon(this.#queue);
   }
 
@@ -58,7 +59,10 @@ export class Backlog {
   fill(): void {
     if (this.#reading || this.#frozen) return;
     const page = this.window.plan();
-    if (page === undefined) return;
+    if (page !== undefined) this.#readPage(page);
+  }
+
+  #readPage(page: PageRequest): void {
     const { rank, after, lastRank, limit } = page;
     this.#read(
       { kind: "page", lane: this.#lane(rank), after, lastLane: this.#lane(lastRank), limit },
@@ -66,6 +70,11 @@ export class Backlog {
         this.window.loaded(page, rows, complete, (row) => Entry.fromRow(this.#queue, row));
       },
     );
+  }
+
+  /** Reads those that can give way; the host is told when that has ended. */
+  readToYield(page: PageRequest): void {
+    if (!this.#reading && !this.#frozen) this.#readPage(page);
   }
 
   /**
@@ -162,6 +171,7 @@ export class Backlog {
         if (epoch === this.#epoch) take(rows, complete);
         this.#seeExpired();
         this.#queue.watchExpiry();
+        this.#host.tryAgain();
         this.#host.pumpSoon(this.#queue);
       },
       () => {

@@ -5,10 +5,10 @@
 import type { Clock, Random } from "../../clock.ts";
 import { WarrenError } from "../../errors.ts";
 import type { Limits } from "../../limits.ts";
-import type { Message } from "../../message.ts";
 import { newCounters } from "../counters.ts";
 import type {
   AppendRequest,
+  BatchRequest,
   Capabilities,
   Consumer,
   DeliverySink,
@@ -16,18 +16,16 @@ import type {
   EngineHealth,
   EngineListener,
 } from "../engine.ts";
-import { isRefusedEntry, priorityOf } from "../rules.ts";
 import { SqliteAudit } from "./audit.ts";
 import { SqliteConsumer } from "./consumer.ts";
 import type { Durability } from "./database.ts";
 import { DelayedWindow, type Place } from "./delayed.ts";
 import type { Entry } from "./entry.ts";
-import type { QueueHost } from "./host.ts";
+import { Intake, type IntakeHost } from "./intake.ts";
 import { queueNumberOf } from "./lanes.ts";
 import { Lookups } from "./lookups.ts";
-import { PendingAppend, PendingChange, PendingRefusal, PendingRelease } from "./pending.ts";
+import { PendingChange, PendingRelease } from "./pending.ts";
 import type { SqliteQueue } from "./queue.ts";
-import { encodeRecord } from "./record.ts";
 import { SqliteRecords } from "./records.ts";
 import { QueueRegistry } from "./registry.ts";
 import { type Opened, Storage } from "./storage.ts";
@@ -50,7 +48,7 @@ export interface SqliteEngineDependencies {
   readonly limits: Limits;
 }
 
-export class SqliteEngine implements Engine, QueueHost {
+export class SqliteEngine implements Engine, IntakeHost {
   readonly name = "sqlite";
   readonly capabilities: Capabilities = { durable: true, shared: false };
   readonly queues: QueueRegistry;
@@ -66,6 +64,7 @@ export class SqliteEngine implements Engine, QueueHost {
   readonly #delayed: DelayedWindow;
   readonly #timetable: Timetable;
   readonly #lookups: Lookups;
+  readonly #intake = new Intake(this);
   readonly #dirty = new Set<SqliteQueue>();
   readonly #pump = () => this.#pumpDirty();
   #listener: EngineListener | undefined;
@@ -89,10 +88,12 @@ export class SqliteEngine implements Engine, QueueHost {
         this.counters.commitOperations += operations;
         this.counters.commitMs += durationMs;
         this.#lookups.fetchWanted();
+        this.tryAgain();
       },
       healthChanged: (health) => {
         this.#listener?.healthChanged(health);
         if (health.state === "ready") this.#resume();
+        this.tryAgain();
       },
       recounted: (queues) => this.queues.recounted(queues),
       lost: () => this.#letGo(),
@@ -151,46 +152,11 @@ export class SqliteEngine implements Engine, QueueHost {
   }
 
   append(request: AppendRequest): void {
-    try {
-      this.#store(request, this.#destinations(request));
-    } catch (error) {
-      if (!(error instanceof WarrenError)) throw error;
-      if (isRefusedEntry(error) && request.dedupe) this.#refuse(request, error);
-      else this.later(() => request.failed(error));
-    }
+    this.#intake.append(request);
   }
 
-  #destinations(request: AppendRequest): SqliteQueue[] {
-    const refusal = this.storageRefusal();
-    if (refusal !== undefined) throw refusal;
-    if (this.storage.waiting >= this.limits.pendingOperations) throw new WarrenError("busy");
-    const queues: SqliteQueue[] = [];
-    for (const name of request.queues) queues.push(this.queues.open(name));
-    return queues;
-  }
-
-  #store(request: AppendRequest, queues: readonly SqliteQueue[]): void {
-    const { message, dueAt, dedupe } = request;
-    const record = encodeRecord(message, message.time, undefined);
-    // Nobody gets a copy unless everybody has room [P-3.6].
-    for (const queue of queues) queue.assertRoom(record);
-    if (dedupe) {
-      const windowMs = Math.max(...queues.map((queue) => queue.settings.dedupeWindowMs));
-      const expiresAt = this.clock.now() + windowMs;
-      this.storage.writer.dedupe(recentKey(message), expiresAt, queues.length);
-    }
-    const entries: Entry[] = [];
-    for (const queue of queues) {
-      const priority = priorityOf(message, queue.settings);
-      entries.push(queue.write(message, priority, message.time, undefined, dueAt, record));
-    }
-    this.storage.add(new PendingAppend(request, entries, dueAt, this.counters));
-  }
-
-  /** A duplicate needs no room, so that is found out before a publisher is refused for want of it. */
-  #refuse(request: AppendRequest, refusal: WarrenError): void {
-    this.storage.writer.dedupe(recentKey(request.message), undefined, 0);
-    this.storage.add(new PendingRefusal(request, refusal, this.counters));
+  appendBatch(request: BatchRequest): void {
+    this.#intake.appendBatch(request);
   }
 
   consume(name: string, sink: DeliverySink): Consumer {
@@ -209,6 +175,7 @@ export class SqliteEngine implements Engine, QueueHost {
     }
     this.#state = "closed";
     this.#timetable.stop();
+    this.tryAgain();
     for (const queue of this.queues.all()) queue.endConsumers(new WarrenError("draining"));
     await this.storage.close();
   }
@@ -268,6 +235,14 @@ export class SqliteEngine implements Engine, QueueHost {
 
   fetch(lane: number, sequence: number): void {
     this.#lookups.want(lane, sequence);
+  }
+
+  get fetching(): boolean {
+    return this.#lookups.fetching;
+  }
+
+  tryAgain(): void {
+    this.#intake.tryAgain();
   }
 
   #pumpDirty(): void {
@@ -355,9 +330,4 @@ export class SqliteEngine implements Engine, QueueHost {
       () => this.#delayed.failed(),
     );
   }
-}
-
-/** What a message id is remembered under: it counts per topic [P-3.5]. */
-function recentKey(message: Message): string {
-  return `${message.topic}\0${message.id}`;
 }

@@ -30,6 +30,10 @@ export interface QueueHost {
   mayExpire(queue: SqliteQueue, at: number): void;
   /** A message was stored that expires by a time of its own, at `expiresAt`. */
   expiresEarly(expiresAt: number): void;
+  /** Something has ended that an append may wait for. */
+  tryAgain(): void;
+  /** Whether messages are on their way from disk to their places. */
+  readonly fetching: boolean;
   /** Reads one message from disk and gives it to the queue's backlog. */
   fetch(lane: number, sequence: number): void;
 }

@@ -26,6 +26,8 @@ export class Lookups {
   #expiring = false;
   /** Ids of rows to be fetched once this commit has been dealt with. */
   readonly #wanted: string[] = [];
+  /** Reads of such rows that are under way. */
+  #fetches = 0;
 
   constructor(host: QueueHost, queues: QueuesByNumber, wakeAt: (time: number) => void) {
     this.#host = host;
@@ -74,8 +76,19 @@ export class Lookups {
       for (const row of rows) queue.backlog.fetched(row);
       this.#host.pumpSoon(queue);
     });
+    this.#fetches++;
     // The store cannot be read now: again after the next commit.
-    fetched.catch(() => this.#wanted.push(...ids));
+    fetched
+      .catch(() => this.#wanted.push(...ids))
+      .then(() => {
+        this.#fetches--;
+        this.#host.tryAgain();
+      });
+  }
+
+  /** Whether messages are on their way from disk to their places. */
+  get fetching(): boolean {
+    return this.#wanted.length > 0 || this.#fetches > 0;
   }
 
   async #findExpired(): Promise<void> {

@@ -8,19 +8,19 @@ import type { Pending } from "./storage.ts";
 export class PendingAppend implements Pending {
   readonly #request: AppendRequest;
   readonly #entries: readonly Entry[];
-  readonly #dueAt: number | undefined;
-
+  readonly #displaced: number;
   readonly #counters: EngineCounters;
 
+  /** `displaced` messages give way to it, over all queues. */
   constructor(
     request: AppendRequest,
     entries: readonly Entry[],
-    dueAt: number | undefined,
+    displaced: number,
     counters: EngineCounters,
   ) {
     this.#request = request;
     this.#entries = entries;
-    this.#dueAt = dueAt;
+    this.#displaced = displaced;
     this.#counters = counters;
   }
 
@@ -31,11 +31,13 @@ export class PendingAppend implements Pending {
   committed(duplicate: boolean): void {
     for (const entry of this.#entries) {
       if (duplicate) entry.queue.appendDropped(entry);
-      else entry.queue.appended(entry, this.#dueAt);
+      else entry.queue.appended(entry, this.#request.dueAt);
     }
     if (duplicate) this.#counters.duplicates++;
     else this.#counters.stored += this.#entries.length;
-    this.#request.stored({ queues: duplicate ? 0 : this.#entries.length, duplicate });
+    const receipt = { queues: duplicate ? 0 : this.#entries.length, duplicate };
+    const displaced = this.#displaced;
+    this.#request.stored(displaced === 0 ? receipt : { ...receipt, displaced });
   }
 
   aborted(error: WarrenError): void {
@@ -127,30 +129,22 @@ export class PendingDelay implements Pending {
   }
 }
 
-/** A message that was refused for want of room, unless it turns out to be a duplicate. */
-export class PendingRefusal implements Pending {
+/** The question whether an id was seen, before a publisher is refused or others give way to it. */
+export class PendingLookup implements Pending {
   readonly conditional = true;
-  readonly #request: AppendRequest;
-  readonly #refusal: WarrenError;
-  readonly #counters: EngineCounters;
+  readonly #answered: (isDuplicate: boolean) => void;
 
-  constructor(request: AppendRequest, refusal: WarrenError, counters: EngineCounters) {
-    this.#request = request;
-    this.#refusal = refusal;
-    this.#counters = counters;
+  constructor(answered: (isDuplicate: boolean) => void) {
+    this.#answered = answered;
   }
 
-  committed(duplicate: boolean): void {
-    if (duplicate) {
-      this.#counters.duplicates++;
-      this.#request.stored({ queues: 0, duplicate });
-    } else {
-      this.#request.failed(this.#refusal);
-    }
+  committed(isDuplicate: boolean): void {
+    this.#answered(isDuplicate);
   }
 
-  aborted(error: WarrenError): void {
-    this.#request.failed(error);
+  /** Without the store the append fails for another reason. */
+  aborted(): void {
+    this.#answered(false);
   }
 }
 

@@ -11,7 +11,7 @@
  */
 import type { QueueSettings } from "../../../schemas/queue.ts";
 import type { HeapItem } from "../../collections/heap.ts";
-import { WarrenError } from "../../errors.ts";
+import type { WarrenError } from "../../errors.ts";
 import type { DeathRecord, Message } from "../../message.ts";
 import type { QueueDescription, QueueReport } from "../engine.ts";
 import { storedSettings } from "../rules.ts";
@@ -21,7 +21,7 @@ import type { SqliteConsumer } from "./consumer.ts";
 import { Entry } from "./entry.ts";
 import type { Purged, QueueRow, QueueState, Recounted } from "./exchange.ts";
 import type { QueueHost } from "./host.ts";
-import { laneOf } from "./lanes.ts";
+import { laneOf, rankOf } from "./lanes.ts";
 import { Line } from "./line.ts";
 import { type EncodedRecord, recordBytes } from "./record.ts";
 import { Retained } from "./retained.ts";
@@ -49,7 +49,7 @@ export class SqliteQueue implements HeapItem {
   readonly retained: Retained;
 
   readonly #host: QueueHost;
-  readonly #totals = new Totals();
+  readonly totals = new Totals();
   readonly #consumers = new Set<SqliteConsumer>();
   readonly #line = new Line();
   #nextSequence = 1;
@@ -63,15 +63,15 @@ export class SqliteQueue implements HeapItem {
     this.settings = storedSettings(row.settings);
     this.bindings = JSON.parse(row.bindings) as string[];
     this.backlog = new Backlog(this, host);
-    this.settlement = new Settlement(this, host, this.#totals);
+    this.settlement = new Settlement(this, host, this.totals);
     this.retained = new Retained(this, host);
   }
 
   /** Takes over what the store found at its opening. */
   recover(state: QueueState): void {
-    this.#totals.messages = state.messages;
-    this.#totals.bytes = state.bytes;
-    this.#totals.delayed = state.delayed;
+    this.totals.messages = state.messages;
+    this.totals.bytes = state.bytes;
+    this.totals.delayed = state.delayed;
     this.#nextSequence = Math.max(this.#nextSequence, state.sequence + 1);
     this.retained.recover(state.acked);
     for (const { lane, enteredAt } of state.heads) this.backlog.window.leave(lane, enteredAt);
@@ -80,9 +80,9 @@ export class SqliteQueue implements HeapItem {
 
   recounted({ messages, bytes, delayed, acked }: Recounted): void {
     this.retained.recover(acked);
-    this.#totals.messages = messages;
-    this.#totals.bytes = bytes;
-    this.#totals.delayed = delayed;
+    this.totals.messages = messages;
+    this.totals.bytes = bytes;
+    this.totals.delayed = delayed;
   }
 
   get deliveryGraceMs(): number {
@@ -98,10 +98,10 @@ export class SqliteQueue implements HeapItem {
   get report(): QueueReport {
     const { description } = this;
     const { messages: retained } = this.retained;
-    const counts = { ...this.#totals.counts(), consumers: this.#consumers.size, retained };
+    const counts = { ...this.totals.counts(), consumers: this.#consumers.size, retained };
     let oldestTime = this.backlog.window.oldestEnteredAt() ?? Number.POSITIVE_INFINITY;
     for (const entry of this.inFlight()) oldestTime = Math.min(oldestTime, entry.enteredAt);
-    const known = this.#totals.messages > 0 && Number.isFinite(oldestTime);
+    const known = this.totals.messages > 0 && Number.isFinite(oldestTime);
     return known ? { ...description, counts, oldestTime } : { ...description, counts };
   }
 
@@ -121,16 +121,10 @@ export class SqliteQueue implements HeapItem {
 
   // Storing
 
-  /**
-   * Throws `queue_paused` when the queue is draining, `queue_full` when the record would be over a
-   * bound.
-   */
-  assertRoom(record: EncodedRecord): void {
-    if (this.settings.draining) {
-      throw new WarrenError("queue_paused", "The queue is draining.", { queue: this.name });
-    }
-    if (this.#totals.hasRoom(this.settings, () => recordBytes(record))) return;
-    throw new WarrenError("queue_full", undefined, { queue: this.name });
+  /** Whether it takes the record: it is not draining, and the record is within its bounds. */
+  hasRoom(record: EncodedRecord): boolean {
+    if (this.settings.draining) return false;
+    return this.totals.hasRoom(this.settings, () => recordBytes(record));
   }
 
   /** Writes the message as an operation of the next commit; `appended` or `appendDropped` follows. */
@@ -151,17 +145,18 @@ export class SqliteQueue implements HeapItem {
       times.dueAt === undefined && times.expiresAt === undefined
         ? writer.insert(lane, sequence, record)
         : writer.insertFull(lane, sequence, times, record);
-    this.#totals.pendingMessages++;
-    this.#totals.pendingBytes += entry.bytes;
+    this.totals.pendingMessages++;
+    this.totals.pendingBytes += entry.bytes;
+    this.totals.pendingByRank[rankOf(lane)]!++;
     return entry;
   }
 
   appended(entry: Entry, dueAt: number | undefined): void {
     this.appendDropped(entry);
-    this.#totals.messages++;
-    this.#totals.bytes += entry.bytes;
+    this.totals.messages++;
+    this.totals.bytes += entry.bytes;
     if (dueAt !== undefined) {
-      this.#totals.delayed++;
+      this.totals.delayed++;
       this.#host.delayed({ dueAt, lane: entry.lane, sequence: entry.sequence });
     } else if (this.#consumers.size === 0) {
       // Nobody is there to take it: it need not be held in memory.
@@ -175,8 +170,9 @@ export class SqliteQueue implements HeapItem {
   }
 
   appendDropped(entry: Entry): void {
-    this.#totals.pendingMessages--;
-    this.#totals.pendingBytes -= entry.bytes;
+    this.totals.pendingMessages--;
+    this.totals.pendingBytes -= entry.bytes;
+    this.totals.pendingByRank[rankOf(entry.lane)]!--;
   }
 
   /**
@@ -219,7 +215,7 @@ export class SqliteQueue implements HeapItem {
     const now = this.#host.clock.now();
     const { maxInFlight = Number.POSITIVE_INFINITY, priorityAgeingMs } = this.settings;
     for (let consumer = this.#line.peek(); consumer !== undefined; consumer = this.#line.peek()) {
-      if (this.#totals.inFlight >= maxInFlight) break;
+      if (this.totals.inFlight >= maxInFlight) break;
       const entry = this.backlog.window.next(now, priorityAgeingMs);
       if (entry === undefined) break;
       if (entry.expiresAt <= now) {
@@ -240,7 +236,7 @@ export class SqliteQueue implements HeapItem {
     entry.deliveredAt = now;
     entry.deadline = now + this.settings.ackTimeoutMs;
     consumer.held.set(entry.tag, entry);
-    this.#totals.inFlight++;
+    this.totals.inFlight++;
     this.#host.deadline(entry);
     counters.delivered++;
     if (entry.attempts > 0) counters.redelivered++;
@@ -254,7 +250,7 @@ export class SqliteQueue implements HeapItem {
   /** Its time has come: on disk first, then in its place. `gone` when it was purged or expired. */
   released(lane: number, sequence: number, gone: boolean): void {
     if (gone) return;
-    this.#totals.delayed--;
+    this.totals.delayed--;
     this.backlog.cameDue(lane, sequence, this.#consumers.size > 0);
     this.watchExpiry();
     this.#host.pumpSoon(this);
@@ -292,9 +288,9 @@ export class SqliteQueue implements HeapItem {
   }
 
   purged({ messages, delayed, bytes }: Purged): void {
-    this.#totals.messages -= messages;
-    this.#totals.delayed -= delayed;
-    this.#totals.bytes -= bytes;
+    this.totals.messages -= messages;
+    this.totals.delayed -= delayed;
+    this.totals.bytes -= bytes;
   }
 
   /** Ends every consumer; what they hold is ready again. */

@@ -196,6 +196,16 @@ export class Settlement {
     this.#die(entry, "expired", entry.attempts, undefined, undefined);
   }
 
+  /** A message in no one's hands gives way to a new one, in one commit with it [P-5.9]. */
+  displace(entry: Entry): void {
+    this.#totals.settling++;
+    if (this.#queue.settings.overflow === "dead-letter-oldest") {
+      this.#die(entry, "overflow", entry.attempts, undefined, undefined);
+    } else {
+      this.#remove([entry], undefined);
+    }
+  }
+
   /** The ack timeout passed [P-5.5]. */
   timeOut(entry: Entry): void {
     const { consumer } = entry;

@@ -83,6 +83,8 @@ export class Storage {
   /** Part of the file cannot be read: it stays unavailable, since writing on could do more harm. */
   #damaged = false;
   #waiting = 0;
+  /** Items are being added that belong into one commit. */
+  #joined = false;
   #closing = false;
   /** Why requests fail while there is no thread. */
   #gone: WriterFault = CLOSED;
@@ -118,13 +120,24 @@ export class Storage {
     return this.#current.writer;
   }
 
+  /** What `write` adds goes into one commit. It must not read. */
+  inOneCommit(write: () => void): void {
+    this.#joined = true;
+    try {
+      write();
+    } finally {
+      this.#joined = false;
+    }
+  }
+
   /** The operations written since the last `add` belong to `item`. */
   add(item: Pending): void {
     const { writer, items } = this.#current;
     items.push(item);
     this.#waiting++;
     const { commitOperations, commitBytes } = this.#deps.limits;
-    if (writer.operations >= commitOperations || writer.bytes >= commitBytes) this.#seal();
+    const isFull = writer.operations >= commitOperations || writer.bytes >= commitBytes;
+    if (isFull && !this.#joined) this.#seal();
     if (!this.#scheduled && this.#outstanding < OUTSTANDING_BATCHES) {
       this.#scheduled = true;
       // At the end of the turn, so that all that this turn brought goes into one commit.

@@ -1,5 +1,6 @@
 /** The counts of one queue, each message in exactly one of its states at any time. */
 import type { QueueCounts, QueueSettings } from "../../../schemas/queue.ts";
+import { PRIORITIES } from "./lanes.ts";
 
 export class Totals {
   /** Durable messages in all states, and the bytes of their records. */
@@ -8,6 +9,8 @@ export class Totals {
   /** Accepted and not yet durable. */
   pendingMessages = 0;
   pendingBytes = 0;
+  /** The pending ones by rank. */
+  readonly pendingByRank = new Uint32Array(PRIORITIES);
   delayed = 0;
   inFlight = 0;
   /** In no one's hands, with the commit of what becomes of them still to come. */
@@ -17,15 +20,27 @@ export class Totals {
   leavingBytes = 0;
 
   counts(): Omit<QueueCounts, "consumers" | "retained"> {
-    const { messages, delayed, inFlight, settling, bytes } = this;
-    return { ready: messages - delayed - inFlight - settling, delayed, inFlight, bytes };
+    const { ready, delayed, inFlight, bytes } = this;
+    return { ready, delayed, inFlight, bytes };
+  }
+
+  /** How many messages may be handed out, but for those in no one's hands. */
+  get ready(): number {
+    return this.messages - this.delayed - this.inFlight - this.settling;
   }
 
   /** Whether one more message is within the bounds; `bytes` is only asked where there is one. */
-  hasRoom({ maxMessages, maxBytes }: QueueSettings, bytes: () => number): boolean {
+  hasRoom(settings: QueueSettings, bytes: () => number): boolean {
+    const { maxMessages, maxBytes } = settings;
+    if (maxMessages === undefined && maxBytes === undefined) return true;
+    return this.fits(settings, 1, maxBytes === undefined ? 0 : bytes());
+  }
+
+  /** Whether so much more is within the bounds. */
+  fits({ maxMessages, maxBytes }: QueueSettings, messages: number, bytes: number): boolean {
     const count = this.messages + this.pendingMessages - this.leavingMessages;
-    if (maxMessages !== undefined && count >= maxMessages) return false;
+    if (maxMessages !== undefined && count + messages > maxMessages) return false;
     if (maxBytes === undefined) return true;
-    return this.bytes + this.pendingBytes - this.leavingBytes + bytes() <= maxBytes;
+    return this.bytes + this.pendingBytes - this.leavingBytes + bytes <= maxBytes;
   }
 }

@@ -41,6 +41,7 @@ export interface WindowBounds {
 /** Of a lane whose messages on disk were not looked at yet: the next sweep does. */
 const UNKNOWN = Number.NEGATIVE_INFINITY;
 const PAGE_MESSAGES = 2048;
+const YIELD_PAGE_MESSAGES = 256;
 
 const sooner = (a: Entry, b: Entry) => a.place < b.place;
 
@@ -185,6 +186,18 @@ export class Window {
     return entry;
   }
 
+  /** Takes out the oldest of the least urgent to give way [P-5.9], or says what to read first. */
+  yieldOne(): Entry | PageRequest | undefined {
+    for (let rank = PRIORITIES - 1; rank >= 0; rank--) {
+      const lane = this.#lanes[rank];
+      if (lane === undefined) continue;
+      if (headOf(lane) !== undefined) return this.#take(lane);
+      const after = lane.loadedThrough;
+      if (lane.more) return { rank, after, lastRank: rank, limit: YIELD_PAGE_MESSAGES };
+    }
+    return undefined;
+  }
+
   /** The page that should be read now, if any. */
   plan(): PageRequest | undefined {
     const isNeeded = this.#lanes[this.#needed]?.more === true;
@@ -263,6 +276,8 @@ export class Window {
   /** A row of this place lies on disk, maybe before what is known; nothing of its lane is out. */
   reopen(laneNumber: number, sequence: number): void {
     const lane = this.#lane(rankOf(laneNumber));
+    // What was read of the lane for want of room lies behind it, and will be read again.
+    this.#takeOut(lane, (entry) => entry.sequence < sequence);
     lane.more = true;
     lane.loadedThrough = Math.min(lane.loadedThrough, sequence - 1);
     lane.diskEnteredAt = UNKNOWN;
