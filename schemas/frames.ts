@@ -124,6 +124,7 @@ export const SERVER_FRAMES = {
     messageId: Type.Optional(MessageId),
     queues: Type.Optional(Type.Integer()),
     duplicate: Type.Optional(Type.Literal(true)),
+    displaced: Type.Optional(Type.Integer({ minimum: 1 })),
     expiresAt: Type.Optional(Type.Integer()),
     time: Type.Optional(Type.Integer()),
   }),

@@ -20,6 +20,7 @@ const Published = Type.Object({
   messageId: Type.String(),
   queues: Count,
   duplicate: Type.Optional(Type.Literal(true)),
+  displaced: Type.Optional(Type.Integer({ minimum: 1 })),
 });
 
 const PulledDelivery = Type.Object({

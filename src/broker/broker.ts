@@ -237,11 +237,9 @@ export class Broker {
       this.fanout.publish(message, this.router.lookup(entry.topic, entry).routes, except);
     }
     this.counters.published++;
-    publication.accepted({
-      messageId: message.id,
-      queues: receipt.queues,
-      duplicate: receipt.duplicate,
-    });
+    const { queues, duplicate, displaced } = receipt;
+    const answer = { messageId: message.id, queues, duplicate };
+    publication.accepted(displaced === undefined ? answer : { ...answer, displaced });
     this.#answered(entry);
   }
 

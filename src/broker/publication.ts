@@ -17,6 +17,8 @@ export interface Receipt {
   readonly queues: number;
   /** The message was published before, within the window: nobody gets it again [P-3.5]. */
   readonly duplicate: boolean;
+  /** How many messages gave way to it, where some did [P-5.9]. */
+  readonly displaced?: number;
 }
 
 /**

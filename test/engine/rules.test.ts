@@ -49,7 +49,7 @@ describe("settings", () => {
     expect(faultOf({ backoff: { minMs: -1 } })).toBe("/backoff/minMs");
     expect(faultOf({ backoff: null })).toBe("/backoff");
     expect(faultOf({ deadLetter: { queue: "x" } })).toBe("/deadLetter/queue");
-    expect(faultOf({ overflow: "drop-oldest" })).toBe("/overflow");
+    expect(faultOf({ overflow: "drop-newest" })).toBe("/overflow");
     expect(faultOf({ bindings: "x" })).toBe("/bindings");
     expect(faultOf(null)).toBe("");
     expect(faultOf([])).toBe("");

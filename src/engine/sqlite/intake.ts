@@ -132,12 +132,36 @@ export class Intake {
       isRoom = group.lookups === 0 && this.#findRooms(group, rooms);
     } catch (error) {
       for (const room of rooms.values()) room.giveBack();
-      group.fail(asRefusal(error), this.#host);
-      return true;
+      return this.#refuse(group, asRefusal(error));
     }
     if (isRoom) this.#store(group, rooms);
     else for (const room of rooms.values()) room.giveBack();
     return isRoom;
+  }
+
+  /** A duplicate needs no room: nobody is refused for want of it before that is known. */
+  #refuse(group: Group, refusal: WarrenError): boolean {
+    const [first, second] = group.members;
+    if (group.isAsked || !isRefusedEntry(refusal) || first === undefined) {
+      group.fail(refusal, this.#host);
+    } else if (second !== undefined) {
+      // Without its duplicates there may be room for the others.
+      this.#lookUp(group);
+      return false;
+    } else {
+      const { storage, counters } = this.#host;
+      storage.writer.dedupe(recentKey(first.message), undefined, 0);
+      const answered = (isDuplicate: boolean) => {
+        if (isDuplicate) {
+          counters.duplicates++;
+          group.finish();
+        } else {
+          group.fail(this.#host.storageRefusal() ?? refusal, this.#host);
+        }
+      };
+      storage.add(new PendingLookup(answered));
+    }
+    return true;
   }
 
   /** False when the group has to wait; throws `queue_full` and `unknown_queue`. */
@@ -176,15 +200,15 @@ export class Intake {
     const { draining } = queue.settings;
     const found = draining ? "never" : room.find(recordBytes(member.record));
     const displaced = room.victims.length - before;
-    // A duplicate needs no room: nobody is refused, and nobody gives way, before that is known.
-    if ((found !== "now" || displaced > 0) && !group.isAsked) {
-      this.#lookUp(group);
-      return false;
-    }
     if (draining) {
       throw new WarrenError("queue_paused", "The queue is draining.", { queue: queue.name });
     }
     if (found === "never") throw new WarrenError("queue_full", undefined, { queue: queue.name });
+    // A duplicate needs no room: nobody gives way before that is known.
+    if ((found === "later" || displaced > 0) && !group.isAsked) {
+      this.#lookUp(group);
+      return false;
+    }
     member.displaced += displaced;
     return found === "now";
   }

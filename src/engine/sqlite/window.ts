@@ -41,7 +41,6 @@ export interface WindowBounds {
 /** Of a lane whose messages on disk were not looked at yet: the next sweep does. */
 const UNKNOWN = Number.NEGATIVE_INFINITY;
 const PAGE_MESSAGES = 2048;
-const YIELD_PAGE_MESSAGES = 256;
 
 const sooner = (a: Entry, b: Entry) => a.place < b.place;
 
@@ -188,14 +187,10 @@ export class Window {
 
   /** Takes out the oldest of the least urgent to give way [P-5.9], or says what to read first. */
   yieldOne(): Entry | PageRequest | undefined {
-    for (let rank = PRIORITIES - 1; rank >= 0; rank--) {
-      const lane = this.#lanes[rank];
-      if (lane === undefined) continue;
-      if (headOf(lane) !== undefined) return this.#take(lane);
-      const after = lane.loadedThrough;
-      if (lane.more) return { rank, after, lastRank: rank, limit: YIELD_PAGE_MESSAGES };
-    }
-    return undefined;
+    const rank = this.#lanes.findLastIndex((lane) => lane && (lane.more || headOf(lane)));
+    const lane = this.#lanes[rank];
+    if (lane === undefined || headOf(lane) !== undefined) return lane && this.#take(lane);
+    return { rank, after: lane.loadedThrough, lastRank: rank, limit: PAGE_MESSAGES / 8 };
   }
 
   /** The page that should be read now, if any. */

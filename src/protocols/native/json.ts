@@ -46,10 +46,11 @@ export class JsonEncoder implements FrameEncoder {
     return `${head},"topic":${topic},"attempt":${attempt}${rest}${this.#body(message)}}`;
   }
 
-  published(id: FrameId, { messageId, queues, duplicate }: Receipt): string {
+  published(id: FrameId, { messageId, queues, duplicate, displaced }: Receipt): string {
     const repeated = duplicate ? ',"duplicate":true' : "";
+    const gave = displaced === undefined ? "" : `,"displaced":${displaced}`;
     const head = `{"type":"ok","id":${quotedId(id)},"messageId":${quoted(messageId)}`;
-    return `${head},"queues":${queues}${repeated}}`;
+    return `${head},"queues":${queues}${repeated}${gave}}`;
   }
 
   ok(id: FrameId): string {

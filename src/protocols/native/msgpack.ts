@@ -59,8 +59,9 @@ export class MsgpackEncoder implements FrameEncoder {
     return packMap(fields, this.#body(message));
   }
 
-  published(id: FrameId, { messageId, queues, duplicate }: Receipt): Packed {
+  published(id: FrameId, { messageId, queues, duplicate, displaced }: Receipt): Packed {
     const ok = { type: "ok", id, messageId, queues };
+    if (displaced !== undefined) return pack({ ...ok, displaced });
     return pack(duplicate ? { ...ok, duplicate } : ok);
   }
 
