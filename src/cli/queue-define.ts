@@ -21,6 +21,15 @@ interface Setting {
   readonly default?: unknown;
 }
 
+interface SettingSchema {
+  readonly type?: string;
+  readonly default?: unknown;
+  readonly anyOf?: readonly { readonly const?: string }[];
+}
+
+/** `choice` is one of a few words; the broker says which when it is another. */
+const SIMPLE_TYPES = ["integer", "number", "boolean", "choice"];
+
 const SETTINGS: readonly Setting[] = [
   ...settingsIn(QueueSettings.properties, []),
   ...settingsIn(Backoff.properties, ["backoff"]),
@@ -57,9 +66,12 @@ export const defineCommand: Command = {
 };
 
 function settingsIn(properties: object, parents: readonly string[]): Setting[] {
-  return Object.entries(properties as Record<string, { type?: string; default?: unknown }>).flatMap(
-    ([name, { type, default: fallback }]) => {
-      if (type !== "integer" && type !== "number" && type !== "boolean") return [];
+  return Object.entries(properties as Record<string, SettingSchema>).flatMap(
+    ([name, { anyOf, default: fallback, ...schema }]) => {
+      const type = anyOf?.every(({ const: choice }) => choice !== undefined)
+        ? "choice"
+        : schema.type;
+      if (type === undefined || !SIMPLE_TYPES.includes(type)) return [];
       const path = [...parents, name];
       const flag = path.join("-").replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
       return [{ flag, path, type, default: fallback }];
@@ -72,9 +84,14 @@ function flagOf(setting: Setting): Flag {
   const fallback = setting.default === undefined ? "no bound" : setting.default;
   return {
     type: type === "boolean" ? "boolean" : "string",
-    ...(type === "boolean" ? {} : { value: path.at(-1)?.endsWith("Ms") ? "MS" : "N" }),
+    ...(type === "boolean" ? {} : { value: placeholderOf(setting) }),
     help: `${path.join(".")} [${fallback}]`,
   };
+}
+
+function placeholderOf({ path, type }: Setting): string {
+  if (type === "choice") return "WORD";
+  return path.at(-1)?.endsWith("Ms") ? "MS" : "N";
 }
 
 function fromFlags(input: Input): object {
@@ -83,7 +100,7 @@ function fromFlags(input: Input): object {
     const given = input.flags[flag];
     if (given === undefined) continue;
     const value =
-      type === "boolean"
+      type === "boolean" || type === "choice"
         ? given
         : type === "integer"
           ? integerFlag(input, flag)

@@ -103,8 +103,16 @@ async function publishOne(
   const receipt = await new Promise<Receipt>((accepted, refused) => {
     broker.publish({ message, dueAt, dedupe, entry, accepted, refused });
   });
-  const { messageId, queues, duplicate } = receipt;
-  return { type: "ok", messageId, queues, ...(duplicate ? { duplicate } : {}) };
+  return { type: "ok", ...receiptView(receipt) };
+}
+
+function receiptView({ messageId, queues, duplicate, displaced }: Receipt): object {
+  return {
+    messageId,
+    queues,
+    ...(duplicate ? { duplicate } : {}),
+    ...(displaced === undefined ? {} : { displaced }),
+  };
 }
 
 /** Raw bytes become what their content type says they are [P-2.6]. */
