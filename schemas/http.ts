@@ -5,6 +5,7 @@
 import type { Static, TObject, TSchema } from "@sinclair/typebox";
 import { ACCESS_OPERATIONS } from "./http-access.ts";
 import { AUDIT_OPERATIONS } from "./http-audit.ts";
+import { CONNECTION_OPERATIONS } from "./http-connections.ts";
 import { DATA_OPERATIONS } from "./http-data.ts";
 import { PLANE_OPERATIONS } from "./http-plane.ts";
 import { QUEUE_OPERATIONS } from "./http-queues.ts";
@@ -18,6 +19,7 @@ export const OPERATIONS = {
   ...QUEUE_OPERATIONS,
   ...AUDIT_OPERATIONS,
   ...ACCESS_OPERATIONS,
+  ...CONNECTION_OPERATIONS,
 };
 
 export type OperationName = keyof typeof OPERATIONS;

@@ -165,6 +165,7 @@ function assemble(config: Config, deps: Partial<WarrenDeps>): House {
     maxAutomaticBans: limits.automaticBans,
     clock,
   });
+  broker.watchRecords("bans", (id, ban) => admission.bans.recordChanged(id, ban));
   const identities = createAuthenticator({
     ...accessOf(config),
     book: roles,

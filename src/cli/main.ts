@@ -1,8 +1,10 @@
 #!/usr/bin/env bun
 /** The `warren` command: finds the command that the words name, runs it, and ends with its code [P-13.7]. */
 import { ConfigError, environment } from "../config.ts";
+import { banCommands } from "./ban.ts";
 import { checkCommand } from "./check.ts";
 import { type Command, Failure, helpOf, parseWords, UsageError } from "./command.ts";
+import { connCommands } from "./conn.ts";
 import { consumeCommand } from "./consume.ts";
 import { pubCommand } from "./pub.ts";
 import { queueCommands } from "./queue.ts";
@@ -19,6 +21,8 @@ const COMMANDS: readonly Command[] = [
   subCommand,
   consumeCommand,
   ...queueCommands,
+  ...connCommands,
+  ...banCommands,
   tokenCommand,
   versionCommand,
 ];

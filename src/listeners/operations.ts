@@ -2,6 +2,7 @@
 import type { OperationName } from "../../schemas/http.ts";
 import { adminHandlers } from "./admin.ts";
 import { auditHandlers } from "./audit.ts";
+import { connectionHandlers } from "./connections.ts";
 import { explainHandlers } from "./explain.ts";
 import { opsHandlers } from "./ops.ts";
 import { publishHandlers } from "./publish.ts";
@@ -17,4 +18,5 @@ export const HANDLERS: Handlers<OperationName> = {
   ...auditHandlers,
   ...roleHandlers,
   ...explainHandlers,
+  ...connectionHandlers,
 };

@@ -170,6 +170,12 @@ export function checkedBan(body: BanBody): BanBody {
   throw new WarrenError("invalid_frame", why, { pointer: "" });
 }
 
+/** Whether the ban means this one, be it over or not. */
+export function shutsOut(ban: Ban, { address, principal }: Suspect): boolean {
+  const range = ban.address === undefined ? undefined : parseRange(ban.address);
+  return means({ ban, range }, parseAddress(address), principal?.name, principal?.client);
+}
+
 export function banned({ reason, expiresAt }: Ban): WarrenError {
   return new WarrenError("banned", undefined, {
     ...(reason !== undefined && { reason }),

@@ -28,6 +28,10 @@ export class LiveSubscriptions {
     return this.#suspended;
   }
 
+  get filters(): string[] {
+    return [...this.#routes.keys()];
+  }
+
   /** Subscribing again to the same filter changes nothing. Throws `too_many_subscriptions`. */
   add(filter: string): void {
     if (this.#routes.has(filter)) return;

@@ -11,6 +11,7 @@ import type { Logger } from "../log.ts";
 import type { Admission } from "../security/admission.ts";
 import type { Authenticator } from "../security/authenticator.ts";
 import { Deadlines } from "./deadlines.ts";
+import { Eviction } from "./eviction.ts";
 import type { Intake } from "./intake.ts";
 import { OutboxTurn } from "./outbox.ts";
 import { RightsReview } from "./review.ts";
@@ -46,6 +47,7 @@ export class Sessions {
   readonly outboxes: OutboxTurn;
   readonly deadlines: Deadlines;
   readonly review: RightsReview;
+  readonly eviction: Eviction;
   /** Connections opened since the start. */
   opened = 0;
   /** Counts up, 16 times in a heartbeat; cheaper than a clock where it is read for every message. */
@@ -72,6 +74,7 @@ export class Sessions {
     this.deadlines = new Deadlines(broker.clock);
     this.review = new RightsReview(this, broker);
     broker.bindingsChanged = () => this.review.start();
+    this.eviction = new Eviction(this, admission.bans, broker.clock);
     broker.fanout.beforeRoutes(() => this.outboxes.flush());
   }
 

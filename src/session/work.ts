@@ -30,6 +30,10 @@ export class Work {
     return this.#consumers.size;
   }
 
+  get queues(): string[] {
+    return [...this.#consumers.keys()];
+  }
+
   /** Throws `unknown_queue`, `conflict`, `too_many_subscriptions`, `invalid_frame` (the credit). */
   consume(queue: string, credit: number): void {
     if (this.#consumers.has(queue)) {
