@@ -5,7 +5,7 @@
 import { type Static, type TInteger, Type } from "@sinclair/typebox";
 import { DEFAULT_LIMITS, type Limits } from "../src/limits.ts";
 import { type Grant, Grants, KeySettings, RoleSettings } from "./access.ts";
-import { IssuerSettings } from "./identity.ts";
+import { IssuerSettings, TlsSettings } from "./identity.ts";
 import { QueueDefinition, QueueName } from "./queue.ts";
 import { RateSettings } from "./rates.ts";
 
@@ -159,6 +159,7 @@ export const ConfigSchema = Type.Object(
         "from all others.",
     }),
     rates: RateSettings,
+    tls: TlsSettings,
     jwt: JwtSettings,
     issuers: Type.Array(IssuerSettings, {
       default: [],

@@ -11,7 +11,7 @@ const Role = Type.Object({
 
 const SourceShape = Type.Object({
   kind: Type.Union(
-    ["token", "anonymous", "request", "open", "role", "channel", "key"].map((kind) =>
+    ["token", "certificate", "anonymous", "request", "open", "role", "channel", "key"].map((kind) =>
       Type.Literal(kind),
     ),
   ),

@@ -1,6 +1,6 @@
 /**
  * Who vouches for a principal [P-14.1]: the issuers of tokens with what their tokens may claim
- * at most, and the certificates of the broker and of its clients.
+ * at most, and the certificates of the broker and of its clients [P-14.3].
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { type Grant, Grants } from "./access.ts";

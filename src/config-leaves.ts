@@ -40,9 +40,12 @@ export function settingLeaves(): readonly Leaf[] {
   return leaves;
 }
 
+/** Objects that hold grants are given as a whole. */
+const ONE_VALUE = ["anonymous", "tls.clientPrincipal"];
+
 function walk(path: string, node: Node): Leaf[] {
-  // The grants inside `anonymous` are one value; so is everything keyed by names of the operator's.
-  if (node.properties !== undefined && path !== "anonymous") {
+  // So is everything keyed by names of the operator's.
+  if (node.properties !== undefined && !ONE_VALUE.includes(path)) {
     return Object.entries(node.properties).flatMap(([name, child]) =>
       walk(`${path}.${name}`, child),
     );

@@ -2,7 +2,6 @@
  * The composition root: settings become a running broker, and a running broker ends well. What is put
  * together here knows nothing of how that was done.
  */
-import type { Server } from "bun";
 import type { RoleSettings } from "../schemas/access.ts";
 import { Broker } from "./broker/broker.ts";
 import { RoleBook } from "./broker/roles.ts";
@@ -19,7 +18,7 @@ import { createHttpHandler } from "./listeners/http.ts";
 import { Leases } from "./listeners/leases.ts";
 import { assertOwnName } from "./listeners/own-name.ts";
 import { problemResponse } from "./listeners/problem.ts";
-import { listen } from "./listeners/server.ts";
+import { type Listener, listen } from "./listeners/server.ts";
 import type { Services } from "./listeners/services.ts";
 import { createWebSocketListener } from "./listeners/websocket.ts";
 import { createLogger, type Logger } from "./log.ts";
@@ -33,6 +32,7 @@ import {
 } from "./security/authenticator.ts";
 import { createOriginCheck } from "./security/origins.ts";
 import { createClientAddresses } from "./security/proxies.ts";
+import { CertificateWatch, hasTls, readTls, tlsFaults } from "./security/tls.ts";
 import { Sessions } from "./session/sessions.ts";
 import { VERSION } from "./version.ts";
 
@@ -51,14 +51,13 @@ export interface WarrenDeps {
 
 /** A running broker. */
 export interface Warren {
-  readonly server: Server<unknown>;
   /** Such as `http://127.0.0.1:7070`. */
   readonly url: string;
   readonly broker: Broker;
   readonly sessions: Sessions;
   /** Anyone who reaches it may do anything: there are no credentials to tell people apart. */
   readonly open: boolean;
-  /** Reads key files and fetched keys anew [P-14.1]. */
+  /** Reads certificates [P-14.3], key files and fetched keys [P-14.1] anew; what is open stays open. */
   reload(): void;
   /**
    * Drains and stops [P-9.3]: readiness goes false, peers are told, what was accepted is made durable
@@ -83,6 +82,9 @@ export function checkConfig(config: Config): void {
   });
   demand("allowedOrigins", () => createOriginCheck(config.allowedOrigins));
   demand("trustedProxies", () => createClientAddresses(config.trustedProxies));
+  for (const { setting, message } of tlsFaults(config.tls, systemClock.now())) {
+    faults.push({ path: `tls.${setting}`, problem: message });
+  }
   demand("jwt, issuers, keys, roles, anonymous", () => createAuthenticator(accessOf(config)));
   for (const [name, definition] of Object.entries(config.queues)) {
     demand(`queues.${name}`, () => {
@@ -99,44 +101,60 @@ export async function startWarren(config: Config, deps: Partial<WarrenDeps> = {}
   const house = assemble(config, deps);
   const { broker, log } = house.services;
   const open = !hasCredentials(accessOf(config)) && config.anonymous === undefined;
-  const server = startListening(house, config);
-  house.routes.server = server;
+  const listener = await startListening(house, config);
+  house.routes.listener = listener;
   try {
     await broker.start();
     await defineQueues(broker, config);
   } catch (error) {
-    await server.stop(true);
+    await listener.stop(true);
     await broker.close();
     house.lag.stop();
     throw explain(error);
   }
   house.phase = "running";
-  const url = server.url.origin;
+  const { url } = listener;
   const { durability } = config;
   log.info("listening", { url, durability, engine: broker.engine.name, version: VERSION });
+  const renew = () => renewCertificate(listener, config, house.services);
+  const watch = new CertificateWatch(config.tls, house.services.clock, renew);
+  if (hasTls(config.tls)) await watch.start();
   if (durability === "os") log.warn("durability is os: a power loss may take confirmed messages");
   let stopped: Promise<void> | undefined;
   return {
-    server,
     url,
     broker,
     sessions: house.sessions,
     open,
-    reload: () => house.services.authenticator.refreshKeys(),
+    reload() {
+      house.services.authenticator.refreshKeys();
+      if (hasTls(config.tls)) renew();
+    },
     stop(reason) {
-      stopped ??= stop(house, server, reason);
+      watch.stop();
+      stopped ??= stop(house, listener, reason);
       return stopped;
     },
   };
 }
 
-/** Bun's server, once it listens: routes are published through it. */
+/** A certificate that cannot be used is not taken; the one before it stays. */
+function renewCertificate(listener: Listener, { tls }: Config, { log, clock }: Services): void {
+  try {
+    listener.renew(readTls(tls, clock.now()));
+    log.info("the certificate was renewed");
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    log.error("the certificate was not renewed", { reason });
+  }
+}
+
+/** The listener, once there is one: routes are published through it. */
 class ServerRoutes implements RoutePublisher {
-  server: Server<unknown> | undefined;
+  listener: Listener | undefined;
 
   publish(routeName: string, bytes: Bytes): number {
-    // Bun compresses unless told not to, and nobody on the route may want that.
-    return this.server === undefined ? 0 : this.server.publish(routeName, bytes, false);
+    return this.listener === undefined ? 0 : this.listener.publish(routeName, bytes);
   }
 }
 
@@ -208,19 +226,21 @@ function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   return house;
 }
 
-function startListening(house: House, config: Config): Server<unknown> {
+async function startListening(house: House, config: Config): Promise<Listener> {
   const { services } = house;
   const frontier = {
-    origins: createOriginCheck(config.allowedOrigins),
+    origins: createOriginCheck(config.allowedOrigins, hasTls(config.tls)),
     addresses: createClientAddresses(config.trustedProxies),
   };
   const webSockets = createWebSocketListener(house.sessions, frontier, services.log);
   const needsOwnName = !hasCredentials(accessOf(config)) && !config.insecure;
   const { host, port } = config;
   try {
-    return listen({
+    return await listen({
       hostname: host,
       port,
+      tls: hasTls(config.tls) ? readTls(config.tls, services.clock.now()) : undefined,
+      certificatesName: config.tls.clientPrincipal !== undefined,
       maxBodyBytes: 2 * config.limits.frameBytes,
       admit: needsOwnName ? assertOwnName : () => undefined,
       http: createHttpHandler(services, frontier),
@@ -264,7 +284,7 @@ function explain(error: unknown): unknown {
   return error instanceof WarrenError ? new StartError(`Cannot start: ${error.message}`) : error;
 }
 
-async function stop(house: House, server: Server<unknown>, reason: string): Promise<void> {
+async function stop(house: House, listener: Listener, reason: string): Promise<void> {
   const { broker, clock, leases, log, config } = house.services;
   const startedAt = clock.now();
   log.info("draining", { reason, sessions: house.sessions.size });
@@ -274,17 +294,17 @@ async function stop(house: House, server: Server<unknown>, reason: string): Prom
   // What HTTP requests are waiting for is answered by the store as it closes, before it resolves.
   await broker.close();
   house.lag.stop();
-  const idle = server.stop();
+  const idle = listener.stop();
   const { promise: late, resolve } = Promise.withResolvers<void>();
   const bound = clock.after(Math.max(0, startedAt + config.limits.drainMs - clock.now()), resolve);
   await Promise.race([idle, late]);
   bound.cancel();
-  await server.stop(true);
+  await listener.stop(true);
   log.info("stopped", { durationMs: clock.now() - startedAt });
 }
 
 function accessOf(config: Config): AuthenticatorConfig {
-  const { jwt, issuers, roles, keys, anonymous } = config;
+  const { jwt, issuers, roles, keys, anonymous, tls } = config;
   return {
     jwtSecret: jwt.secret,
     jwtPreviousSecret: jwt.previousSecret,
@@ -295,6 +315,7 @@ function accessOf(config: Config): AuthenticatorConfig {
     roles,
     keys,
     anonymous,
+    clientPrincipal: tls.clientPrincipal,
     clock: systemClock,
   };
 }

@@ -30,7 +30,7 @@ export type GrantRule = Grant;
 
 /** Where a rule comes from. */
 export type Source =
-  | { readonly kind: "token" | "anonymous" | "request" | "open" }
+  | { readonly kind: "token" | "certificate" | "anonymous" | "request" | "open" }
   | { readonly kind: "role" | "channel"; readonly name: string }
   | { readonly kind: "key"; readonly id: string };
 

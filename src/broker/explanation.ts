@@ -69,6 +69,8 @@ export function sourceText(source: Source): string {
       return "of the token";
     case "anonymous":
       return "for anonymous";
+    case "certificate":
+      return "the rule for client certificates";
     case "request":
       return "given with the question";
     case "open":

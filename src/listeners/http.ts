@@ -2,10 +2,10 @@
  * HTTP: from a request to its operation and back, with every failure rendered in one place [P-12.1].
  * Origins and credentials are looked at before anything else is.
  */
-import type { Server } from "bun";
 import { OPERATIONS, type Operation } from "../../schemas/http.ts";
 import type { Principal } from "../broker/access.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
+import type { Credential } from "../security/authenticator.ts";
 import { findCredential, redactUrl } from "../security/credentials.ts";
 import type { OriginCheck } from "../security/origins.ts";
 import { checked, checkedQuery, decoded, encodedResponse, mediaType, readBytes } from "./body.ts";
@@ -13,9 +13,10 @@ import { assertOrigin, type Frontier } from "./frontier.ts";
 import { HANDLERS } from "./operations.ts";
 import { problemResponse } from "./problem.ts";
 import { matchOperation } from "./router.ts";
+import type { Peer as ServerPeer } from "./server.ts";
 import type { Answer, Call, Services } from "./services.ts";
 
-type Peer = Pick<Server<unknown>, "timeout" | "requestIP">;
+type Peer = Pick<ServerPeer, "timeout" | "requestIP" | "certificate">;
 
 /** Answers requests; it never rejects. */
 export type HttpHandler = (request: Request, server: Peer) => Promise<Response>;
@@ -53,7 +54,8 @@ async function respond(
     throw new WarrenError("busy", "The broker is starting.");
   }
   if (operation.access !== "nobody") services.admission.request(address);
-  const principal = await principalOf(operation, request, who, services, origins);
+  const credential = findCredential(request, origins) ?? server.certificate;
+  const principal = await principalOf(operation, credential, who, services);
   const meter = services.admission.meterOf({ address, principal });
   const call = {
     request,
@@ -80,13 +82,11 @@ interface Who {
 
 async function principalOf(
   operation: Operation,
-  request: Request,
+  credential: Credential | undefined,
   who: Who,
   { authenticator }: Services,
-  origins: OriginCheck,
 ): Promise<Principal | undefined> {
   if (operation.access === "nobody") return undefined;
-  const credential = findCredential(request, origins);
   const principal = await authenticator.authenticate(credential, { address: who.address ?? "" });
   who.principal = principal;
   if (operation.area !== undefined && !principal.rights.may("admin", operation.area)) {

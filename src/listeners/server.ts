@@ -1,15 +1,33 @@
-/** The one TCP listener: WebSocket upgrades go to their listener, everything else to HTTP. */
+/**
+ * The TCP listener: WebSocket upgrades go to theirs, everything else to HTTP. TLS, where it is spoken, is
+ * Bun's own, or the gate's when clients show certificates [P-14.3].
+ */
 import type { Server, WebSocketHandler } from "bun";
 import { toWarrenError, WarrenError } from "../errors.ts";
+import type { ClientCertificate, TlsMaterial } from "../security/tls.ts";
 import type { HttpHandler } from "./http.ts";
 import { problemResponse } from "./problem.ts";
+import { TlsGate } from "./tls-gate.ts";
 
 /** Longest silence of an HTTP connection; long polls ask for more. */
 const HTTP_IDLE_SECONDS = 30;
+/** Browsers that came once over TLS come no other way for a year. */
+const STRICT_TRANSPORT = "max-age=31536000";
+
+/** The server as handlers see it, with who is at the other end. */
+export interface Peer<Data = unknown>
+  extends Pick<Server<Data>, "timeout" | "requestIP" | "upgrade"> {
+  /** The verified certificate of the client, where it has shown one. */
+  readonly certificate?: ClientCertificate | undefined;
+}
 
 export interface ListenOptions<Data> {
   readonly hostname: string;
   readonly port: number;
+  /** Absent: without TLS. */
+  readonly tls?: TlsMaterial | undefined;
+  /** A client certificate is a credential, and not only the way in. */
+  readonly certificatesName: boolean;
   /** Largest body; HTTP operations refuse theirs earlier, with a sentence. */
   readonly maxBodyBytes: number;
   /** Throws when the request is not to be answered at all. */
@@ -19,14 +37,104 @@ export interface ListenOptions<Data> {
   /** Answers with a refusal, or with undefined once the connection is a WebSocket. */
   readonly upgrade: (
     request: Request,
-    server: Server<Data>,
+    server: Peer<Data>,
   ) => Promise<Response | undefined> | Response | undefined;
   readonly webSocket: WebSocketHandler<Data>;
 }
 
-/** Listens. Throws what the system says, such as `EADDRINUSE`. */
-export function listen<Data>(options: ListenOptions<Data>): Server<Data> {
+/** What listens, whatever it is made of. */
+export interface Listener {
+  /** Such as `https://127.0.0.1:7070`. */
+  readonly url: string;
+  /** To every socket that has joined the route, whichever certificate it came under. */
+  publish(routeName: string, bytes: string | Uint8Array<ArrayBuffer>): number;
+  /** New connections see this certificate; those that are open stay open. */
+  renew(tls: TlsMaterial): void;
+  /** Takes no more connections, and resolves when there are none; with `force` ends them. */
+  stop(force?: boolean): Promise<void>;
+}
+
+/** Listens. Rejects with what the system says, such as `EADDRINUSE`. */
+export async function listen<Data>(options: ListenOptions<Data>): Promise<Listener> {
+  const { tls, hostname, port } = options;
+  if (tls === undefined || tls.clientCertificate === "none") return new BunListener(options);
+  const gate: { open?: TlsGate } = {};
+  const server = serve({ ...options, hostname: "127.0.0.1", port: 0 }, undefined, () => gate.open);
+  try {
+    gate.open = await TlsGate.open(tls, { hostname, port, innerPort: server.port ?? 0 });
+  } catch (error) {
+    await server.stop(true);
+    throw error;
+  }
+  return gatedListener(server, gate.open, hostname);
+}
+
+/** Bun gives a server one certificate for life, so a new certificate is a new server on the same port. */
+class BunListener<Data> implements Listener {
+  readonly #options: ListenOptions<Data>;
+  #current: Server<Data>;
+  /** Servers of earlier certificates that still have connections. */
+  readonly #earlier = new Map<Server<Data>, Promise<void>>();
+  readonly url: string;
+
+  constructor(options: ListenOptions<Data>) {
+    this.#options = options;
+    this.#current = serve(options, options.tls);
+    this.url = this.#current.url.origin;
+  }
+
+  publish(routeName: string, bytes: string | Uint8Array<ArrayBuffer>): number {
+    // Bun compresses unless told not to, and nobody on the route may want that.
+    const sent = this.#current.publish(routeName, bytes, false);
+    if (this.#earlier.size === 0) return sent;
+    let most = sent;
+    for (const server of this.#earlier.keys()) {
+      most = Math.max(most, server.publish(routeName, bytes, false));
+    }
+    return most;
+  }
+
+  renew(tls: TlsMaterial): void {
+    // A certificate that Bun will not have must not cost the one that works.
+    void serve({ ...this.#options, hostname: "127.0.0.1", port: 0 }, tls).stop(true);
+    const old = this.#current;
+    const { port } = old;
+    // The port is free as soon as the old server is told to stop, within this turn of the event loop.
+    const ended = old.stop().finally(() => this.#earlier.delete(old));
+    this.#earlier.set(old, ended);
+    this.#current = serve({ ...this.#options, port: port ?? this.#options.port }, tls);
+  }
+
+  async stop(force = false): Promise<void> {
+    const earlier = [...this.#earlier].map(([server, ended]) =>
+      force ? server.stop(true) : ended,
+    );
+    await Promise.all([this.#current.stop(force), ...earlier]);
+  }
+}
+
+function gatedListener<Data>(server: Server<Data>, gate: TlsGate, hostname: string): Listener {
+  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+  return {
+    url: `https://${host}:${gate.port}`,
+    publish: (routeName, bytes) => server.publish(routeName, bytes, false),
+    renew: (tls) => gate.renew(tls),
+    async stop(force = false) {
+      gate.close();
+      await server.stop(force);
+      gate.destroy();
+    },
+  };
+}
+
+/** `gate` is given where connections come through one, and is there once it is open. */
+function serve<Data>(
+  options: ListenOptions<Data>,
+  tls: TlsMaterial | undefined,
+  gate?: () => TlsGate | undefined,
+): Server<Data> {
   const { hostname, port, admit, http, upgrade, webSocketPath } = options;
+  const secure = tls !== undefined || gate !== undefined;
   return Bun.serve<Data>({
     hostname,
     port,
@@ -36,18 +144,49 @@ export function listen<Data>(options: ListenOptions<Data>): Server<Data> {
     idleTimeout: HTTP_IDLE_SECONDS,
     maxRequestBodySize: options.maxBodyBytes,
     websocket: options.webSocket,
-    fetch(request, server) {
+    ...(tls !== undefined && { tls: bunTls(tls) }),
+    async fetch(request, server) {
       // The address of a request is put together with its Host, which may be missing or anything.
       const url = URL.parse(request.url);
       if (url === null) {
         return problemResponse(new WarrenError("invalid_frame", "The Host is missing or is none."));
       }
+      const named = options.certificatesName;
+      const peer = gate === undefined ? server : gatePeer(request, server, gate(), named);
+      if (peer === undefined) return problemResponse(new WarrenError("forbidden"));
       try {
         admit(request);
       } catch (error) {
         return problemResponse(toWarrenError(error));
       }
-      return url.pathname === webSocketPath ? upgrade(request, server) : http(request, server);
+      if (url.pathname === webSocketPath) return upgrade(request, peer);
+      const answer = await http(request, peer);
+      if (secure) answer.headers.set("Strict-Transport-Security", STRICT_TRANSPORT);
+      return answer;
     },
   });
+}
+
+/** Bun's types leave out that it takes the number of a TLS version. */
+function bunTls({ cert, key, minVersion }: TlsMaterial): { cert: string; key: string } {
+  const options = { cert, key, minVersion: minVersion === "TLSv1.3" ? 0x0304 : 0x0303 };
+  return options;
+}
+
+/** The server with the address that the gate saw; undefined when the connection is not the gate's. */
+function gatePeer<Data>(
+  request: Request,
+  server: Server<Data>,
+  gate: TlsGate | undefined,
+  named: boolean,
+): Peer<Data> | undefined {
+  const inner = server.requestIP(request);
+  const found = gate?.peer(inner?.port);
+  if (inner === null || found === undefined) return undefined;
+  return {
+    ...(named && { certificate: found.certificate }),
+    requestIP: () => ({ ...inner, address: found.address }),
+    timeout: (one, seconds) => server.timeout(one, seconds),
+    upgrade: server.upgrade.bind(server),
+  };
 }

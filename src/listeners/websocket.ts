@@ -3,7 +3,7 @@
  * session. The handlers are synchronous: Bun would run the messages of one connection side by side if
  * they were not.
  */
-import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
+import type { ServerWebSocket, WebSocketHandler } from "bun";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { NativeProtocol } from "../protocols/native/native.ts";
@@ -12,6 +12,7 @@ import { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import { assertOrigin, type Frontier } from "./frontier.ts";
 import { problemOf, problemResponse } from "./problem.ts";
+import type { Peer } from "./server.ts";
 
 /**
  * Bun drops what is sent to a socket with more than this many times the outbound limit waiting. Sessions
@@ -22,7 +23,7 @@ const HARD_CAP = 4;
 export interface WebSocketListener {
   readonly handlers: WebSocketHandler<Session>;
   /** Answers with a refusal [P-1.4], or with undefined once the connection is a WebSocket. */
-  upgrade(request: Request, server: Server<Session>): Promise<Response | undefined>;
+  upgrade(request: Request, server: Peer<Session>): Promise<Response | undefined>;
 }
 
 export function createWebSocketListener(
@@ -77,7 +78,7 @@ function handlersFor({ limits }: Sessions, log: Logger): WebSocketHandler<Sessio
 
 async function admit(
   request: Request,
-  server: Server<Session>,
+  server: Peer<Session>,
   sessions: Sessions,
   { origins, addresses }: Frontier,
   protocols: readonly [NativeProtocol, NativeProtocol],
@@ -90,7 +91,7 @@ async function admit(
   assertOrigin(request, origins);
   const offer = request.headers.get("sec-websocket-protocol");
   const protocol = negotiate(offer, protocols);
-  const credential = findCredential(request, origins);
+  const credential = findCredential(request, origins) ?? server.certificate;
   const principal =
     credential === undefined && !authenticator.anonymousAllowed
       ? undefined

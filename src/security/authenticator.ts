@@ -3,6 +3,7 @@
  * is allowed. Whatever cannot be verified is refused; it never falls back to anonymous.
  */
 import type { KeySettings, RoleSettings } from "../../schemas/access.ts";
+import type { ClientPrincipal } from "../../schemas/identity.ts";
 import type { RoleRates } from "../../schemas/rates.ts";
 import {
   ALLOW_ALL,
@@ -24,15 +25,19 @@ import {
 } from "./issuers.ts";
 import { createKeyRing, type KeyRing, looksLikeKey } from "./keys.ts";
 import { ratesOf } from "./role-rates.ts";
+import { type ClientCertificate, principalOf } from "./tls.ts";
 import { claimFault } from "./tokens.ts";
 
 /** Decides who a connection is. */
+/** A JWT or an API key as text, or a verified client certificate. */
+export type Credential = string | ClientCertificate;
+
 export interface Authenticator {
   /**
-   * The principal of a credential, a JWT or an API key; undefined stands for no credential. Rejects with
+   * The principal of a credential; undefined stands for no credential. Rejects with
    * `unauthenticated` or `token_expired`, or with `busy` when an issuer's keys cannot be had.
    */
-  authenticate(credential: string | undefined, peer: { address: string }): Promise<Principal>;
+  authenticate(credential: Credential | undefined, peer: { address: string }): Promise<Principal>;
   /** Whether a connection without a credential is let in, or has to send `auth` in time [P-1.3]. */
   readonly anonymousAllowed: boolean;
   /** Key files and fetched keys are read anew for the next token [P-14.1]. */
@@ -47,6 +52,8 @@ export interface AuthenticatorConfig extends IssuersConfig {
   readonly keys: readonly KeySettings[];
   /** What a connection without a credential may do; undefined lets none in. */
   readonly anonymous: { readonly grants: readonly Grant[] } | undefined;
+  /** Who the holder of a client certificate is [P-14.3]; absent, nobody. */
+  readonly clientPrincipal?: ClientPrincipal | undefined;
 }
 
 const ANONYMOUS = "anonymous";
@@ -69,10 +76,11 @@ export function createAuthenticator(config: AuthenticatorConfig): Authenticator 
 
 /** Whether anyone could be told apart by a credential. */
 export function hasCredentials(
-  config: Pick<AuthenticatorConfig, "jwtSecret" | "keys" | "issuers">,
+  config: Pick<AuthenticatorConfig, "jwtSecret" | "keys" | "issuers" | "clientPrincipal">,
 ): boolean {
-  const { jwtSecret, keys, issuers } = config;
-  return jwtSecret !== undefined || keys.length > 0 || (issuers ?? []).length > 0;
+  const { jwtSecret, keys, issuers, clientPrincipal } = config;
+  const someIssuer = jwtSecret !== undefined || (issuers ?? []).length > 0;
+  return someIssuer || keys.length > 0 || clientPrincipal !== undefined;
 }
 
 const EVERYONE: Principal = { name: ANONYMOUS, rights: ALLOW_ALL };
@@ -87,11 +95,13 @@ class ConfiguredAuthenticator implements Authenticator {
   readonly #keys: KeyRing;
   readonly #book: RoleBook;
   readonly #anonymous: Principal | undefined;
+  readonly #clientPrincipal: ClientPrincipal | undefined;
   readonly #clock: AuthenticatorConfig["clock"];
 
   constructor(config: AuthenticatorConfig) {
     this.#clock = config.clock;
     this.#issuers = createIssuers(config);
+    this.#clientPrincipal = config.clientPrincipal;
     this.#keys = createKeyRing(config.keys);
     this.#book = config.book ?? new RoleBook(config.roles);
     this.#anonymous = config.anonymous && {
@@ -109,11 +119,12 @@ class ConfiguredAuthenticator implements Authenticator {
     return this.#anonymous !== undefined;
   }
 
-  async authenticate(credential: string | undefined): Promise<Principal> {
+  async authenticate(credential: Credential | undefined): Promise<Principal> {
     if (credential === undefined) {
       if (this.#anonymous !== undefined) return this.#anonymous;
       throw new WarrenError("unauthenticated", "A credential is needed: a token or an API key.");
     }
+    if (typeof credential !== "string") return this.#byCertificate(credential);
     if (credential === "") throw new WarrenError("unauthenticated", "The credential is empty.");
     if (looksLikeKey(credential)) return this.#byKey(credential);
     if (this.#issuers === undefined) {
@@ -145,6 +156,29 @@ class ConfiguredAuthenticator implements Authenticator {
 
   #ratesOf(roles: readonly string[] | undefined): RoleRates | undefined {
     return ratesOf(roles, (role) => this.#book.get(role)?.rates);
+  }
+
+  #byCertificate(certificate: ClientCertificate): Principal {
+    const rule = this.#clientPrincipal;
+    const name = rule && principalOf(certificate, rule);
+    if (rule === undefined || name === undefined) {
+      const wanted = rule?.from ?? "that is looked for";
+      throw new WarrenError(
+        "unauthenticated",
+        `The certificate has not exactly one name ${wanted}.`,
+      );
+    }
+    if (certificate.validTo <= this.#clock.now()) {
+      throw new WarrenError("token_expired", "The certificate has expired.");
+    }
+    const rights = rightsOf(this.#book, {
+      roles: rule.roles ?? [],
+      grants: rule.grants,
+      source: { kind: "certificate" },
+      variables: { principal: name },
+    });
+    const rates = this.#ratesOf(rule.roles);
+    return { name, rights, ...(rates && { rates }), expiresAt: certificate.validTo };
   }
 
   #byClaims({ claims, bounds }: Vouched): Principal {
@@ -205,6 +239,8 @@ function configFaults(config: AuthenticatorConfig): Fault[] {
       faults.push({ pointer: `/keys/${index}/roles/${at}`, message });
     });
   });
+  const certain = config.clientPrincipal?.grants ?? [];
+  faults.push(...grantFaults(certain, "/tls/clientPrincipal/grants"));
   return [...faults, ...grantFaults(config.anonymous?.grants ?? [], "/anonymous/grants")];
 }
 

@@ -18,9 +18,10 @@ const DEFAULT_PORTS: Readonly<Record<string, string>> = { http: "80", https: "44
 
 /**
  * The check for a list of allowed origins, each `scheme://host` or `scheme://host:port`, or `*` for any.
- * Throws an Error that names an entry which is neither.
+ * Throws an Error that names an entry which is neither. `behindTls`: requests came over https, whatever
+ * their URL says.
  */
-export function createOriginCheck(allowed: readonly string[]): OriginCheck {
+export function createOriginCheck(allowed: readonly string[], behindTls = false): OriginCheck {
   const listed = new Set<string>();
   for (const entry of allowed) {
     const origin = entry === ANY ? ANY : canonicalOrigin(entry);
@@ -33,7 +34,8 @@ export function createOriginCheck(allowed: readonly string[]): OriginCheck {
   return {
     allows(origin, requestUrl) {
       if (origin === null || any || listed.has(origin)) return true;
-      return origin === URL.parse(requestUrl)?.origin;
+      const own = URL.parse(requestUrl)?.origin;
+      return origin === (behindTls ? own?.replace(/^http:/, "https:") : own);
     },
   };
 }

@@ -12,6 +12,8 @@ export interface ConnectOptions {
   readonly encoding?: Encoding;
   readonly token?: string;
   readonly headers?: Record<string, string>;
+  /** Whom to trust, and the client's own certificate. */
+  readonly tls?: Readonly<Record<string, string>>;
   /** Offered as they are, instead of the encoding's own. */
   readonly protocols?: string[];
 }
@@ -64,7 +66,8 @@ export class WireClient implements Disposable {
       ...options.headers,
     };
     const protocols = options.protocols ?? [`warren.v1.${encoding}`];
-    const socket = new WebSocket(url, { headers, protocols } as never);
+    const { tls } = options;
+    const socket = new WebSocket(url, { headers, protocols, ...(tls && { tls }) } as never);
     const client = new WireClient(socket, encoding);
     await new Promise<void>((resolve, reject) => {
       socket.addEventListener("open", () => resolve());
