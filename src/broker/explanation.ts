@@ -70,7 +70,7 @@ export function sourceText(source: Source): string {
     case "anonymous":
       return "for anonymous";
     case "certificate":
-      return "the rule for client certificates";
+      return "for client certificates";
     case "request":
       return "given with the question";
     case "open":
