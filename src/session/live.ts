@@ -11,7 +11,8 @@ export class LiveSubscriptions {
   readonly #broker: Broker;
   readonly #subscriber: Subscriber;
   readonly #encoder: FrameEncoder;
-  readonly #routes = new Map<string, Route>();
+  // Most sessions have one or two: a map for each of them would be most of what they weigh.
+  readonly #routes: Route[] = [];
   #suspended = false;
 
   constructor(broker: Broker, subscriber: Subscriber, encoder: FrameEncoder) {
@@ -34,26 +35,26 @@ export class LiveSubscriptions {
 
   /** Subscribing again to the same filter changes nothing. Throws `too_many_subscriptions`. */
   add(filter: string): void {
-    if (this.#routes.has(filter)) return;
+    if (this.#find(filter) >= 0) return;
     const limit = this.#broker.limits.subscriptions;
-    if (this.#routes.size >= limit) {
+    if (this.#routes.length >= limit) {
       throw new WarrenError("too_many_subscriptions", undefined, { limit });
     }
     const route = this.#broker.subscribe(this.#subscriber, filter, this.#encoder);
-    this.#routes.set(filter, route);
+    this.#routes.push(route);
     if (this.#suspended) this.#broker.fanout.suspend(this.#subscriber, route);
   }
 
   remove(filter: string): void {
-    const route = this.#routes.get(filter);
-    if (route === undefined) return;
-    this.#routes.delete(filter);
-    this.#broker.unsubscribe(this.#subscriber, route);
+    const at = this.#find(filter);
+    if (at < 0) return;
+    const [route] = this.#routes.splice(at, 1);
+    this.#broker.unsubscribe(this.#subscriber, route!);
   }
 
   /** Ends the subscriptions that `allowed` is false for; returns their filters. */
   retain(allowed: (filter: string) => boolean): string[] {
-    const ended = [...this.#routes.keys()].filter((filter) => !allowed(filter));
+    const ended = this.#routes.map(({ filter }) => filter).filter((filter) => !allowed(filter));
     for (const filter of ended) this.remove(filter);
     return ended;
   }
@@ -66,7 +67,7 @@ export class LiveSubscriptions {
   suspend(): void {
     if (this.#suspended) return;
     this.#suspended = true;
-    for (const route of this.#routes.values()) {
+    for (const route of this.#routes) {
       this.#broker.fanout.suspend(this.#subscriber, route);
     }
   }
@@ -75,9 +76,14 @@ export class LiveSubscriptions {
   resume(missed: (filter: string, events: number) => void): void {
     if (!this.#suspended) return;
     this.#suspended = false;
-    for (const [filter, route] of this.#routes) {
+    for (const route of this.#routes) {
       const events = this.#broker.fanout.resume(this.#subscriber, route);
-      if (events > 0) missed(filter, events);
+      if (events > 0) missed(route.filter, events);
     }
+  }
+
+  /** At most `limits.subscriptions` to look through. */
+  #find(filter: string): number {
+    return this.#routes.findIndex((route) => route.filter === filter);
   }
 }

@@ -10,8 +10,7 @@
  * | leaving  | we close it, once the peer has read what waits for it   | none               |
  * | ended    | its socket is closed                                    | none               |
  *
- * There are many sessions, so what most of them never use is made when it is first used, and none owns
- * a timer.
+ * There are many: what most of them never use is made when it is first used, and none owns a timer.
  */
 import { CLOSE } from "../../schemas/errors.ts";
 import type { ClientFrameOf, FrameId, ServerFrame } from "../../schemas/frames.ts";
@@ -47,7 +46,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   #state: SessionState = "waiting";
   #socket!: Socket;
   #outbox!: Outbox;
-  #intake!: Intake;
+  #intake: Intake | undefined;
   #live: LiveSubscriptions | undefined;
   #work: Work | undefined;
   /** Frames in a row that did not fit their schema, for the protocol to count [P-2.4]. */
@@ -109,9 +108,8 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     const { outboxes, limits } = this.#sessions;
     this.#socket = socket;
     this.#outbox = new Outbox(socket, this.protocol.encoder, limits, outboxes, this);
-    this.#intake = new Intake(socket, limits.pendingPublishes);
     this.#sessions.add(this);
-    this.throttle = this.#sessions.throttleFor(this, this.#intake);
+    this.throttle = this.#sessions.throttleFor(this);
     this.#credentials.start(this.#now(), limits.handshakeTimeoutMs);
     if (this.principal !== undefined) this.#begin(this.principal);
   }
@@ -121,7 +119,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.heardAt = this.#sessions.tick;
     if (this.over) return;
     this.throttle?.read(data);
-    if (this.#intake.shut) this.#intake.hold(() => this.receive(data));
+    if (this.#intake?.shut) this.#intake.hold(() => this.receive(data));
     else this.protocol.receive(this, data);
   }
 
@@ -130,13 +128,18 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.heardAt = this.#sessions.tick;
   }
 
+  get intake(): Intake {
+    this.#intake ??= new Intake(this.#socket, this.limits.pendingPublishes);
+    return this.#intake;
+  }
+
   /** An `auth` is being decided: what follows it has to wait, by `hold`. */
   get deciding(): boolean {
-    return this.#intake.shut;
+    return this.#intake?.shut === true;
   }
 
   hold(action: () => void): void {
-    this.#intake.hold(action);
+    this.#intake?.hold(action);
   }
 
   /** The socket is closed. */
@@ -152,8 +155,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   close(code: number, reason: string): void {
     if (this.over) return;
     this.#outbox.flush();
-    // The flush may have found the peer too far behind and closed it for that.
-    if (!this.over) this.leave(code, reason);
+    this.leave(code, reason);
   }
 
   /** Throws `invalid_topic`, `forbidden`, and what `toMessage` throws; the rest is answered later. */
@@ -168,7 +170,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
       from: this.#credentials.from,
     });
     this.#credentials.admit(draft, entry, frame.retain === true);
-    this.#intake.published();
+    this.intake.published();
     broker.publish(new PendingPublish(this, frame.id, draft, entry));
   }
 
@@ -227,12 +229,12 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
 
   /** Replaces the credentials [P-9.1]. What arrives meanwhile waits; the answer comes later. */
   auth({ id, token }: ClientFrameOf<"auth">): void {
-    this.#intake.shutGate();
+    this.intake.shutGate();
     this.#sessions.authenticator
       .authenticate(token, this)
       .then((principal) => this.#authenticated(principal, id))
       .catch((error) => this.#notAuthenticated(toWarrenError(error), id))
-      .then(() => this.#intake.openGate());
+      .then(() => this.#intake?.openGate());
   }
 
   ping({ id }: ClientFrameOf<"ping">): void {
@@ -327,7 +329,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
       this.#send({ type: "notice", code: "draining", reconnectAfterMs });
       this.#state = "draining";
     }
-    if (this.#intake.pending === 0) this.close(CLOSE.restart, "the broker restarts");
+    if (!this.#intake?.pending) this.close(CLOSE.restart, "the broker restarts");
   }
 
   #begin(principal: Principal): void {
@@ -339,7 +341,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     if (this.over) return;
     this.#sessions.assertRoomFor(this, principal);
     this.#credentials.replace(principal, this.#now());
-    this.throttle = this.#sessions.throttleFor(this, this.#intake);
+    this.throttle = this.#sessions.throttleFor(this);
     if (this.#state === "waiting") this.#begin(principal);
     else this.review();
     const { expiresAt } = principal;
@@ -354,8 +356,8 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   }
 
   #publishAnswered(): void {
-    this.#intake.answered();
-    if (this.#intake.pending === 0 && this.#state === "draining") {
+    this.#intake?.answered();
+    if (!this.#intake?.pending && this.#state === "draining") {
       this.close(CLOSE.restart, "the broker restarts");
     }
   }

@@ -12,7 +12,6 @@ import type { Admission } from "../security/admission.ts";
 import type { Authenticator } from "../security/authenticator.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Eviction } from "./eviction.ts";
-import type { Intake } from "./intake.ts";
 import { OutboxTurn } from "./outbox.ts";
 import { RightsReview } from "./review.ts";
 import type { Session } from "./session.ts";
@@ -137,11 +136,11 @@ export class Sessions {
   }
 
   /** What bounds the rates of a session, for who it is now; nothing for most, and that costs nothing. */
-  throttleFor(session: Session, intake: Intake): Throttle | undefined {
+  throttleFor(session: Session): Throttle | undefined {
     const { admission, deadlines } = this;
     const { address, principal, throttle: present } = session;
     if (present === undefined && !admission.rates.watches({ address, principal })) return undefined;
-    const throttle = present ?? new Throttle(admission, deadlines, intake, address);
+    const throttle = present ?? new Throttle(admission, deadlines, session.intake, address);
     throttle.identify(principal);
     return throttle;
   }

@@ -9,7 +9,7 @@ import type { Work } from "./work.ts";
 export interface Holdings {
   readonly live: LiveSubscriptions | undefined;
   readonly work: Work | undefined;
-  readonly intake: Intake;
+  readonly intake: Intake | undefined;
   /** Since when it is leaving, or its live subscriptions are suspended, in ticks. */
   readonly behindSince: number;
 }
@@ -23,7 +23,7 @@ export function sweep(session: Session, tick: number, ticksPerHeartbeat: number)
     return;
   }
   // While we do not read, silence says nothing.
-  if (intake.paused) session.heardAt = tick;
+  if (intake?.paused) session.heardAt = tick;
   const silence = tick - session.heardAt;
   if (silence > 2 * ticksPerHeartbeat) session.socket.terminate();
   else if (live?.suspended && behind > 4 * ticksPerHeartbeat) {

@@ -83,14 +83,14 @@ for (const encoding of ENCODINGS) {
       await client.expect(({ id }) => id === 25);
       const refused = client.inbox.filter(({ code }) => code === "rate_limited");
       expect(refused.length + 1).toBe(16);
-      expect(session.holdings.intake.throttled).toBe(true);
+      expect(session.intake.throttled).toBe(true);
       const answered = client.request({ type: "ping" });
       // Nothing is read, however often others are served.
       using other = await WireClient.connect(broker.wsUrl);
       for (let n = 0; n < 10; n++) await other.ok({ type: "ping" });
       expect(client.inbox.some(({ type, id }) => type === "ok" && id > 9)).toBe(false);
       clock.advance(1000);
-      expect(session.holdings.intake.throttled).toBe(false);
+      expect(session.intake.throttled).toBe(false);
       expect((await answered).type).toBe("ok");
     });
 
@@ -103,12 +103,12 @@ for (const encoding of ENCODINGS) {
       using client = await WireClient.connect(broker.wsUrl, { encoding });
       const session = [...broker.warren.sessions][0]!;
       await client.ok({ type: "publish", topic: "t", payload: "x".repeat(3000) });
-      expect(session.holdings.intake.throttled).toBe(true);
+      expect(session.intake.throttled).toBe(true);
       const answered = client.request({ type: "ping" });
       clock.advance(1000);
-      expect(session.holdings.intake.throttled).toBe(true);
+      expect(session.intake.throttled).toBe(true);
       clock.advance(2500);
-      expect(session.holdings.intake.throttled).toBe(false);
+      expect(session.intake.throttled).toBe(false);
       await answered;
     });
   });

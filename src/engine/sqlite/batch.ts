@@ -233,7 +233,7 @@ export class BatchReader {
   }
 
   /** A view of the buffer, valid until it is given back. */
-  blob(): Uint8Array<SharedArrayBuffer> {
+  blob(): Buffer<SharedArrayBuffer> {
     const length = this.u32();
     const blob = this.#buffer.subarray(this.#at, this.#at + length);
     this.#at += length;
@@ -255,7 +255,7 @@ export interface Row {
   readonly attempts: number;
   readonly dueAt: number | undefined;
   readonly expiresAt: number | undefined;
-  readonly record: Uint8Array;
+  readonly record: Buffer;
 }
 
 /** Unpacks the rows of a read; the records are views of `buffer`. */

@@ -140,7 +140,7 @@ export class RowReader {
       const lane = queueNumber * QUEUE_LANES + i;
       const head = first.get(lane);
       if (head === null) continue;
-      heads.push({ lane, enteredAt: decodeRecord(head.record).enteredAt });
+      heads.push({ lane, enteredAt: decodeRecord(Buffer.from(head.record)).enteredAt });
       sequence = Math.max(sequence, last.get(lane)?.sequence ?? 0);
     }
     return { sequence, heads };

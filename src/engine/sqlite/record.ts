@@ -81,13 +81,14 @@ function optional(message: Message): string {
 }
 
 /** Reads a record back; keeps nothing of its bytes. */
-export function decodeRecord(record: Uint8Array): Stored {
-  const { buffer, byteOffset, length } = record;
+export function decodeRecord(record: Buffer): Stored {
   // One piece of text for both parts: most records are JSON to their end.
-  const text = Buffer.from(buffer, byteOffset, length).toString();
+  const text = record.toString();
   const end = text.indexOf("\n");
+  const plain = plainMessage(text, end);
+  if (plain !== undefined) return { message: plain, enteredAt: plain.time, deaths: undefined };
   const header = JSON.parse(text.slice(0, end)) as Header & { payload?: Payload };
-  const { format, enteredAt, deaths, time } = header;
+  const { format, enteredAt, deaths, time, topic } = header;
   if (format === undefined) {
     header.payload = Payload.fromJson(text.slice(end + 1));
   } else {
@@ -99,5 +100,32 @@ export function decodeRecord(record: Uint8Array): Stored {
   if (format !== undefined) delete header.format;
   if (enteredAt !== undefined) delete header.enteredAt;
   if (deaths !== undefined) delete header.deaths;
+  if (topic !== lastTopic) {
+    lastTopic = topic;
+    betweenIdAndTime = `","topic":${JSON.stringify(topic)},"time":`;
+  }
   return { message: header as Message, enteredAt: enteredAt ?? time, deaths };
+}
+
+const ID_AT = '{"id":"'.length;
+const ID_END = ID_AT + 36;
+const TIME_DIGITS = 13;
+const SMALLEST_TIME = 10 ** (TIME_DIGITS - 1);
+let lastTopic = "";
+let betweenIdAndTime = "";
+
+/**
+ * The message of a header that has nothing but an id of the usual length, the topic that was read last
+ * and a time; undefined for any other. Most of a page is of this kind, and to parse it took most of the
+ * time of a drain.
+ */
+function plainMessage(text: string, end: number): Message | undefined {
+  const timeAt = ID_END + betweenIdAndTime.length;
+  const timeEnd = timeAt + TIME_DIGITS;
+  if (end !== timeEnd + 1 || !text.startsWith(betweenIdAndTime, ID_END)) return undefined;
+  const id = text.slice(ID_AT, ID_END);
+  const time = Number(text.slice(timeAt, timeEnd));
+  // Fields that only happen to be as long, and ids with escapes.
+  if (!(time >= SMALLEST_TIME) || id.includes('"') || id.includes("\\")) return undefined;
+  return { id, topic: lastTopic, time, payload: Payload.fromJson(text.slice(end + 1)) };
 }
