@@ -3,6 +3,8 @@ import { join } from "node:path";
 import type { FromLoad, Job, JobResult, ToLoad } from "./load/jobs.ts";
 
 const SCRIPT = join(import.meta.dir, "load/main.ts");
+const BURNER = join(import.meta.dir, "load/burner.ts");
+const BURNERS = 2;
 /** No job takes longer; past it the generator is ended and the measurement fails. */
 const LIMIT_MS = 300_000;
 
@@ -49,3 +51,18 @@ export function startGenerator(job: Job): Generator {
 }
 
 export const runJob = (job: Job): Promise<JobResult> => startGenerator(job).result;
+
+/** Uses so many cores, in processes that share nothing with the server; call the result to end it. */
+export function burn(cores: number): () => Promise<unknown> {
+  const share = String(Math.min(1, cores / BURNERS));
+  const burners = Array.from({ length: BURNERS }, () =>
+    Bun.spawn([process.execPath, BURNER, share], {
+      stdio: ["ignore", "inherit", "inherit"],
+      ipc() {},
+    }),
+  );
+  return () => {
+    for (const burner of burners) burner.kill();
+    return Promise.all(burners.map((burner) => burner.exited));
+  };
+}

@@ -1,6 +1,6 @@
 /** Live round trips, alone and while the same server does durable work. */
 
-import { runJob, startGenerator } from "../generator.ts";
+import { burn, runJob, startGenerator } from "../generator.ts";
 import type { EchoJob, QueueJob } from "../load/jobs.ts";
 import type { Scenario } from "../scenario.ts";
 import { type Bench, type Figures, figures, jobBase, type Metric } from "../scenario.ts";
@@ -13,6 +13,9 @@ const METRICS: Metric[] = [
   { name: "loadedP50Us", title: "p50 under durable load", unit: "µs" },
   { name: "loadedP99Us", title: "p99 under durable load", unit: "µs" },
   { name: "p99Growth", title: "p99 with / without", unit: "×" },
+  { name: "burnedP50Us", title: "p50 beside mere use of the CPU", unit: "µs" },
+  { name: "burnedP99Us", title: "p99 beside mere use of the CPU", unit: "µs" },
+  { name: "p99OverBurned", title: "p99 with durable load / with mere use of the CPU", unit: "×" },
   { name: "durableRate", title: "durable messages", unit: "/s" },
 ];
 
@@ -50,12 +53,19 @@ async function measure(bench: Bench): Promise<Figures> {
   const loaded = figures(await runJob(echoJob(bench, server)));
   background.finish();
   const durable = figures(await background.result);
+  // What is left of the growth when the cores are as busy, but with work that the server knows nothing of.
+  const stopBurning = burn(loaded.serverCores! + durable.generatorCores! - alone.serverCores!);
+  const burned = figures(await runJob(echoJob(bench, server)));
+  await stopBurning();
   return {
     aloneP50Us: alone.p50Us!,
     aloneP99Us: alone.p99Us!,
     loadedP50Us: loaded.p50Us!,
     loadedP99Us: loaded.p99Us!,
     p99Growth: loaded.p99Us! / alone.p99Us!,
+    burnedP50Us: burned.p50Us!,
+    burnedP99Us: burned.p99Us!,
+    p99OverBurned: loaded.p99Us! / burned.p99Us!,
     durableRate: durable.rate!,
     serverCores: loaded.serverCores!,
     generatorCores: loaded.generatorCores! + durable.generatorCores!,

@@ -23,7 +23,9 @@ function faninCase(devices: number, load: Load): Case {
       const job: FaninJob = {
         kind: "fanin",
         ...base,
-        // CPU time is read in steps of 10 ms: little load needs a long window.
+        // CPU time is read in steps of 10 ms: little load needs a long window. It also brings the compiler
+        // late to what is hot: its work belongs to the first seconds, not to a message.
+        warmMs: closed ? base.warmMs : base.warmMs * 4,
         measureMs: closed ? base.measureMs : base.measureMs * 3,
         devices,
         payloadBytes: PAYLOAD_BYTES,

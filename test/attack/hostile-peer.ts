@@ -4,6 +4,7 @@
  */
 import { connect, type Socket } from "node:net";
 import { eventually } from "../harness/eventually.ts";
+import { firstFrame, protocolFrames, type RawFrame } from "../harness/raw-frames.ts";
 import type { Frame } from "../harness/wire-client.ts";
 
 export const OPCODE = {
@@ -155,32 +156,15 @@ export class HostilePeer implements Disposable {
       this.#upgraded = true;
       this.#bytes = this.#bytes.subarray(end + 4);
     }
-    for (let whole = this.#next(); whole; whole = this.#next());
+    for (let one = firstFrame(this.#bytes); one; one = firstFrame(this.#bytes)) {
+      this.#bytes = one.rest;
+      this.#take(one);
+    }
   }
 
-  /** Takes one WebSocket frame off what was read, if it is whole. */
-  #next(): boolean {
-    const bytes = this.#bytes;
-    if (bytes.length < 2) return false;
-    const short = bytes[1]! & 0x7f;
-    const head = short < 126 ? 2 : short === 126 ? 4 : 10;
-    if (bytes.length < head) return false;
-    const size =
-      short < 126
-        ? short
-        : short === 126
-          ? bytes.readUInt16BE(2)
-          : Number(bytes.readBigUInt64BE(2));
-    if (bytes.length < head + size) return false;
-    const payload = bytes.subarray(head, head + size);
-    this.#bytes = bytes.subarray(head + size);
-    const opcode = bytes[0]! & 0x0f;
+  #take({ opcode, payload }: RawFrame): void {
     this.opcodes.push(opcode);
-    if (opcode === OPCODE.close && size >= 2) this.closeCode = payload.readUInt16BE(0);
-    if (opcode === OPCODE.text) {
-      const value = JSON.parse(payload.toString());
-      this.frames.push(...(Array.isArray(value) ? value : [value]));
-    }
-    return true;
+    if (opcode === OPCODE.close && payload.length >= 2) this.closeCode = payload.readUInt16BE(0);
+    if (opcode === OPCODE.text) this.frames.push(...protocolFrames<Frame>(payload));
   }
 }
