@@ -24,3 +24,26 @@ for (const [name, payload] of Object.entries(PAYLOADS)) {
     expect(stored.message.payload.json()).toBe(payload.json());
   });
 }
+
+test("[P-5.8] headers that look alike are told apart", () => {
+  const payload = Payload.fromValue(1);
+  const time = 1_790_000_000_000;
+  const id = "0".repeat(36);
+  const messages: Message[] = [
+    { id, topic: "a/b", time, payload },
+    { id, topic: "a/b", time: time + 1, payload },
+    { id: `"${"0".repeat(34)}`, topic: "a/b", time, payload },
+    { id: `${"0".repeat(34)}"`, topic: "a/b", time, payload },
+    { id: "\\".repeat(18), topic: "a/b", time, payload },
+    { id, topic: "a/c", time, payload },
+    { id, topic: "a/c", time: 1, payload },
+    // As long as a time of the usual length is.
+    { id, topic: "a/c", time: 1, payload, priority: 9 },
+    { id, topic: "a/c", time: 12, payload, key: "abcd" },
+  ];
+  for (const message of [...messages, ...messages]) {
+    const { header } = encodeRecord(message, message.time, undefined);
+    const stored = decodeRecord(Buffer.from(`${header}1`)).message;
+    expect({ ...stored, payload: stored.payload.json() }).toEqual({ ...message, payload: "1" });
+  }
+});
