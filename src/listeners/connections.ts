@@ -142,9 +142,9 @@ function summary(session: Session): object {
     connectedAt,
     subscriptions: live?.filters.length ?? 0,
     consumers: work?.queues.length ?? 0,
-    pendingPublishes: intake.pending,
+    pendingPublishes: intake?.pending ?? 0,
     outboundBytes: socket.getBufferedAmount(),
-    reading: !intake.paused,
+    reading: intake?.paused !== true,
   };
 }
 

@@ -22,7 +22,7 @@ export class LiveSubscriptions {
   }
 
   get size(): number {
-    return this.#routes.size;
+    return this.#routes.length;
   }
 
   get suspended(): boolean {
@@ -30,7 +30,7 @@ export class LiveSubscriptions {
   }
 
   get filters(): string[] {
-    return [...this.#routes.keys()];
+    return this.#routes.map(({ filter }) => filter);
   }
 
   /** Subscribing again to the same filter changes nothing. Throws `too_many_subscriptions`. */
@@ -54,7 +54,7 @@ export class LiveSubscriptions {
 
   /** Ends the subscriptions that `allowed` is false for; returns their filters. */
   retain(allowed: (filter: string) => boolean): string[] {
-    const ended = this.#routes.map(({ filter }) => filter).filter((filter) => !allowed(filter));
+    const ended = this.filters.filter((filter) => !allowed(filter));
     for (const filter of ended) this.remove(filter);
     return ended;
   }

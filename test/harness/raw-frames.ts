@@ -2,13 +2,13 @@
 
 export interface RawFrame {
   readonly opcode: number;
-  readonly payload: Buffer;
+  readonly payload: Buffer<ArrayBuffer>;
   /** What came behind it. */
-  readonly rest: Buffer;
+  readonly rest: Buffer<ArrayBuffer>;
 }
 
 /** The frame at the start of `bytes`; undefined while it is not whole. */
-export function firstFrame(bytes: Buffer): RawFrame | undefined {
+export function firstFrame(bytes: Buffer<ArrayBuffer>): RawFrame | undefined {
   if (bytes.length < 2) return undefined;
   const short = bytes[1]! & 0x7f;
   const head = short < 126 ? 2 : short === 126 ? 4 : 10;
