@@ -77,6 +77,14 @@ export const DATA_OPERATIONS = {
     items: PublishBody,
     answer: Type.Object({ results: Type.Array(Type.Union([Published, ErrorResult])) }),
   },
+  publishBatch: {
+    method: "POST",
+    path: "/v1/batch",
+    summary: "Publishes an array of messages, all or none, in one commit.",
+    access: "publish",
+    items: PublishBody,
+    answer: Type.Object({ results: Type.Array(Type.Omit(Published, ["type"])) }),
+  },
   publishTopic: {
     method: "POST",
     path: "/v1/topics/{topic...}",

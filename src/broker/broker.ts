@@ -230,6 +230,13 @@ export class Broker {
     return this.#recentIds.add(message.topic, message.id, message.time);
   }
 
+  /** What became of a message of a batch that no queue keeps. */
+  notKept({ dedupe, message }: Publication): AppendReceipt {
+    const duplicate = dedupe && !this.#isNew(message);
+    if (duplicate) this.counters.duplicates++;
+    return { queues: 0, duplicate };
+  }
+
   /** The engine has the message, and nobody saw it yet. */
   stored(publication: Publication, entry: TopicEntry, receipt: AppendReceipt): void {
     const { message, except } = publication;

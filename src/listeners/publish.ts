@@ -1,6 +1,7 @@
 /** Publishing over HTTP: messages as objects [P-12.3], or a body that is the payload [P-12.4]. */
 import { PublishBody } from "../../schemas/frames.ts";
-import type { Receipt } from "../broker/publication.ts";
+import { publishBatch, withIndex } from "../broker/batch.ts";
+import type { Publication, Receipt } from "../broker/publication.ts";
 import { toMessage } from "../broker/publication.ts";
 import { assertTerms } from "../broker/terms.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
@@ -24,7 +25,7 @@ const HEADER_PREFIX = "warren-header-";
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
-export const publishHandlers: Handlers<"publish" | "publishTopic"> = {
+export const publishHandlers: Handlers<"publish" | "publishBatch" | "publishTopic"> = {
   async publish(call, services) {
     const { batch, frameBytes } = services.config.limits;
     const bytes = await readBytes(call.request, frameBytes, call.meter);
@@ -46,6 +47,34 @@ export const publishHandlers: Handlers<"publish" | "publishTopic"> = {
       }),
     );
     return { results: await Promise.all(results) };
+  },
+
+  async publishBatch(call, services) {
+    const { batch, frameBytes } = services.config.limits;
+    const bytes = await readBytes(call.request, frameBytes, call.meter);
+    const type = mediaType(call.request);
+    const body = type === MSGPACK ? decodeMsgpack(bytes) : decoded(bytes, type);
+    if (!Array.isArray(body) || body.length === 0 || body.length > batch) {
+      const why = `A batch is an array of 1 to ${batch} messages.`;
+      throw new WarrenError("invalid_frame", why, { pointer: "", limit: batch });
+    }
+    const items = body.map((item: unknown, at) => {
+      try {
+        if (at > 0) call.meter?.message();
+        return prepared(call, services, item, `/${at}`);
+      } catch (error) {
+        throw withIndex(toWarrenError(error), at);
+      }
+    });
+    // All of them are taken by the broker before the first is waited for.
+    const receipts: Promise<Receipt>[] = [];
+    const publications = items.map((item): Publication => {
+      const { promise, resolve, reject } = Promise.withResolvers<Receipt>();
+      receipts.push(promise);
+      return { ...item, accepted: resolve, refused: reject };
+    });
+    publishBatch(services.broker, publications);
+    return { results: (await Promise.all(receipts)).map(receiptView) };
   },
 
   async publishTopic(call, services) {
@@ -80,6 +109,20 @@ async function publishOne(
   value: unknown,
   pointer = "",
 ): Promise<object> {
+  const ready = prepared(call, services, value, pointer);
+  const receipt = await new Promise<Receipt>((accepted, refused) => {
+    services.broker.publish({ ...ready, accepted, refused });
+  });
+  return { type: "ok", ...receiptView(receipt) };
+}
+
+/** The message with all that can be checked before the broker has it; throws what is wrong. */
+function prepared(
+  call: Pick<Call, "principal">,
+  services: Services,
+  value: unknown,
+  pointer: string,
+): Omit<Publication, "accepted" | "refused"> {
   if (services.phase() === "draining") throw new WarrenError("draining");
   const body = checked(PublishBody, value, "message", pointer);
   const { broker, clock, config } = services;
@@ -100,10 +143,7 @@ async function publishOne(
     from: name === "anonymous" ? undefined : name,
   });
   assertTerms(terms, message, entry.queues, body.retain === true);
-  const receipt = await new Promise<Receipt>((accepted, refused) => {
-    broker.publish({ message, dueAt, dedupe, entry, accepted, refused });
-  });
-  return { type: "ok", ...receiptView(receipt) };
+  return { message, dueAt, dedupe, entry };
 }
 
 function receiptView({ messageId, queues, duplicate, displaced }: Receipt): object {

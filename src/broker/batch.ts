@@ -1,0 +1,90 @@
+/**
+ * Several publishes that are stored and seen together or not at all [P-5.14]: one operation of the engine,
+ * then all of them live, in their order, then the answers.
+ */
+import type { AppendReceipt, BatchRequest } from "../engine/engine.ts";
+import { toWarrenError, WarrenError } from "../errors.ts";
+import type { Broker } from "./broker.ts";
+import type { Publication } from "./publication.ts";
+import type { TopicEntry } from "./router.ts";
+
+/**
+ * The right to publish each has been checked. When it fails each is refused with the same error, whose
+ * `detail.index` names the one at fault, where it is the fault of one.
+ */
+export function publishBatch(broker: Broker, publications: readonly Publication[]): void {
+  const entries: TopicEntry[] = [];
+  for (const [index, { message, entry }] of publications.entries()) {
+    try {
+      entries.push(usable(entry ?? broker.router.lookup(message.topic)));
+    } catch (thrown) {
+      const error = withIndex(toWarrenError(thrown), index);
+      for (const publication of publications) publication.refused(error);
+      return;
+    }
+  }
+  // Later publishes to topics that no queue keeps are seen after these.
+  for (const entry of entries) entry.pendingStores++;
+  const store = new BatchStore(broker, publications, entries);
+  if (store.items.length > 0) broker.engine.appendBatch(store);
+  else store.stored([]);
+}
+
+/** The error as that of one of several. */
+export function withIndex(error: WarrenError, index: number): WarrenError {
+  return new WarrenError(error.code, error.message, { ...error.detail, index });
+}
+
+function usable(entry: TopicEntry): TopicEntry {
+  const { topic, reserved, queues, waiting, pendingStores } = entry;
+  if (reserved) {
+    throw new WarrenError("forbidden", "Topics that begin with $ belong to the broker.", { topic });
+  }
+  // The topic has just lost its queues, and what was on its way to them is not stored yet.
+  if (waiting !== undefined || (queues.length === 0 && pendingStores > 0)) {
+    throw new WarrenError("busy", undefined, { topic });
+  }
+  return entry;
+}
+
+class BatchStore implements BatchRequest {
+  /** Those that a queue keeps. */
+  readonly items: BatchRequest["items"];
+  readonly #broker: Broker;
+  readonly #publications: readonly Publication[];
+  readonly #entries: readonly TopicEntry[];
+  /** Which of all the items are. */
+  readonly #kept: readonly number[];
+
+  constructor(
+    broker: Broker,
+    publications: readonly Publication[],
+    entries: readonly TopicEntry[],
+  ) {
+    this.#broker = broker;
+    this.#publications = publications;
+    this.#entries = entries;
+    this.#kept = [...entries.keys()].filter((index) => entries[index]!.queues.length > 0);
+    this.items = this.#kept.map((index) => {
+      const { message, dueAt, dedupe } = publications[index]!;
+      const { queues } = entries[index]!;
+      return { message, queues, dedupe, ...(dueAt !== undefined && { dueAt }) };
+    });
+  }
+
+  stored(receipts: readonly AppendReceipt[]): void {
+    const byIndex = new Map(this.#kept.map((index, at) => [index, receipts[at]!]));
+    for (const [index, publication] of this.#publications.entries()) {
+      const receipt = byIndex.get(index) ?? this.#broker.notKept(publication);
+      this.#broker.stored(publication, this.#entries[index]!, receipt);
+    }
+  }
+
+  failed(error: WarrenError, at?: number): void {
+    const index = at === undefined ? undefined : this.#kept[at];
+    const told = index === undefined ? error : withIndex(error, index);
+    for (const [at, publication] of this.#publications.entries()) {
+      this.#broker.failed(publication, this.#entries[at]!, told);
+    }
+  }
+}
