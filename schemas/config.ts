@@ -5,6 +5,7 @@
 import { type Static, type TInteger, Type } from "@sinclair/typebox";
 import { DEFAULT_LIMITS, type Limits } from "../src/limits.ts";
 import { type Grant, Grants, KeySettings, RoleSettings } from "./access.ts";
+import { ChannelDefinition } from "./channels.ts";
 import { IssuerSettings, TlsSettings } from "./identity.ts";
 import { QueueDefinition, QueueName } from "./queue.ts";
 import { RateSettings } from "./rates.ts";
@@ -189,6 +190,10 @@ export const ConfigSchema = Type.Object(
       ),
     ),
     limits: LimitSettings,
+    channels: Type.Record(Type.String({ minLength: 1, maxLength: 128 }), ChannelDefinition, {
+      default: {},
+      description: "What holds on the topics of a filter, by the channel's name [P-14.9].",
+    }),
     queues: Type.Record(QueueName, QueueDefinition, {
       ...closed,
       default: {},
@@ -200,10 +205,14 @@ export const ConfigSchema = Type.Object(
 
 /** The settings as the broker uses them: complete, checked and frozen. */
 export interface Config
-  extends Omit<Static<typeof ConfigSchema>, "issuers" | "keys" | "roles" | "anonymous" | "queues"> {
+  extends Omit<
+    Static<typeof ConfigSchema>,
+    "issuers" | "keys" | "roles" | "anonymous" | "channels" | "queues"
+  > {
   readonly issuers: readonly IssuerSettings[];
   readonly keys: readonly KeySettings[];
   readonly roles: Readonly<Record<string, RoleSettings>>;
   readonly anonymous?: { readonly grants: readonly Grant[] };
+  readonly channels: Readonly<Record<string, ChannelDefinition>>;
   readonly queues: Readonly<Record<string, QueueDefinition>>;
 }

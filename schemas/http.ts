@@ -5,6 +5,7 @@
 import type { Static, TObject, TSchema } from "@sinclair/typebox";
 import { ACCESS_OPERATIONS } from "./http-access.ts";
 import { AUDIT_OPERATIONS } from "./http-audit.ts";
+import { CHANNEL_OPERATIONS } from "./http-channels.ts";
 import { CONNECTION_OPERATIONS } from "./http-connections.ts";
 import { DATA_OPERATIONS } from "./http-data.ts";
 import { PLANE_OPERATIONS } from "./http-plane.ts";
@@ -19,6 +20,7 @@ export const OPERATIONS = {
   ...QUEUE_OPERATIONS,
   ...AUDIT_OPERATIONS,
   ...ACCESS_OPERATIONS,
+  ...CHANNEL_OPERATIONS,
   ...CONNECTION_OPERATIONS,
 };
 

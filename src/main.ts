@@ -3,7 +3,9 @@
  * together here knows nothing of how that was done.
  */
 import type { RoleSettings } from "../schemas/access.ts";
+import type { ChannelDefinition } from "../schemas/channels.ts";
 import { Broker } from "./broker/broker.ts";
+import { ChannelBook, channelFaults, unsupportedField } from "./broker/channels.ts";
 import { RoleBook } from "./broker/roles.ts";
 import type { Bytes, RoutePublisher } from "./broker/route.ts";
 import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
@@ -92,7 +94,26 @@ export function checkConfig(config: Config): void {
       assertBindings(definition.bindings ?? [], config.limits);
     });
   }
+  faults.push(...channelSettingsFaults(config));
   if (faults.length > 0) throw new ConfigError(faults);
+}
+
+function channelSettingsFaults({ channels }: Config): ConfigFault[] {
+  const seen = new Set<string>();
+  return Object.entries(channels).flatMap(([name, definition]) => {
+    const path = `channels.${name}`;
+    const later = unsupportedField(definition);
+    const faults = channelFaults(definition, "").map(({ pointer, message }) => ({
+      path: path + pointer.replaceAll("/", "."),
+      problem: message,
+    }));
+    if (later !== undefined) faults.push({ path: `${path}.${later}`, problem: "is not supported" });
+    if (seen.has(definition.filter)) {
+      faults.push({ path: `${path}.filter`, problem: "is that of another channel" });
+    }
+    seen.add(definition.filter);
+    return faults;
+  });
 }
 
 /** Starts a broker. Rejects with `ConfigError`, or with `StartError` when it cannot run here and now. */
@@ -174,9 +195,7 @@ function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   const newId = () => Bun.randomUUIDv7();
   const healthChanged = (health: EngineHealth) => logHealth(log, health);
   const broker = new Broker({ engine, clock, random, limits, routes, newId, healthChanged });
-  const roles = new RoleBook(config.roles);
-  // What is stored was checked when it was written.
-  broker.watchRecords("roles", (name, role) => roles.learn(name, role as RoleSettings | undefined));
+  const { roles, channels } = rulesOf(config, broker);
   const admission = new Admission({
     rates: config.rates,
     maxAccounts: limits.rateAccounts,
@@ -212,6 +231,7 @@ function assemble(config: Config, deps: Partial<WarrenDeps>): House {
     admission,
     sessions,
     roles,
+    channels,
     leases: new Leases(engine, clock, limits.credit),
     metrics,
     figures,
@@ -224,6 +244,23 @@ function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   };
   const house: House = { phase: "starting", services, sessions, lag, routes };
   return house;
+}
+
+/** Roles and channels, of the settings and as they are stored; those were checked when they were written. */
+function rulesOf(config: Config, broker: Broker): { roles: RoleBook; channels: ChannelBook } {
+  const roles = new RoleBook(config.roles);
+  const channelsChanged = () => {
+    broker.router.channelsChanged();
+    roles.grantEveryone(channels.everyone());
+  };
+  const channels = new ChannelBook(config.channels, channelsChanged, broker.counters);
+  broker.router.channels = channels;
+  roles.grantEveryone(channels.everyone());
+  broker.watchRecords("roles", (name, role) => roles.learn(name, role as RoleSettings | undefined));
+  broker.watchRecords("channels", (name, channel) =>
+    channels.learn(name, channel as ChannelDefinition | undefined),
+  );
+  return { roles, channels };
 }
 
 async function startListening(house: House, config: Config): Promise<Listener> {

@@ -55,6 +55,7 @@ const GAUGES: Readonly<Record<string, string>> = {
 const COUNTERS: Readonly<Record<string, string>> = {
   published: "Messages accepted from publishers.",
   refused: "Publishes refused.",
+  invalid: "Payloads that did not fit the schema of their channel.",
   events: "Events handed to routes, once for all subscribers of a route.",
   sessions_opened: "Connections opened.",
   rate_limited: "Connections, requests and frames refused for a rate or a cap.",

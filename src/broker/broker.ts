@@ -43,6 +43,8 @@ export interface BrokerCounters {
   /** Messages accepted from publishers, duplicates among them. */
   published: number;
   refused: number;
+  /** Payloads that did not fit the schema of their channel, counted or refused. */
+  invalid: number;
   /** Repetitions of messages that no queue keeps; the engine counts the others. */
   duplicates: number;
   /** Events handed to routes, once for all subscribers of a route. */
@@ -85,6 +87,7 @@ export class Broker {
     this.counters = {
       published: 0,
       refused: 0,
+      invalid: 0,
       duplicates: 0,
       subscriptions: 0,
       get events() {
@@ -153,7 +156,11 @@ export class Broker {
           topic: entry.topic,
         }),
       );
-    } else if (entry.waiting !== undefined) entry.waiting.push(publication);
+      return;
+    }
+    const refusal = entry.channel?.refusal(publication.message, this.clock.now());
+    if (refusal !== undefined) this.#refuse(publication, refusal);
+    else if (entry.waiting !== undefined) entry.waiting.push(publication);
     else this.#take(publication, entry);
   }
 

@@ -19,6 +19,7 @@ import {
   type PublishTerms,
   type Rights,
   type Source,
+  type SourcedGrants,
   type Variables,
 } from "./access.ts";
 
@@ -56,6 +57,7 @@ export class RoleBook {
   readonly #stored = new Map<string, RoleSettings>();
   readonly #plans = new Map<string, Plan>();
   readonly #listeners: (() => void)[] = [];
+  #everyone: readonly SourcedGrants[] = [];
   /** Counts up whenever rights may have changed. */
   version = 1;
 
@@ -90,6 +92,12 @@ export class RoleBook {
   learn(name: string, role: RoleSettings | undefined): void {
     if (role === undefined) this.#stored.delete(name);
     else this.#stored.set(name, role);
+    this.changed();
+  }
+
+  /** What everyone may do besides, whatever they hold. */
+  grantEveryone(grants: readonly SourcedGrants[]): void {
+    this.#everyone = grants;
     this.changed();
   }
 
@@ -135,6 +143,7 @@ export class RoleBook {
     return compilePlan([
       ...roles.map(({ name, grants }) => ({ source: { kind: "role", name } as const, grants })),
       { source, grants: own as readonly Grant[] },
+      ...this.#everyone,
     ]);
   }
 }

@@ -8,6 +8,7 @@
  */
 import type { Limits } from "../limits.ts";
 import { assertTopic, hasWildcard } from "../topic.ts";
+import type { Channel } from "./channels.ts";
 import type { Publication } from "./publication.ts";
 import { type EventEncoder, Route } from "./route.ts";
 import { FilterTrie } from "./trie.ts";
@@ -23,6 +24,8 @@ export class TopicEntry {
   /** Begins with `$`: belongs to the broker, nobody publishes to it [P-3.1]. */
   readonly reserved: boolean;
   routes: readonly Route[] = NO_ROUTES;
+  /** What rules the topic [P-14.9]; most have nothing. */
+  channel: Channel | undefined;
   /** Names of the queues bound to the topic, each once. */
   queues: readonly string[] = NO_QUEUES;
   version = STALE;
@@ -49,6 +52,8 @@ export class Router {
   readonly #filters = new FilterTrie<FilterTargets>();
   readonly #bindings = new Map<string, readonly string[]>();
   readonly #found: FilterTargets[] = [];
+  /** Finds the channel of a topic. */
+  channels: { find(topic: string): Channel | undefined } | undefined;
   /** Two generations: an answer that was not asked for while half the cache was filled is dropped. */
   #young = new Map<string, TopicEntry>();
   #old = new Map<string, TopicEntry>();
@@ -120,6 +125,11 @@ export class Router {
     else this.#bindings.set(queue, [...new Set(filters)]);
   }
 
+  /** Channels have changed: each topic looks for its own again. */
+  channelsChanged(): void {
+    this.#version++;
+  }
+
   /** The filters that the queue is bound to. */
   bindingsOf(queue: string): readonly string[] {
     return this.#bindings.get(queue) ?? NO_FILTERS;
@@ -157,6 +167,7 @@ export class Router {
     entry.queues = found.every((targets) => targets.queues.length === 0)
       ? NO_QUEUES
       : [...new Set(found.flatMap((targets) => targets.queues))];
+    entry.channel = this.channels?.find(entry.topic);
     entry.version = this.#version;
     found.length = 0;
   }

@@ -23,11 +23,12 @@ export function createFigures(
       draining: isDraining() ? 1 : 0,
     }),
     counters() {
-      const { published, refused, events, duplicates } = broker.counters;
+      const { published, refused, invalid, events, duplicates } = broker.counters;
       const store = engine.counters;
       return {
         published,
         refused,
+        invalid,
         events,
         sessions_opened: sessions.opened,
         rate_limited: sessions.admission.rates.limited,

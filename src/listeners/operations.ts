@@ -2,6 +2,7 @@
 import type { OperationName } from "../../schemas/http.ts";
 import { adminHandlers } from "./admin.ts";
 import { auditHandlers } from "./audit.ts";
+import { channelHandlers } from "./channels.ts";
 import { connectionHandlers } from "./connections.ts";
 import { explainHandlers } from "./explain.ts";
 import { opsHandlers } from "./ops.ts";
@@ -17,6 +18,7 @@ export const HANDLERS: Handlers<OperationName> = {
   ...adminHandlers,
   ...auditHandlers,
   ...roleHandlers,
+  ...channelHandlers,
   ...explainHandlers,
   ...connectionHandlers,
 };

@@ -16,7 +16,8 @@ export const roleHandlers: Handlers<"listRoles" | "getRole" | "putRole" | "delet
   getRole: (call, { roles }) => existing(roles.get(param(call, "name")), param(call, "name")),
 
   putRole(call, services) {
-    const name = roleName(param(call, "name"));
+    const name = param(call, "name");
+    assertPlainName(name, "role");
     const { roles, engine } = services;
     const role = call.body as RoleSettings;
     assertNoFault(grantFaults(role.grants, "/grants")[0]);
@@ -61,12 +62,13 @@ function existing(role: RoleView | undefined, name: string): RoleView {
   throw new WarrenError("not_found", `There is no role ${name}.`, { role: name });
 }
 
-function roleName(name: string): string {
+/** Throws `invalid_frame` for a name that could not be told apart in lists and logs. */
+export function assertPlainName(name: string, what: string): void {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
-  if (name !== "" && name.length <= 128 && !/[\u0000-\u001f\u007f-\u009f,]/.test(name)) return name;
+  if (name !== "" && name.length <= 128 && !/[\u0000-\u001f\u007f-\u009f,]/.test(name)) return;
   throw new WarrenError(
     "invalid_frame",
-    "A role's name is 1 to 128 characters, without control characters and commas.",
+    `The name of a ${what} is 1 to 128 characters, without control characters and commas.`,
     { pointer: "/name" },
   );
 }

@@ -3,6 +3,7 @@ import type { Server } from "bun";
 import type { OperationBody, OperationName, OperationQuery } from "../../schemas/http.ts";
 import type { Principal } from "../broker/access.ts";
 import type { Broker } from "../broker/broker.ts";
+import type { ChannelBook } from "../broker/channels.ts";
 import type { RoleBook } from "../broker/roles.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config.ts";
@@ -29,6 +30,7 @@ export interface Services {
   readonly admission: Admission;
   readonly sessions: Sessions;
   readonly roles: RoleBook;
+  readonly channels: ChannelBook;
   readonly leases: Leases;
   readonly metrics: Metrics;
   readonly figures: Figures;

@@ -18,6 +18,8 @@ const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
   "bun:sqlite": ["src/engine/sqlite/"],
   "drizzle-orm": ["src/engine/sqlite/"],
   msgpackr: ["src/packing.ts", "src/unpacking.ts"],
+  ajv: ["src/broker/payload-schema.ts"],
+  re2js: ["src/broker/payload-schema.ts"],
   jose: ["src/security/", "src/cli/"],
   pino: ["src/log.ts"],
   "pino-pretty": ["src/log.ts"],

@@ -1,0 +1,211 @@
+/**
+ * Channels: what holds on the topics of a filter [P-14.9]. The most specific one that matches a topic rules
+ * it, alone. It is found when the router looks at a topic for the first time; a broker without channels
+ * pays nothing for them.
+ */
+import type { ChannelDefinition } from "../../schemas/channels.ts";
+import { WarrenError } from "../errors.ts";
+import type { Message } from "../message.ts";
+import { assertFilter } from "../topic.ts";
+import type { Fault, SourcedGrants } from "./access.ts";
+import { compileSchema, type PayloadCheck } from "./payload-schema.ts";
+import { FilterTrie } from "./trie.ts";
+
+/** An operator may raise the limits for topics up to these. */
+const WIDEST = { topicBytes: 4095, topicLevels: 1024 };
+const LATER = ["history", "retained", "presence"] as const;
+
+export interface ChannelView extends ChannelDefinition {
+  readonly name: string;
+  readonly origin: "settings" | "stored";
+}
+
+/** Every fault of a definition whose shape is right. */
+export function channelFaults(definition: ChannelDefinition, pointer: string): Fault[] {
+  const faults: Fault[] = [];
+  try {
+    assertFilter(definition.filter, WIDEST);
+  } catch (error) {
+    if (!(error instanceof WarrenError)) throw error;
+    faults.push({ pointer: `${pointer}/filter`, message: error.message });
+  }
+  const { schema, onInvalid } = definition;
+  if (schema !== undefined) {
+    const made = compileSchema(schema, `${pointer}/schema`);
+    if (typeof made !== "function") faults.push(made);
+  } else if (onInvalid !== undefined) {
+    faults.push({ pointer: `${pointer}/onInvalid`, message: "is of no use without a schema" });
+  }
+  return faults;
+}
+
+/** The field that asks for what is not there yet, if there is one. */
+export function unsupportedField(definition: ChannelDefinition): string | undefined {
+  if (definition.onInvalid === "dead-letter") return "onInvalid";
+  return LATER.find((name) => definition[name] !== undefined && definition[name] !== false);
+}
+
+/** Where payloads that do not fit are counted. */
+interface Tally {
+  invalid: number;
+}
+
+/** One channel, as each message to its topics meets it. */
+export class Channel {
+  readonly view: ChannelView;
+  readonly #check: PayloadCheck | undefined;
+  /** Messages that may come now, and when that was so, milliseconds. */
+  #allowance: number;
+  #countedAt = 0;
+  readonly #tally: Tally;
+
+  constructor(view: ChannelView, tally: Tally) {
+    this.view = view;
+    this.#tally = tally;
+    const made = view.schema === undefined ? undefined : compileSchema(view.schema, "/schema");
+    this.#check = typeof made === "function" ? made : undefined;
+    this.#allowance = Math.max(1, view.maxRatePerSecond ?? 0);
+  }
+
+  /** Why the message may not go on, if that is so; counts it. */
+  refusal(message: Message, now: number): WarrenError | undefined {
+    const { maxPayloadBytes, maxRatePerSecond, name, onInvalid } = this.view;
+    if (maxPayloadBytes !== undefined && message.payload.storedBytes().length > maxPayloadBytes) {
+      const text = `The channel ${name} takes at most ${maxPayloadBytes} bytes of payload.`;
+      return new WarrenError("too_large", text, { channel: name, limit: maxPayloadBytes });
+    }
+    const fault = this.#check?.(message.payload);
+    if (fault !== undefined) {
+      this.#tally.invalid++;
+      if (onInvalid !== "count") {
+        const pointer = `/payload${fault.pointer}`;
+        const text = `The payload does not fit the schema of ${name}: ${pointer} ${fault.message}.`;
+        return new WarrenError("schema_violation", text, { channel: name, pointer });
+      }
+    }
+    return maxRatePerSecond === undefined ? undefined : this.#overRate(maxRatePerSecond, now);
+  }
+
+  #overRate(perSecond: number, now: number): WarrenError | undefined {
+    const passed = Math.max(0, now - this.#countedAt) / 1000;
+    this.#countedAt = now;
+    this.#allowance = Math.min(Math.max(1, perSecond), this.#allowance + passed * perSecond);
+    if (this.#allowance >= 1) {
+      this.#allowance--;
+      return undefined;
+    }
+    const retryAfterMs = Math.ceil(((1 - this.#allowance) / perSecond) * 1000);
+    const detail = { channel: this.view.name, scope: "channel", retryAfterMs };
+    return new WarrenError("rate_limited", undefined, detail);
+  }
+}
+
+export class ChannelBook {
+  readonly #settings: ReadonlyMap<string, Channel>;
+  readonly #stored = new Map<string, Channel>();
+  #byFilter = new FilterTrie<Channel>();
+  readonly #changed: () => void;
+  readonly #tally: Tally;
+  readonly #found: Channel[] = [];
+
+  /** `changed` is called after each change. */
+  constructor(
+    settings: Readonly<Record<string, ChannelDefinition>> = {},
+    changed: () => void = () => undefined,
+    tally: Tally = { invalid: 0 },
+  ) {
+    this.#tally = tally;
+    this.#changed = changed;
+    this.#settings = new Map(
+      Object.entries(settings).map(([name, definition]) => [
+        name,
+        new Channel({ ...definition, name, origin: "settings" }, tally),
+      ]),
+    );
+    this.#index();
+  }
+
+  isOfSettings(name: string): boolean {
+    return this.#settings.has(name);
+  }
+
+  isStored(name: string): boolean {
+    return this.#stored.has(name);
+  }
+
+  get(name: string): ChannelView | undefined {
+    return (this.#settings.get(name) ?? this.#stored.get(name))?.view;
+  }
+
+  list(): ChannelView[] {
+    const names = new Set([...this.#settings.keys(), ...this.#stored.keys()]);
+    return [...names].sort().flatMap((name) => this.get(name) ?? []);
+  }
+
+  /** Another channel with the same filter: which of the two would rule could not be said. */
+  rival(name: string, filter: string): string | undefined {
+    return this.list().find((one) => one.filter === filter && one.name !== name)?.name;
+  }
+
+  /** A stored channel has come, changed, or gone (undefined). */
+  learn(name: string, definition: ChannelDefinition | undefined): void {
+    if (definition === undefined) this.#stored.delete(name);
+    else {
+      const view = { ...definition, name, origin: "stored" } as const;
+      this.#stored.set(name, new Channel(view, this.#tally));
+    }
+    this.#index();
+    this.#changed();
+  }
+
+  /** The channel that rules the topic. */
+  find(topic: string): Channel | undefined {
+    if (this.#byFilter.size === 0) return undefined;
+    const found = this.#found;
+    found.length = 0;
+    this.#byFilter.match(topic, found);
+    let best: Channel | undefined;
+    for (const one of found) {
+      if (best === undefined || isMoreSpecific(one.view.filter, best.view.filter)) best = one;
+    }
+    found.length = 0;
+    return best;
+  }
+
+  /** What everyone may do, by the channels. */
+  everyone(): SourcedGrants[] {
+    return this.list().flatMap(({ name, filter, everyone = [] }) =>
+      everyone.length === 0
+        ? []
+        : [{ source: { kind: "channel", name }, grants: [{ allow: everyone, on: [filter] }] }],
+    );
+  }
+
+  #index(): void {
+    this.#byFilter = new FilterTrie();
+    const stored = [...this.#stored].filter(([name]) => !this.#settings.has(name));
+    for (const [, channel] of stored) this.#byFilter.set(channel.view.filter, channel);
+    // Last, so that of equal filters that of the settings stays.
+    for (const channel of this.#settings.values()) {
+      this.#byFilter.set(channel.view.filter, channel);
+    }
+  }
+}
+
+/**
+ * Of two filters that match one topic the more specific: at the first level at which they differ a name, or
+ * the end, is more specific than `+`, and that than `#`. So of a filter that lies inside another it is the
+ * inner one, and two different ones are never equal.
+ */
+export function isMoreSpecific(one: string, other: string): boolean {
+  const left = one.split("/");
+  const right = other.split("/");
+  for (let i = 0; i < Math.max(left.length, right.length); i++) {
+    if (left[i] !== right[i]) return rank(left[i]) > rank(right[i]);
+  }
+  return false;
+}
+
+function rank(level: string | undefined): number {
+  return level === "#" ? 0 : level === "+" ? 1 : 2;
+}

@@ -1,0 +1,76 @@
+/** Channels as operators define them while the broker runs [P-13.8], [P-14.9]. */
+import type { ChannelDefinition } from "../../schemas/channels.ts";
+import { type ChannelView, channelFaults, unsupportedField } from "../broker/channels.ts";
+import { WarrenError } from "../errors.ts";
+import { audited } from "./audit.ts";
+import { pageOf } from "./page.ts";
+import { assertNoFault, assertPlainName } from "./roles.ts";
+import { type Handlers, param, type Services } from "./services.ts";
+
+type Operations = "listChannels" | "getChannel" | "putChannel" | "deleteChannel";
+
+export const channelHandlers: Handlers<Operations> = {
+  listChannels({ query }, { channels }) {
+    const { items, next } = pageOf(channels.list(), query);
+    return { channels: items, ...(next !== undefined && { next }) };
+  },
+
+  getChannel: (call, services) => existing(services, param(call, "name")),
+
+  putChannel(call, services) {
+    const name = param(call, "name");
+    const { channels, engine } = services;
+    const definition = call.body as ChannelDefinition;
+    assertPlainName(name, "channel");
+    assertSupported(definition);
+    assertNoFault(channelFaults(definition, "")[0]);
+    const action = channels.isStored(name) ? "channel.change" : "channel.define";
+    const write = async () => {
+      if (channels.isOfSettings(name)) throw ofSettings(name);
+      const rival = channels.rival(name, definition.filter);
+      if (rival !== undefined) {
+        const text = `The channel ${rival} has the same filter.`;
+        throw new WarrenError("conflict", text, { channel: rival, pointer: "/filter" });
+      }
+      await engine.records.write([{ collection: "channels", key: name, value: definition }]);
+      return existing(services, name);
+    };
+    const { schema: _large, ...detail } = definition;
+    return audited(call, services, { action, on: name }, write, () => ({ detail }));
+  },
+
+  deleteChannel(call, services) {
+    const name = param(call, "name");
+    const { channels, engine } = services;
+    const remove = async () => {
+      if (!channels.isStored(name)) {
+        if (channels.isOfSettings(name)) throw ofSettings(name);
+        existing(services, name);
+      }
+      await engine.records.write([{ collection: "channels", key: name, value: undefined }]);
+      return undefined;
+    };
+    return audited(call, services, { action: "channel.delete", on: name }, remove);
+  },
+};
+
+/** Throws `not_supported` naming the field. */
+function assertSupported(definition: ChannelDefinition): void {
+  const field = unsupportedField(definition);
+  if (field === undefined) return;
+  const what = field === "onInvalid" ? "onInvalid dead-letter" : field;
+  throw new WarrenError("not_supported", `Channels with ${what} are not supported.`, {
+    pointer: `/${field}`,
+  });
+}
+
+function existing({ channels }: Services, name: string): ChannelView {
+  const channel = channels.get(name);
+  if (channel !== undefined) return channel;
+  throw new WarrenError("not_found", `There is no channel ${name}.`, { channel: name });
+}
+
+function ofSettings(name: string): WarrenError {
+  const text = `The channel ${name} is one of the settings and is changed there.`;
+  return new WarrenError("conflict", text, { channel: name, origin: "settings" });
+}
