@@ -12,6 +12,7 @@ import { serveCommand } from "./serve.ts";
 import { subCommand } from "./sub.ts";
 import { createTerminal } from "./terminal.ts";
 import { tokenCommand } from "./token.ts";
+import { tokenCheckCommand } from "./token-check.ts";
 import { versionCommand } from "./version.ts";
 
 const COMMANDS: readonly Command[] = [
@@ -23,6 +24,7 @@ const COMMANDS: readonly Command[] = [
   ...queueCommands,
   ...connCommands,
   ...banCommands,
+  tokenCheckCommand,
   tokenCommand,
   versionCommand,
 ];

@@ -1,9 +1,14 @@
 /** `warren token`: makes the credentials that the broker takes. */
+
+import { readFile } from "node:fs/promises";
+import { importPKCS8 } from "jose";
 import { ACTIONS, type Action, type Grant } from "../../schemas/access.ts";
+import { ALGORITHMS } from "../../schemas/identity.ts";
 import { systemClock } from "../clock.ts";
-import { loadConfig } from "../config.ts";
+import { type Config, loadConfig } from "../config.ts";
+import { secretAlgorithms } from "../security/key-sources.ts";
 import { makeKey } from "../security/keys.ts";
-import { signToken } from "../security/tokens.ts";
+import { type SigningKey, sharedKey, signToken } from "../security/tokens.ts";
 import {
   type Command,
   Failure,
@@ -39,6 +44,14 @@ export const tokenCommand: Command = {
     role: { type: "string", multiple: true, value: "ROLE", help: "A role; repeatable." },
     client: { type: "string", value: "ID", help: "The id of the device." },
     "ttl-ms": { type: "string", value: "MS", help: "How long a token is good; an hour if absent." },
+    alg: { type: "string", value: "ALG", help: "The algorithm, such as ES256; HS256 if absent." },
+    "key-file": {
+      type: "string",
+      value: "FILE",
+      help: "A private key (PEM, PKCS 8) to sign with.",
+    },
+    kid: { type: "string", value: "ID", help: "The id of that key in the issuer's key set." },
+    issuer: { type: "string", value: "ISS", help: "Sign as this issuer of the settings." },
     key: { type: "boolean", help: "Make an API key instead." },
   },
   args: [1, 1],
@@ -50,26 +63,64 @@ const HOUR_MS = 3_600_000;
 async function token(input: Input): Promise<number> {
   const granted = rights(input);
   const file = textFlag(input, "config");
-  const { jwt } = await loadConfig({ flags: {}, env: input.env, ...(file && { file }) });
-  if (jwt.secret === undefined) {
-    throw new Failure("There is no secret to sign with: set WARREN_JWT_SECRET, or jwt.secret.");
-  }
+  const config = await loadConfig({ flags: {}, env: input.env, ...(file && { file }) });
+  const { issuer, audience, ...signing } = signer(input, config);
+  const signingKey = await keyOf(input, signing.secret);
   const now = systemClock.now();
   const client = textFlag(input, "client");
   const claims = {
     sub: input.args[0] as string,
     iat: Math.floor(now / 1000),
-    ...(jwt.issuer === undefined ? {} : { iss: jwt.issuer }),
-    ...(jwt.audience === undefined ? {} : { aud: jwt.audience }),
+    ...(issuer === undefined ? {} : { iss: issuer }),
+    ...(audience === undefined ? {} : { aud: audience }),
     ...(client === undefined ? {} : { client }),
     ...granted,
   };
   const expiresAt = now + (integerFlag(input, "ttl-ms", 1000) ?? HOUR_MS);
-  const signed = await signToken(claims, jwt.secret, expiresAt);
+  const signed = await signToken(claims, signingKey, expiresAt);
   // Plain even in a pipe: TOKEN=$(warren token me).
   if (input.flags.json === true) input.terminal.object({ token: signed, claims, expiresAt });
   else input.terminal.line(signed);
   return 0;
+}
+
+interface Signer {
+  readonly issuer?: string | undefined;
+  readonly audience?: string | undefined;
+  readonly secret?: string | undefined;
+}
+
+/** Whose tokens are made: an issuer of the settings, or whoever runs the broker. */
+function signer(input: Input, { jwt, issuers }: Config): Signer {
+  const name = textFlag(input, "issuer");
+  if (name === undefined) return jwt;
+  const found = issuers.find(({ issuer }) => issuer === name);
+  if (found === undefined) throw new Failure(`There is no issuer ${name} in the settings.`);
+  return found;
+}
+
+async function keyOf(input: Input, secret: string | undefined): Promise<SigningKey> {
+  const alg = textFlag(input, "alg");
+  if (alg !== undefined && !ALGORITHMS.some((known) => known === alg)) {
+    throw new UsageError(`${alg} is no algorithm; there are ${ALGORITHMS.join(", ")}`);
+  }
+  const path = textFlag(input, "key-file");
+  if (path !== undefined) {
+    if (alg === undefined || alg.startsWith("HS")) {
+      throw new UsageError("--key-file needs the --alg of its key, such as ES256");
+    }
+    const key = await importPKCS8(await readFile(path, "utf8"), alg);
+    return { alg, key, kid: textFlag(input, "kid") };
+  }
+  if (secret === undefined) {
+    throw new Failure("There is no secret to sign with: set WARREN_JWT_SECRET, or jwt.secret.");
+  }
+  if (alg !== undefined && !secretAlgorithms(secret).includes(alg)) {
+    throw new Failure(
+      `The secret cannot sign with ${alg}; it can with ${secretAlgorithms(secret)}.`,
+    );
+  }
+  return sharedKey(secret, alg);
 }
 
 async function key(input: Input): Promise<number> {

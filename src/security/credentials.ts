@@ -53,7 +53,7 @@ function queryParameter(url: string): string | undefined {
 function cookie(headers: Headers, url: string, origins: OriginCheck): string | undefined {
   const header = headers.get("cookie");
   const origin = headers.get("origin");
-  if (header === null || origin === null || !origins.allows(origin, url)) return undefined;
+  if (header === null || origin === null || !origins.knows(origin, url)) return undefined;
   for (const item of header.split(";")) {
     const at = item.indexOf("=");
     if (at < 0 || item.slice(0, at).trim() !== COOKIE) continue;

@@ -9,6 +9,8 @@ export interface OriginCheck {
    * `requestUrl` may go on.
    */
   allows(origin: string | null, requestUrl: string): boolean;
+  /** Whether it is the same origin or listed by its name: `*` lets a page in, but not a cookie with it. */
+  knows(origin: string, requestUrl: string): boolean;
 }
 
 const ANY = "*";
@@ -31,12 +33,14 @@ export function createOriginCheck(allowed: readonly string[], behindTls = false)
     listed.add(origin);
   }
   const any = listed.has(ANY);
+  const knows = (origin: string, requestUrl: string): boolean => {
+    if (listed.has(origin)) return true;
+    const own = URL.parse(requestUrl)?.origin;
+    return origin === (behindTls ? own?.replace(/^http:/, "https:") : own);
+  };
   return {
-    allows(origin, requestUrl) {
-      if (origin === null || any || listed.has(origin)) return true;
-      const own = URL.parse(requestUrl)?.origin;
-      return origin === (behindTls ? own?.replace(/^http:/, "https:") : own);
-    },
+    knows,
+    allows: (origin, requestUrl) => origin === null || any || knows(origin, requestUrl),
   };
 }
 

@@ -41,6 +41,62 @@ describe("[P-1.3] no log holds a credential", () => {
     }
   });
 
+  test("[P-1.3] a whole run, with every place that a secret can be in", async () => {
+    const [secret, older, ofIssuer] = ["own", "older", "issuer"].map(
+      (name) => `${name}-${crypto.randomUUID()}-${crypto.randomUUID()}`,
+    ) as [string, string, string];
+    const claims = { grants: [{ allow: ["admin", "publish", "subscribe"] as const, on: ["#"] }] };
+    const places = ["header", "protocol", "query", "cookie", "frame", "old"];
+    const tokens = await Promise.all(
+      places.map((sub) => signToken({ sub, ...claims }, sub === "old" ? older : secret)),
+    );
+    const [header, protocol, query, cookie, frame, old] = tokens as [string, ...string[]];
+    const issued = await signToken({ sub: "x", iss: "https://id.example", ...claims }, ofIssuer);
+    await using broker = await startTestWarren({
+      jwt: { secret, previousSecret: older },
+      issuers: [{ issuer: "https://id.example", secret: ofIssuer }],
+      keys: [{ id: "ops", hash: hashKey(KEY), principal: "ops" }],
+      allowedOrigins: ["https://page.example"],
+    });
+    const ws = `${broker.url.replace("http", "ws")}/ws`;
+    const opened = [
+      { token: header },
+      { protocols: ["warren.v1.json", `warren.token.${protocol}`] },
+      { headers: { Cookie: `warren_token=${cookie}`, Origin: "https://page.example" } },
+      { token: old },
+      { token: issued },
+      { token: KEY },
+    ];
+    for (const options of opened) {
+      using client = await WireClient.connect(ws, options as never);
+      // What is refused is told, and noted, too.
+      await client.request({ type: "auth", token: `${frame}x` });
+      await client.request({ type: "auth", token: `${KEY}x` });
+    }
+    using asked = await WireClient.connect(`${ws}?access_token=${query}`);
+    using waiting = await WireClient.open(ws);
+    waiting.send({ type: "auth", id: 1, token: frame });
+    await waiting.expect("welcome");
+    broker.warren.broker.engine.queues.list = () => {
+      throw new Error([secret, older, ofIssuer, KEY, issued, ...tokens].join(" and "));
+    };
+    const path = `/admin/v1/queues?access_token=${query}`;
+    const failed = await broker.request("GET", path);
+    const wrong = await broker.request("GET", `${path}x`);
+    const texts = [await failed.text(), await wrong.text(), JSON.stringify(asked.inbox)];
+    Reflect.deleteProperty(broker.warren.broker.engine.queues, "list");
+    expect([failed.status, wrong.status]).toEqual([500, 401]);
+    await broker.warren.stop("test");
+    expect(broker.log.join("")).toContain("request failed");
+    texts.push(broker.log.join(""));
+    for (const token of [secret, older, ofIssuer, KEY, issued, ...tokens]) {
+      for (const text of texts) {
+        expect(text).not.toContain(token);
+        expect(text).not.toContain(token.split(".")[2] ?? token);
+      }
+    }
+  });
+
   test("[P-12.1] a fault of the broker's own shows the client nothing of itself", async () => {
     await using broker = await startTestWarren();
     broker.warren.broker.engine.queues.list = () => {
