@@ -114,3 +114,15 @@ describe("[P-1.3] a logged URL holds no token", () => {
     }
   });
 });
+
+test("[P-1.3] with allowedOrigins * a cookie counts only from the same origin or a listed one", () => {
+  const origins = createOriginCheck(["*", "https://page.example"]);
+  const asked = (Origin: string) =>
+    findCredential(
+      new Request("http://broker.example/ws", { headers: { Origin, Cookie: "warren_token=t" } }),
+      origins,
+    );
+  expect(asked("https://evil.example")).toBeUndefined();
+  expect(asked("https://page.example")).toBe("t");
+  expect(asked("http://broker.example")).toBe("t");
+});
