@@ -53,6 +53,12 @@ export const QueueSettings = Type.Object(
     }),
     maxInFlight: Type.Optional(Type.Integer({ minimum: 1 })),
     maxInFlightPerConsumer: Type.Optional(Type.Integer({ minimum: 1 })),
+    maxRedrives: Type.Integer({
+      minimum: 1,
+      maximum: 16,
+      default: 5,
+      description: "A dead letter that died here so often is held: only by its id is it redriven.",
+    }),
     retainAckedMs: Type.Integer({
       minimum: 0,
       maximum: 3650 * DAY_MS,

@@ -43,6 +43,8 @@ import type { WarrenError } from "../errors.ts";
 import type { DeathRecord, Delivery, Message } from "../message.ts";
 import type { AuditTrail } from "./audit.ts";
 import type { Collection, Records } from "./records.ts";
+import type { Selection } from "./selection.ts";
+import type { TransferPage, TransferRequest } from "./transfer.ts";
 
 /** What an engine cannot do is said here, with the broker refusing with `not_supported`. */
 export interface Capabilities {
@@ -206,15 +208,13 @@ export interface StoredMessage {
   readonly ackedAt?: number;
   readonly expiresAt?: number;
   readonly deaths?: readonly DeathRecord[];
+  /** A dead letter that is moved only if it is named: it died too often [P-13.10]. */
+  readonly held?: true;
 }
 
-export interface PeekOptions {
+export interface PeekOptions extends Omit<Selection, "ids"> {
   /** Only messages in this state; absent: all but the acked ones. Acked ones: oldest ack first. */
   readonly state?: MessageState;
-  /** Only messages whose topic this filter matches. */
-  readonly topic?: string;
-  /** Only messages in whose topic, headers or payload text this occurs, case and all. */
-  readonly search?: string;
   readonly limit: number;
   /**
    * The `next` of the page before, whatever became of its messages; `invalid_frame` if it is not
@@ -250,6 +250,12 @@ export interface Queues {
    * acked ones stays. `unknown_queue`.
    */
   purge(name: string): Promise<number>;
+  /**
+   * Moves or copies a page of messages (see transfer.ts), in one commit, all or none. `unknown_queue`;
+   * `conflict` for a source or target that may not be; `queue_full` when the target has no room for one
+   * more; `invalid_frame` for an `after` that no page gave.
+   */
+  transfer(name: string, request: TransferRequest): Promise<TransferPage>;
   /** Messages, highest priority first, then oldest. Never a side effect. `unknown_queue`. */
   peek(name: string, options: PeekOptions): Promise<PeekPage>;
   /**

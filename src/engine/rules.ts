@@ -8,8 +8,7 @@ import { QueueDefinition, QueueName, QueueSettings } from "../../schemas/queue.t
 import type { Random } from "../clock.ts";
 import { WarrenError } from "../errors.ts";
 import type { DeathRecord, Message } from "../message.ts";
-import { filterMatches } from "../topic.ts";
-import type { PeekOptions } from "./engine.ts";
+import type { TransferRequest } from "./transfer.ts";
 
 const DEAD_LETTER_SUFFIX = ".dead";
 /** Deaths kept with a message; a message redriven more often forgets its oldest ones. */
@@ -92,6 +91,7 @@ export function deadLetterSettings(owner: QueueSettings): QueueSettings {
     defaultPriority: owner.defaultPriority,
     dedupeWindowMs: 0,
     priorityAgeingMs: owner.priorityAgeingMs,
+    maxRedrives: owner.maxRedrives,
     retainAckedMs: 0,
     retainAckedBytes: owner.retainAckedBytes,
     paused: false,
@@ -168,22 +168,25 @@ export function withDeath(
 }
 
 /**
- * Whether a peek shows this message, its state aside. `search` is taken literally, case and all; of
- * binary payloads the bytes are read as UTF-8.
+ * The name of the queue that a transfer brings messages to, null for nowhere. Throws `conflict` for one
+ * that may not be.
  */
-export function matchesPeek(message: Message, options: PeekOptions): boolean {
-  const { topic, search } = options;
-  if (topic !== undefined && !filterMatches(topic, message.topic)) return false;
-  if (search === undefined || message.topic.includes(search)) return true;
-  for (const [name, value] of Object.entries(message.headers ?? {})) {
-    if (name.includes(search) || value.includes(search)) return true;
+export function transferTarget(
+  source: { readonly name: string; readonly deadLetterOf: string | undefined },
+  { state, to }: TransferRequest,
+): string | null {
+  if (to === null) return null;
+  const { name: queue, deadLetterOf } = source;
+  if (state === "waiting" && deadLetterOf === undefined) {
+    throw new WarrenError("conflict", "Only dead letters can be moved.", { queue });
   }
-  return payloadText(message).includes(search);
-}
-
-function payloadText(message: Message): string {
-  const { payload } = message;
-  return payload.isBinary ? new TextDecoder().decode(payload.storedBytes()) : payload.json();
+  const target = to ?? deadLetterOf ?? queue;
+  if (isDeadLetterName(target)) {
+    throw new WarrenError("conflict", "Nothing is moved into a dead-letter queue.", {
+      queue: target,
+    });
+  }
+  return target;
 }
 
 function fault(pointer: string, sentence: string): WarrenError {

@@ -16,6 +16,7 @@ import { describeRecords } from "./engine/records.ts";
 import { describeRetention } from "./engine/retention.ts";
 import { describeSettle } from "./engine/settle.ts";
 import type { EngineKind } from "./engine/subject.ts";
+import { describeTransfers } from "./engine/transfers.ts";
 
 export type { EngineKind, EngineParts, EngineStore } from "./engine/subject.ts";
 
@@ -31,6 +32,7 @@ export function describeEngine(kind: EngineKind): void {
     describeDeadLetters(kind);
     describeQueues(kind);
     describeRetention(kind);
+    describeTransfers(kind);
     describeRecords(kind);
     describeLife(kind);
   });

@@ -64,10 +64,10 @@ export class MemoryEngine implements Engine {
 
   constructor({ clock, random, limits }: MemoryEngineOptions) {
     this.#pulse = new Pulse(clock, random, limits);
-    this.queues = new MemoryQueues(this.#pulse);
     this.records = new MemoryRecords(this.#pulse, (collection, key, value) =>
       this.#listener?.recordChanged?.(collection, key, value),
     );
+    this.queues = new MemoryQueues(this.#pulse, this.records);
     this.audit = new MemoryAudit(this.#pulse);
     this.#pulse.onTurn = () => {
       for (const queue of this.queues.all()) queue.handOut();

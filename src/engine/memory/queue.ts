@@ -16,6 +16,7 @@ import {
   priorityOf,
   withDeath,
 } from "../rules.ts";
+import { deathsIn } from "../selection.ts";
 import type { MemoryConsumer } from "./consumer.ts";
 import type { Pulse } from "./pulse.ts";
 
@@ -124,6 +125,13 @@ export class MemoryQueue {
       dueAt,
       lease: undefined,
     });
+  }
+
+  /** A message that comes from another queue, or comes again [P-13.10]. */
+  arrive(message: Message, bytes: number, deaths: Entry["deaths"]): void {
+    const entry = this.enter(message, bytes, 0);
+    this.entries[this.entries.indexOf(entry)] = { ...entry, deaths, confirmed: true };
+    this.#pulse.wake();
   }
 
   remove(entry: Entry): void {
@@ -242,7 +250,13 @@ export class MemoryQueue {
       ...(state === "delayed" && { dueAt: entry.dueAt }),
       expiresAt: this.expiresAt(entry),
       ...(entry.deaths && { deaths: entry.deaths }),
+      ...(this.#isHeld(entry) && { held: true as const }),
     };
+  }
+
+  #isHeld({ deaths }: Entry): boolean {
+    const { deadLetterOf, settings } = this;
+    return deadLetterOf !== undefined && deathsIn(deadLetterOf, deaths) >= settings.maxRedrives;
   }
 
   storedAcked({ entry, ackedAt }: Acked): StoredMessage {

@@ -7,19 +7,25 @@ import {
   deadLetterName,
   deadLetterSettings,
   isDeadLetterName,
-  matchesPeek,
+  transferTarget,
 } from "../rules.ts";
+import { matcherOf } from "../selection.ts";
+import type { TransferPage, TransferRequest } from "../transfer.ts";
 import type { Pulse } from "./pulse.ts";
 import { type Entry, MemoryQueue } from "./queue.ts";
+import type { MemoryRecords } from "./records.ts";
+import { transfer } from "./transfer.ts";
 
 export class MemoryQueues implements Queues {
   readonly #pulse: Pulse;
+  readonly #records: MemoryRecords;
   readonly #byName = new Map<string, MemoryQueue>();
   #listener: EngineListener | undefined;
   #closed: WarrenError | undefined;
 
-  constructor(pulse: Pulse) {
+  constructor(pulse: Pulse, records: MemoryRecords) {
     this.#pulse = pulse;
+    this.#records = records;
   }
 
   open(listener: EngineListener): void {
@@ -94,15 +100,27 @@ export class MemoryQueues implements Queues {
     return waiting.length;
   }
 
+  async transfer(name: string, request: TransferRequest): Promise<TransferPage> {
+    const source = this.get(name);
+    const to = transferTarget(source, request);
+    const target = to === null ? undefined : this.get(to);
+    const page = transfer(this.#pulse, source, target, request);
+    if (request.record === undefined) return page;
+    const { collection, key, value } = request.record;
+    await this.#records.write([{ collection, key, value: { ...value, page } }]);
+    return page;
+  }
+
   async peek(name: string, options: PeekOptions): Promise<PeekPage> {
     const queue = this.get(name);
     if (options.state === "acked") return peekAcked(queue, options);
     const after = options.after === undefined ? undefined : parseCursor(options.after);
+    const matches = matcherOf(options);
     const wanted = queue.entries.filter(
       (entry) =>
         (after === undefined || isAfter(entry, after)) &&
         (options.state === undefined || queue.state(entry) === options.state) &&
-        matchesPeek(entry.message, options),
+        matches({ message: entry.message, deaths: entry.deaths, at: entry.enteredAt }),
     );
     const page = wanted.slice(0, options.limit);
     const last = page.at(-1);
@@ -152,8 +170,10 @@ export class MemoryQueues implements Queues {
 
 function peekAcked(queue: MemoryQueue, options: PeekOptions): PeekPage {
   const after = options.after === undefined ? 0 : parseCursor(options.after).age;
+  const matches = matcherOf(options);
   const wanted = queue.acked.filter(
-    ({ entry, number }) => number > after && matchesPeek(entry.message, options),
+    ({ entry: { message, deaths }, ackedAt, number }) =>
+      number > after && matches({ message, deaths, at: ackedAt }),
   );
   const page = wanted.slice(0, options.limit);
   const last = page.at(-1);

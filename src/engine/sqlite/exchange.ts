@@ -1,5 +1,8 @@
 /** What passes between the event loop and the writer thread. */
 import type { AuditQuery } from "../audit.ts";
+import type { Collection } from "../records.ts";
+import type { Selection } from "../selection.ts";
+import type { MessageEdit } from "../transfer.ts";
 import type { Durability } from "./database.ts";
 
 export type WriterRequest =
@@ -16,6 +19,11 @@ export type WriterRequest =
   | { readonly kind: "read"; readonly read: Read; readonly buffer: SharedArrayBuffer }
   | { readonly kind: "audit"; readonly read: AuditRead }
   | { readonly kind: "close" };
+
+export interface Reached {
+  readonly lane: number;
+  readonly after: number;
+}
 
 export interface WriterFault {
   /** It does not pass by itself: what is damaged must not be written to. */
@@ -40,6 +48,8 @@ export type WriterReply =
       readonly bytes: number;
       /** There are no more behind these. */
       readonly complete: boolean;
+      /** The last row that was looked at. */
+      readonly reached: Reached | undefined;
     }
   | { readonly kind: "audit"; readonly rows: AuditRows }
   | { readonly kind: "closed" }
@@ -81,6 +91,7 @@ export type Control =
       readonly maxBytes: number;
       readonly limit: number;
     }
+  | { readonly move: Move }
   | { readonly forgetIdsBefore: number }
   | { readonly probe: number };
 
@@ -111,7 +122,67 @@ export interface Trimmed {
 }
 
 /** What a control tells of its doing. */
-export type ControlAnswer = Purged | Trimmed;
+export type ControlAnswer = Purged | Trimmed | Moved;
+
+/** A page of messages that goes from one queue to another (src/engine/transfer.ts). */
+export interface Move {
+  readonly state: "waiting" | "acked";
+  readonly queue: number;
+  /** The page begins after this place, and goes no further in any lane than `through`; null: the last. */
+  readonly lane: number;
+  readonly after: number;
+  readonly through: number | null;
+  /** Rows looked at, messages and bytes moved, at most. */
+  readonly scan: number;
+  readonly limit: number;
+  readonly bytes: number;
+  /** What is in flight, as `lane.sequence`: it stays. */
+  readonly keep: readonly string[];
+  readonly select: Selection;
+  /** Messages that died so often in this queue are held; null: none is. */
+  readonly heldQueue: string;
+  readonly heldFrom: number | null;
+  /** Null: nowhere. */
+  readonly target: MoveTarget | null;
+  readonly edit: PackedEdit | null;
+  readonly dryRun: boolean;
+  readonly record: {
+    readonly collection: Collection;
+    readonly key: string;
+    readonly value: Readonly<Record<string, unknown>>;
+  } | null;
+}
+
+export interface MoveTarget {
+  readonly queue: number;
+  readonly defaultPriority: number;
+  /** So many sequences from here on are reserved as the move may take. */
+  readonly firstSequence: number;
+  /** A larger record never fits; more than `roomBytes` do not fit now. */
+  readonly maxBytes: number;
+  readonly roomBytes: number;
+}
+
+export interface PackedEdit extends Omit<MessageEdit, "payload"> {
+  readonly payload?: { readonly format: number; readonly base64: string };
+}
+
+export interface Moved {
+  readonly kind: "moved";
+  readonly moved: number;
+  readonly held: number;
+  readonly failed: number;
+  /** Where the next page begins; null when there is none. */
+  readonly next: string | null;
+  /** What left the source: places, bytes, and how many of them waited for a time. */
+  readonly gone: readonly (readonly [lane: number, sequence: number])[];
+  readonly bytes: number;
+  readonly delayed: number;
+  /** What came to the target: bytes, lanes, and the earliest expiry of its own. */
+  readonly arrivedBytes: number;
+  readonly lanes: readonly number[];
+  readonly ownExpiry: number | null;
+}
 
 /** What a queue holds on disk. */
 export interface Recounted {
@@ -140,6 +211,8 @@ export type Read =
       readonly after: number;
       readonly lastLane: number;
       readonly limit: number;
+      /** Only those that fit come back. */
+      readonly select?: Selection;
     }
   /** Rows with a due time, without records, after (dueAt, lane, sequence) in this order. */
   | {
@@ -157,6 +230,7 @@ export type Read =
       readonly lane: number;
       readonly after: number;
       readonly limit: number;
+      readonly select?: Selection;
     }
   /** The rows of these ids, as a list of decimal numbers. */
   | { readonly kind: "ids"; readonly ids: string; readonly limit: number };

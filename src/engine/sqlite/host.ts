@@ -6,6 +6,7 @@ import type { EngineCounters } from "../engine.ts";
 import type { Place } from "./delayed.ts";
 import type { Entry } from "./entry.ts";
 import type { SqliteQueue } from "./queue.ts";
+import type { SqliteRecords } from "./records.ts";
 import type { Storage } from "./storage.ts";
 
 export interface QueueHost {
@@ -13,6 +14,7 @@ export interface QueueHost {
   readonly random: Random;
   readonly limits: Limits;
   readonly storage: Storage;
+  readonly records: SqliteRecords;
   readonly counters: EngineCounters;
   /** Why nothing can be stored now; undefined when it can. */
   storageRefusal(): WarrenError | undefined;

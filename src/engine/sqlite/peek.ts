@@ -1,7 +1,7 @@
 /** Looking into a queue without a side effect: pages of rows as they lie on disk, in order of delivery. */
 import { WarrenError } from "../../errors.ts";
 import type { MessageState, PeekOptions, PeekPage, StoredMessage } from "../engine.ts";
-import { matchesPeek } from "../rules.ts";
+import { deathsIn, type Selection } from "../selection.ts";
 import type { Row } from "./batch.ts";
 import { Entry } from "./entry.ts";
 import type { QueueHost } from "./host.ts";
@@ -9,7 +9,7 @@ import { PRIORITIES, QUEUE_LANES } from "./lanes.ts";
 import type { SqliteQueue } from "./queue.ts";
 import type { Rows } from "./storage.ts";
 
-const PAGE_ROWS = 256;
+const PAGE_ROWS = 512;
 /** Rows that one peek looks at; past them it answers with what it found and a `next`. */
 const ROWS_AT_MOST = 5120;
 
@@ -25,18 +25,19 @@ export async function peek(
   options: PeekOptions,
 ): Promise<PeekPage> {
   const messages: StoredMessage[] = [];
-  const { state } = options;
+  const { state, limit: _limit, after: _after, ...select } = options;
   let position = decode(queue, options.after);
   for (let seen = 0; seen < ROWS_AT_MOST; seen += PAGE_ROWS) {
-    const { rows, complete } = await readPage(host, queue, position, state);
+    const { rows, complete, reached } = await readPage(host, queue, position, state, select);
     for (const row of rows) {
       if (messages.length === options.limit) return { messages, next: encode(queue, position) };
       position = { lane: row.lane, after: row.sequence };
       const stored = state === "acked" ? asAcked(queue, row) : asStored(host, queue, row);
       const wanted = state === undefined || state === stored.state;
-      if (wanted && matchesPeek(stored.message, options)) messages.push(stored);
+      if (wanted) messages.push(stored);
     }
     if (complete) return { messages };
+    position = reached ?? position;
   }
   return { messages, next: encode(queue, position) };
 }
@@ -50,13 +51,13 @@ export async function find(
   for (const state of [undefined, "acked"] as const) {
     let position = decode(queue, undefined);
     for (let complete = false; !complete; ) {
-      const page = await readPage(host, queue, position, state);
-      for (const row of page.rows) {
-        const stored = state === "acked" ? asAcked(queue, row) : asStored(host, queue, row);
-        if (stored.message.id === messageId) return stored;
-        position = { lane: row.lane, after: row.sequence };
+      const page = await readPage(host, queue, position, state, { ids: [messageId] });
+      const [row] = page.rows;
+      if (row !== undefined) {
+        return state === "acked" ? asAcked(queue, row) : asStored(host, queue, row);
       }
       complete = page.complete;
+      position = page.reached ?? position;
     }
   }
   return undefined;
@@ -67,14 +68,17 @@ function readPage(
   queue: SqliteQueue,
   position: Position,
   state: MessageState | undefined,
+  select: Selection,
 ): Promise<Rows> {
+  const selected = Object.keys(select).length === 0 ? {} : { select };
   if (state === "acked") {
-    return host.storage.read({ kind: "acked", ...position, limit: PAGE_ROWS });
+    return host.storage.read({ kind: "acked", ...position, ...selected, limit: PAGE_ROWS });
   }
   return host.storage.read({
     kind: "all",
     ...position,
     lastLane: queue.number * QUEUE_LANES + PRIORITIES - 1,
+    ...selected,
     limit: PAGE_ROWS,
   });
 }
@@ -88,7 +92,13 @@ function asStored(host: QueueHost, queue: SqliteQueue, row: Row): StoredMessage 
     expiresAt,
     ...(row.dueAt === undefined ? {} : { dueAt: row.dueAt }),
     ...(deaths === undefined ? {} : { deaths }),
+    ...(isHeld(queue, deaths) ? { held: true as const } : {}),
   };
+}
+
+function isHeld(queue: SqliteQueue, deaths: StoredMessage["deaths"]): boolean {
+  const { deadLetterOf, settings } = queue;
+  return deadLetterOf !== undefined && deathsIn(deadLetterOf, deaths) >= settings.maxRedrives;
 }
 
 function asAcked(queue: SqliteQueue, row: Row): StoredMessage {

@@ -19,7 +19,7 @@ import { Backlog } from "./backlog.ts";
 import type { RowTimes } from "./batch.ts";
 import type { SqliteConsumer } from "./consumer.ts";
 import { Entry } from "./entry.ts";
-import type { Purged, QueueRow, QueueState, Recounted } from "./exchange.ts";
+import type { Moved, Purged, QueueRow, QueueState, Recounted } from "./exchange.ts";
 import type { QueueHost } from "./host.ts";
 import { laneOf, rankOf } from "./lanes.ts";
 import { Line } from "./line.ts";
@@ -291,6 +291,43 @@ export class SqliteQueue implements HeapItem {
     this.totals.messages -= messages;
     this.totals.delayed -= delayed;
     this.totals.bytes -= bytes;
+  }
+
+  // Transfers
+
+  room(): { messages: number; bytes: number } {
+    return this.#totals.room(this.settings);
+  }
+
+  /** Keeps sequences and room for what may come, until the function that it returns is called. */
+  reserve(messages: number, bytes: number): () => void {
+    const held = Math.min(bytes, Math.max(this.room().bytes, 0));
+    this.#nextSequence += messages;
+    this.#totals.pendingMessages += messages;
+    this.#totals.pendingBytes += held;
+    return () => {
+      this.#totals.pendingMessages -= messages;
+      this.#totals.pendingBytes -= held;
+    };
+  }
+
+  /** The queue was frozen, and these are gone. */
+  departed({ gone, bytes, delayed }: Moved): void {
+    this.purged({ kind: "purged", messages: gone.length, bytes, delayed });
+    const places = new Set(gone.map(([lane, sequence]) => `${lane}.${sequence}`));
+    this.backlog.window.remove((entry) => places.has(`${entry.lane}.${entry.sequence}`));
+    this.backlog.thaw(0, new Set());
+  }
+
+  /** These are on disk now. */
+  arrived({ moved, arrivedBytes, lanes, ownExpiry }: Moved): void {
+    const now = this.#host.clock.now();
+    this.#totals.messages += moved;
+    this.#totals.bytes += arrivedBytes;
+    for (const lane of lanes) this.backlog.window.leave(lane, now);
+    if (ownExpiry !== null) this.#host.expiresEarly(ownExpiry);
+    this.watchExpiry();
+    this.#host.pumpSoon(this);
   }
 
   /** Ends every consumer; what they hold is ready again. */

@@ -2,9 +2,10 @@
 import type { Database } from "bun:sqlite";
 import { asc } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/bun-sqlite";
+import { matcherOf, type Selection } from "../selection.ts";
 import type { AckedTable } from "./acked-table.ts";
 import { BatchWriter } from "./batch.ts";
-import type { QueueState, Read } from "./exchange.ts";
+import type { QueueState, Reached, Read } from "./exchange.ts";
 import { ID, QUEUE_LANES, SEQUENCE_BITS, SEQUENCE_MASK } from "./lanes.ts";
 import { decodeRecord } from "./record.ts";
 import { queues } from "./schema.ts";
@@ -64,11 +65,17 @@ export class RowReader {
   read(
     read: Read,
     buffer: SharedArrayBuffer,
-  ): { readonly rows: BatchWriter; readonly complete: boolean } {
+  ): { readonly rows: BatchWriter; readonly complete: boolean; readonly reached?: Reached } {
     const rows = new BatchWriter(buffer);
     const found = this.#rows(read);
+    const wanted = "select" in read ? wantedBy(read.select, read.kind) : undefined;
+    let looked = 0;
     for (const row of found) {
       const [lane, sequence, attempts, dueAt, expiresAt, record] = row;
+      if (wanted?.(row) === false) {
+        looked++;
+        continue;
+      }
       if (rows.operations > 0 && !rows.fits(record?.length ?? 0)) break;
       const times = {
         attempts,
@@ -76,8 +83,14 @@ export class RowReader {
         expiresAt: expiresAt ?? undefined,
       };
       rows.insertFull(lane, sequence, times, { header: "", payload: record ?? NOTHING });
+      looked++;
     }
-    return { rows, complete: found.length < read.limit && rows.operations === found.length };
+    const last = found[looked - 1];
+    return {
+      rows,
+      complete: found.length < read.limit && looked === found.length,
+      ...(last === undefined ? {} : { reached: { lane: last[0], after: last[1] } }),
+    };
   }
 
   #rows(read: Read): RowValues[] {
@@ -145,4 +158,19 @@ export class RowReader {
     }
     return { sequence, heads };
   }
+}
+
+/** Judges rows where they are read, so that those that do not fit cross no thread. */
+function wantedBy(
+  selection: Selection | undefined,
+  kind: Read["kind"],
+): ((row: RowValues) => boolean) | undefined {
+  if (selection === undefined) return undefined;
+  const matches = matcherOf(selection);
+  return ([, , , dueAt, , record]) => {
+    if (record === null) return false;
+    const { message, deaths, enteredAt } = decodeRecord(record);
+    // Of an acked row the time is that of its ack.
+    return matches({ message, deaths, at: kind === "acked" ? (dueAt ?? enteredAt) : enteredAt });
+  };
 }

@@ -40,7 +40,7 @@ export class SqliteRecords implements Records {
   async write(changes: readonly RecordChange[]): Promise<void> {
     const refusal = this.#host.storageRefusal();
     if (refusal !== undefined) throw refusal;
-    const ride = this.ride(changes);
+    const ride = this.#ride(changes);
     await new Promise<void>((resolve, reject) => {
       this.#host.storage.add({
         committed: () => {
@@ -55,11 +55,8 @@ export class SqliteRecords implements Records {
     });
   }
 
-  /**
-   * Writes the changes as an operation of an item that the caller adds, and tells how that ended. Throws
-   * `conflict` before anything is written.
-   */
-  ride(changes: readonly RecordChange[]): { committed(): void; aborted(): void } {
+  /** Writes the changes as an operation; `conflict` is thrown before anything is written. */
+  #ride(changes: readonly RecordChange[]): { committed(): void; aborted(): void } {
     const giveBack = this.#book.reserve(changes);
     const rows = changes.map(({ collection, key, value }) => ({
       collection,
@@ -74,6 +71,11 @@ export class SqliteRecords implements Records {
       },
       aborted: giveBack,
     };
+  }
+
+  /** A change that was written in another way is durable. */
+  written({ collection, key, value }: RecordChange): void {
+    this.#apply({ collection, key, value: jsonOf(value) }, true);
   }
 
   #apply({ collection, key, value }: RecordRow, tell: boolean): void {

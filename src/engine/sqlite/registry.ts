@@ -10,7 +10,14 @@ import type {
   Queues,
   StoredMessage,
 } from "../engine.ts";
-import { assertQueueName, deadLetterName, deadLetterSettings, isDeadLetterName } from "../rules.ts";
+import {
+  assertQueueName,
+  deadLetterName,
+  deadLetterSettings,
+  isDeadLetterName,
+  transferTarget,
+} from "../rules.ts";
+import type { TransferPage, TransferRequest } from "../transfer.ts";
 import type { DelayedWindow } from "./delayed.ts";
 import type { Entry } from "./entry.ts";
 import type { Control, ControlAnswer, QueueRow, QueueState, Recounted } from "./exchange.ts";
@@ -18,6 +25,7 @@ import type { QueueHost } from "./host.ts";
 import { idText, QUEUE_NUMBERS } from "./lanes.ts";
 import { find, peek } from "./peek.ts";
 import { SqliteQueue } from "./queue.ts";
+import { transfer } from "./transfers.ts";
 
 /** Messages that one commit of a purge deletes: a commit stays short, and the log small. */
 const PURGED_AT_ONCE = 5000;
@@ -140,6 +148,15 @@ export class QueueRegistry implements Queues {
 
   purge(name: string): Promise<number> {
     return this.#inTurn(() => this.#purge(this.open(name)));
+  }
+
+  transfer(name: string, request: TransferRequest): Promise<TransferPage> {
+    return this.#inTurn(async () => {
+      const source = this.open(name);
+      const to = transferTarget(source, request);
+      const target = to === null ? undefined : this.open(to);
+      return transfer(this.#host, source, target, request);
+    });
   }
 
   async peek(name: string, options: PeekOptions): Promise<PeekPage> {

@@ -13,6 +13,7 @@ import type {
   AuditRead,
   AuditRows,
   ControlAnswer,
+  Reached,
   Read,
   Recounted,
   WriterFault,
@@ -36,6 +37,8 @@ export type Opened = Extract<WriterReply, { kind: "opened" }>;
 
 export interface Rows {
   readonly rows: readonly Row[];
+  /** The last row that was looked at, where rows were left out. */
+  readonly reached: Reached | undefined;
   /** There are no more behind these. */
   readonly complete: boolean;
 }
@@ -164,7 +167,10 @@ export class Storage {
         if (reply.kind !== "rows") {
           this.#failed(reply);
           reject(unavailable());
-        } else resolve({ rows: unpackRows(reply.buffer, reply.bytes), complete: reply.complete });
+        } else {
+          const { buffer: packed, bytes, complete, reached } = reply;
+          resolve({ rows: unpackRows(packed, bytes), complete, reached });
+        }
       });
     });
   }

@@ -10,6 +10,7 @@ import type { AuditTable } from "./audit-table.ts";
 import { BatchReader, OPERATION } from "./batch.ts";
 import type { BatchResult, Control, ControlAnswer, Purged, Recounted } from "./exchange.ts";
 import { ID, QUEUE_LANES, SEQUENCE_MASK } from "./lanes.ts";
+import { Mover } from "./mover.ts";
 import type { RecordTable } from "./record-table.ts";
 import { queues } from "./schema.ts";
 
@@ -24,6 +25,7 @@ export class Store {
   readonly #records: RecordTable;
   readonly #audit: AuditTable;
   readonly #acked: AckedTable;
+  readonly #mover: Mover;
   readonly #insert: Statement;
   readonly #insertFull: Statement;
   readonly #update: Statement;
@@ -49,6 +51,7 @@ export class Store {
     this.#records = records;
     this.#audit = audit;
     this.#acked = acked;
+    this.#mover = new Mover(database, records);
     this.#orm = drizzle({ client: database });
     const prepare = (text: string) => database.prepare(text);
     this.#insert = prepare(`INSERT INTO messages (id, record) VALUES (${ID("?1", "?2")}, ?3)`);
@@ -134,7 +137,7 @@ export class Store {
           conditional++;
           break;
         case OPERATION.control:
-          this.#control(JSON.parse(batch.text()) as Control, answers);
+          this.#control(JSON.parse(batch.text()) as Control, answers, now);
           break;
         default:
           this.#row(kind, batch, skipped > 0);
@@ -242,7 +245,7 @@ export class Store {
     return { ...recounted, acked: this.#acked.totals(number) };
   }
 
-  #control(control: Control, answers: ControlAnswer[]): void {
+  #control(control: Control, answers: ControlAnswer[], now: number): void {
     if ("define" in control) {
       for (const row of control.define) {
         const { number: _number, ...changes } = row;
@@ -258,6 +261,12 @@ export class Store {
       }
     } else if ("purge" in control) {
       answers.push(this.#purge(control));
+    } else if ("move" in control) {
+      // It must not see what this batch has deleted already.
+      this.#deleteAll();
+      this.#deletes.clear();
+      const count = this.#count.bind(this);
+      answers.push(this.#mover.move(control.move, now, count));
     } else if ("trimAcked" in control) {
       answers.push(this.#acked.trim(control));
     } else if ("records" in control) {

@@ -29,6 +29,16 @@ export class Totals {
     return this.messages - this.delayed - this.inFlight - this.settling;
   }
 
+  /** For how many messages and bytes there is room. */
+  room({ maxMessages, maxBytes }: QueueSettings): { messages: number; bytes: number } {
+    const messages = this.messages + this.pendingMessages - this.leavingMessages;
+    const bytes = this.bytes + this.pendingBytes - this.leavingBytes;
+    return {
+      messages: (maxMessages ?? Number.MAX_SAFE_INTEGER) - messages,
+      bytes: (maxBytes ?? Number.MAX_SAFE_INTEGER) - bytes,
+    };
+  }
+
   /** Whether one more message is within the bounds; `bytes` is only asked where there is one. */
   hasRoom(settings: QueueSettings, bytes: () => number): boolean {
     const { maxMessages, maxBytes } = settings;

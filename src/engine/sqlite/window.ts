@@ -305,6 +305,13 @@ export class Window {
     return expired;
   }
 
+  /** Forgets what is gone from disk. */
+  remove(isGone: (entry: Entry) => boolean): void {
+    for (const lane of this.#lanes) {
+      if (lane !== undefined) this.#takeOut(lane, (entry) => !isGone(entry));
+    }
+  }
+
   /** After settings changed: expiries must be looked at anew. */
   reconsiderExpiry(): void {
     this.#earliestExpiry = 0;

@@ -46,8 +46,8 @@ function handle(request: WriterRequest): WriterReply {
       return { kind: "committed", result };
     }
     case "read": {
-      const { rows, complete } = opened(reader).read(request.read, request.buffer);
-      return { kind: "rows", buffer: rows.take(), bytes: rows.bytes, complete };
+      const { rows, complete, reached } = opened(reader).read(request.read, request.buffer);
+      return { kind: "rows", buffer: rows.take(), bytes: rows.bytes, complete, reached };
     }
     case "audit":
       return { kind: "audit", rows: opened(audit).read(request.read) };

@@ -265,8 +265,11 @@ export function describeQueues(kind: EngineKind): void {
         peekAll(subject, "a", { limit: 2, ...options });
       expect(await find({ topic: "t/+" })).toEqual(["1", "2", "4", "5", "6"]);
       expect(await find({ topic: "needle/#" })).toEqual(["3"]);
-      expect(await find({ search: "needle" })).toEqual(["1", "2", "3", "4", "5"]);
-      expect(await find({ search: "needle", topic: "t/1" })).toEqual(["1", "4", "5"]);
+      expect(await find({ search: "needle" })).toEqual(["1", "2", "3", "4", "5", "6"]);
+      expect(await find({ search: "needle", topic: "t/1" })).toEqual(["1", "4", "5", "6"]);
+      expect(await find({ search: "NEEDLE here" })).toEqual(["2"]);
+      expect(await find({ header: { name: "h", value: "a needle here" } })).toEqual(["2"]);
+      expect(await find({ from: subject.clock.now() + 1 })).toEqual([]);
       expect(await find({ search: "100%_" })).toEqual([]);
     });
 

@@ -1,0 +1,129 @@
+/**
+ * The event loop's side of a transfer: while the writer moves a page, nothing of it is handed out; then
+ * both queues learn what has changed.
+ */
+import { WarrenError } from "../../errors.ts";
+import type { MessageEdit, TransferPage, TransferRequest } from "../transfer.ts";
+import type { ControlAnswer, Move, Moved, MoveTarget, PackedEdit } from "./exchange.ts";
+import type { QueueHost } from "./host.ts";
+import { QUEUE_LANES } from "./lanes.ts";
+import type { SqliteQueue } from "./queue.ts";
+
+/** Rows that one page looks at, messages and bytes that it moves: other commits wait for it. */
+const ROWS_AT_MOST = 512;
+const MOVED_AT_MOST = 256;
+const BYTES_AT_MOST = 4 * 1024 * 1024;
+
+export async function transfer(
+  host: QueueHost,
+  source: SqliteQueue,
+  target: SqliteQueue | undefined,
+  request: TransferRequest,
+): Promise<TransferPage> {
+  const refusal = host.storageRefusal();
+  if (refusal !== undefined) throw refusal;
+  const reads = request.state === "waiting" && request.dryRun !== true;
+  const move = moveOf(source, target, request);
+  const giveBack = target === undefined ? () => {} : target.reserve(move.limit, move.bytes);
+  if (reads) source.backlog.freeze();
+  return new Promise((resolve, reject) => {
+    host.storage.writer.control({ move });
+    let moved: Moved | undefined;
+    host.storage.add({
+      answered: (answer: ControlAnswer) => {
+        if (answer.kind === "moved") moved = answer;
+      },
+      committed: () => {
+        giveBack();
+        if (moved === undefined) throw new Error("a move without an answer");
+        if (reads) source.departed(moved);
+        if (request.dryRun !== true) target?.arrived(moved);
+        const { moved: count, held, failed, next } = moved;
+        const page = { moved: count, held, failed, ...(next === null ? {} : { next }) };
+        if (request.record !== undefined) {
+          const { collection, key, value } = request.record;
+          host.records.written({ collection, key, value: { ...value, page } });
+        }
+        resolve(page);
+      },
+      aborted: (error) => {
+        giveBack();
+        if (reads) source.backlog.thaw(0, new Set());
+        reject(error);
+      },
+    });
+  });
+}
+
+function moveOf(
+  source: SqliteQueue,
+  target: SqliteQueue | undefined,
+  request: TransferRequest,
+): Move {
+  const { state, select, dryRun = false, edit, record = null } = request;
+  const position = positionOf(source, request);
+  const keep = [...source.inFlight()].map(({ lane, sequence }) => `${lane}.${sequence}`);
+  const room = target?.room();
+  if (room !== undefined && !dryRun && room.messages < 1) {
+    throw new WarrenError("queue_full", undefined, { queue: target!.name });
+  }
+  const limit = Math.min(
+    request.limit,
+    MOVED_AT_MOST,
+    dryRun ? Infinity : (room?.messages ?? Infinity),
+  );
+  const packed: MoveTarget | null =
+    target === undefined || room === undefined
+      ? null
+      : {
+          queue: target.number,
+          defaultPriority: target.settings.defaultPriority,
+          firstSequence: target.lastSequence + 1,
+          maxBytes: target.settings.maxBytes ?? Number.MAX_SAFE_INTEGER,
+          roomBytes: dryRun ? Number.MAX_SAFE_INTEGER : room.bytes,
+        };
+  // Held messages are held back from their home only as long as nobody names them.
+  const holds = state === "waiting" && target !== undefined && select.ids === undefined;
+  return {
+    state,
+    queue: source.number,
+    ...position,
+    scan: ROWS_AT_MOST,
+    limit,
+    bytes: BYTES_AT_MOST,
+    keep,
+    select,
+    heldQueue: target?.name ?? "",
+    heldFrom: holds ? target.settings.maxRedrives : null,
+    target: packed,
+    edit: edit === undefined ? null : packedEdit(edit),
+    dryRun,
+    record,
+  };
+}
+
+/** Where the page begins, and up to which sequence this and all later ones go. */
+function positionOf(
+  source: SqliteQueue,
+  { after, state }: TransferRequest,
+): Pick<Move, "lane" | "after" | "through"> {
+  const first = source.number * QUEUE_LANES;
+  if (after === undefined) {
+    const through = state === "acked" ? null : source.lastSequence;
+    return { lane: first, after: 0, through };
+  }
+  const match = /^(\d{1,14})\.(\d)\.(\d{1,14})$/.exec(after);
+  if (match === null) {
+    throw new WarrenError("invalid_frame", "after is not a place that a page gave.", {
+      pointer: "/after",
+    });
+  }
+  const [, through, rank, sequence] = match;
+  return { lane: first + Number(rank), after: Number(sequence), through: Number(through) };
+}
+
+function packedEdit({ payload, ...rest }: MessageEdit): PackedEdit {
+  if (payload === undefined) return rest;
+  const base64 = Buffer.from(payload.storedBytes()).toString("base64");
+  return { ...rest, payload: { format: payload.format, base64 } };
+}
