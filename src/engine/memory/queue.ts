@@ -19,6 +19,7 @@ import {
 import { deathsIn } from "../selection.ts";
 import type { MemoryConsumer } from "./consumer.ts";
 import type { Pulse } from "./pulse.ts";
+import { MemoryRetained } from "./retained.ts";
 
 export interface Lease {
   readonly consumer: MemoryConsumer;
@@ -41,14 +42,6 @@ export interface Entry {
   lease: Lease | undefined;
 }
 
-/** An acked message that is kept. */
-export interface Acked {
-  readonly entry: Entry;
-  readonly ackedAt: number;
-  /** Counts up within the queue. */
-  readonly number: number;
-}
-
 export class MemoryQueue {
   readonly name: string;
   readonly createdAt: number;
@@ -57,12 +50,10 @@ export class MemoryQueue {
   bindings: readonly string[] = [];
   /** Highest priority first, then oldest, whatever their state. */
   readonly entries: Entry[] = [];
-  /** Those that are kept, the oldest ack first. */
-  readonly acked: Acked[] = [];
+  readonly retained: MemoryRetained;
   /** The next in turn first. */
   readonly consumers: MemoryConsumer[] = [];
   bytes = 0;
-  #ackedSoFar = 0;
   readonly #pulse: Pulse;
   readonly #deadLetters: MemoryQueue | undefined;
 
@@ -77,6 +68,7 @@ export class MemoryQueue {
     this.name = name;
     this.settings = settings;
     this.createdAt = pulse.clock.now();
+    this.retained = new MemoryRetained(pulse, this);
     this.#deadLetters = "deadLetters" in place ? place.deadLetters : undefined;
     this.deadLetterOf = "deadLetterOf" in place ? place.deadLetterOf : undefined;
   }
@@ -143,25 +135,7 @@ export class MemoryQueue {
   /** It is done; kept if the queue keeps such messages. */
   ack(entry: Entry): void {
     this.remove(entry);
-    if (this.settings.retainAckedMs === 0) return;
-    const ackedAt = this.#pulse.clock.now();
-    this.acked.push({ entry, ackedAt, number: ++this.#ackedSoFar });
-    this.#forgetAcked();
-  }
-
-  /** Lets go of what was kept for long enough, or is too much. */
-  #forgetAcked(): void {
-    const { retainAckedMs, retainAckedBytes } = this.settings;
-    let bytes = this.acked.reduce((sum, { entry }) => sum + entry.bytes, 0);
-    for (let first = this.acked[0]; first !== undefined; first = this.acked[0]) {
-      const until = first.ackedAt + retainAckedMs;
-      if (until > this.#pulse.clock.now() && bytes <= retainAckedBytes) {
-        this.#pulse.at(until);
-        return;
-      }
-      bytes -= first.entry.bytes;
-      this.acked.shift();
-    }
+    this.retained.keep(entry);
   }
 
   /**
@@ -221,7 +195,7 @@ export class MemoryQueue {
         this.#watch(entry);
       }
     }
-    this.#forgetAcked();
+    this.retained.trim();
   }
 
   /** By the settings as they are now. */
@@ -259,13 +233,6 @@ export class MemoryQueue {
     return deadLetterOf !== undefined && deathsIn(deadLetterOf, deaths) >= settings.maxRedrives;
   }
 
-  storedAcked({ entry, ackedAt }: Acked): StoredMessage {
-    const { message, attempts, deaths } = entry;
-    const expiresAt = ackedAt + this.settings.retainAckedMs;
-    const stored = { message, state: "acked", attempts, ackedAt, expiresAt } as const;
-    return deaths === undefined ? stored : { ...stored, deaths };
-  }
-
   report(): QueueReport {
     const oldestTime = this.entries.reduce(
       (oldest, { message }) => Math.min(oldest, message.time),
@@ -291,7 +258,7 @@ export class MemoryQueue {
       inFlight: count("inflight"),
       bytes: this.bytes,
       consumers: this.consumers.length,
-      retained: this.acked.length,
+      retained: this.retained.all.length,
     };
   }
 

@@ -135,8 +135,8 @@ export class MemoryQueues implements Queues {
     const queue = this.get(name);
     const entry = queue.entries.find(({ message }) => message.id === messageId);
     if (entry !== undefined) return queue.stored(entry);
-    const kept = queue.acked.find((acked) => acked.entry.message.id === messageId);
-    return kept && queue.storedAcked(kept);
+    const kept = queue.retained.all.find((acked) => acked.entry.message.id === messageId);
+    return kept && queue.retained.stored(kept);
   }
 
   #create(name: string, settings: QueueSettings): MemoryQueue {
@@ -171,13 +171,13 @@ export class MemoryQueues implements Queues {
 function peekAcked(queue: MemoryQueue, options: PeekOptions): PeekPage {
   const after = options.after === undefined ? 0 : parseCursor(options.after).age;
   const matches = matcherOf(options);
-  const wanted = queue.acked.filter(
+  const wanted = queue.retained.all.filter(
     ({ entry: { message, deaths }, ackedAt, number }) =>
       number > after && matches({ message, deaths, at: ackedAt }),
   );
   const page = wanted.slice(0, options.limit);
   const last = page.at(-1);
-  const messages = page.map((acked) => queue.storedAcked(acked));
+  const messages = page.map((acked) => queue.retained.stored(acked));
   return last !== undefined && wanted.length > page.length
     ? { messages, next: `0-${last.number}` }
     : { messages };

@@ -34,7 +34,7 @@ export function transfer(
     if (entry.lease === undefined && matches({ message, deaths, at })) {
       const kept = target === undefined ? undefined : whyNot(entry, target, request);
       if (kept !== undefined) page[kept]++;
-      else if (dryRun || target === undefined || target.hasRoomFor(entry.bytes)) {
+      else if (dryRun || target === undefined || hasRoom(target, entry.bytes)) {
         if (!dryRun) move(pulse, source, entry, target, request);
         page.moved++;
       } else if (page.moved > 0) {
@@ -54,6 +54,12 @@ function whyNot(
   const holds = state === "waiting" && select.ids === undefined;
   if (holds && deathsIn(name, deaths) >= settings.maxRedrives) return "held";
   return settings.maxBytes !== undefined && bytes > settings.maxBytes ? "failed" : undefined;
+}
+
+function hasRoom({ settings, entries, bytes: present }: MemoryQueue, bytes: number): boolean {
+  const { maxMessages, maxBytes } = settings;
+  if (maxMessages !== undefined && entries.length >= maxMessages) return false;
+  return maxBytes === undefined || present + bytes <= maxBytes;
 }
 
 function move(
@@ -78,8 +84,8 @@ function waitingPlaces({ entries }: MemoryQueue): Place[] {
   }));
 }
 
-function ackedPlaces({ acked }: MemoryQueue): Place[] {
-  return acked.map(({ entry, ackedAt, number }) => ({
+function ackedPlaces({ retained }: MemoryQueue): Place[] {
+  return retained.all.map(({ entry, ackedAt, number }) => ({
     entry,
     at: ackedAt,
     place: number,

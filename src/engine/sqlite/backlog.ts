@@ -38,11 +38,11 @@ export class Backlog {
     this.#epoch++;
   }
 
-  /** Ends a purge of everything below `below` except `kept`. */
-  thaw(below: number, kept: ReadonlySet<Entry>): void {
+  /** Ends what took some of the messages away: nothing below `below` waits on disk any more. */
+  thaw(isGone: (entry: Entry) => boolean, below = 0): void {
     this.#frozen = false;
     this.#epoch++;
-    this.window.clear(below, kept);
+    this.window.clear(isGone, below);
     this.#seeExpired();
     this.#queue.watchExpiry();
     this.#host.tryAgain();

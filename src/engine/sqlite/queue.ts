@@ -296,18 +296,18 @@ export class SqliteQueue implements HeapItem {
   // Transfers
 
   room(): { messages: number; bytes: number } {
-    return this.#totals.room(this.settings);
+    return this.totals.room(this.settings);
   }
 
   /** Keeps sequences and room for what may come, until the function that it returns is called. */
   reserve(messages: number, bytes: number): () => void {
     const held = Math.min(bytes, Math.max(this.room().bytes, 0));
     this.#nextSequence += messages;
-    this.#totals.pendingMessages += messages;
-    this.#totals.pendingBytes += held;
+    this.totals.pendingMessages += messages;
+    this.totals.pendingBytes += held;
     return () => {
-      this.#totals.pendingMessages -= messages;
-      this.#totals.pendingBytes -= held;
+      this.totals.pendingMessages -= messages;
+      this.totals.pendingBytes -= held;
     };
   }
 
@@ -315,15 +315,14 @@ export class SqliteQueue implements HeapItem {
   departed({ gone, bytes, delayed }: Moved): void {
     this.purged({ kind: "purged", messages: gone.length, bytes, delayed });
     const places = new Set(gone.map(([lane, sequence]) => `${lane}.${sequence}`));
-    this.backlog.window.remove((entry) => places.has(`${entry.lane}.${entry.sequence}`));
-    this.backlog.thaw(0, new Set());
+    this.backlog.thaw(({ lane, sequence }) => places.has(`${lane}.${sequence}`));
   }
 
   /** These are on disk now. */
   arrived({ moved, arrivedBytes, lanes, ownExpiry }: Moved): void {
     const now = this.#host.clock.now();
-    this.#totals.messages += moved;
-    this.#totals.bytes += arrivedBytes;
+    this.totals.messages += moved;
+    this.totals.bytes += arrivedBytes;
     for (const lane of lanes) this.backlog.window.leave(lane, now);
     if (ownExpiry !== null) this.#host.expiresEarly(ownExpiry);
     this.watchExpiry();

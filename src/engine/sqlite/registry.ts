@@ -238,10 +238,10 @@ export class QueueRegistry implements Queues {
         });
       }
       this.#delayed.forget(queue.number, below);
-      queue.backlog.thaw(below, kept);
+      queue.backlog.thaw((entry) => entry.sequence < below && !kept.has(entry), below);
       return count;
     } catch (error) {
-      queue.backlog.thaw(0, kept);
+      queue.backlog.thaw(() => false);
       throw error;
     }
   }

@@ -48,7 +48,7 @@ export async function transfer(
       },
       aborted: (error) => {
         giveBack();
-        if (reads) source.backlog.thaw(0, new Set());
+        if (reads) source.backlog.thaw(() => false);
         reject(error);
       },
     });

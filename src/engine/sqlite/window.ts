@@ -305,13 +305,6 @@ export class Window {
     return expired;
   }
 
-  /** Forgets what is gone from disk. */
-  remove(isGone: (entry: Entry) => boolean): void {
-    for (const lane of this.#lanes) {
-      if (lane !== undefined) this.#takeOut(lane, (entry) => !isGone(entry));
-    }
-  }
-
   /** After settings changed: expiries must be looked at anew. */
   reconsiderExpiry(): void {
     this.#earliestExpiry = 0;
@@ -341,12 +334,11 @@ export class Window {
     return Number.isFinite(oldest) ? oldest : undefined;
   }
 
-  /** Forgets what a purge took: everything below `sequence` except `kept`. */
-  clear(below: number, kept: ReadonlySet<Entry>): void {
-    const stays = (entry: Entry) => entry.sequence >= below || kept.has(entry);
+  /** Forgets what is gone from disk; nothing below `below` waits there. */
+  clear(isGone: (entry: Entry) => boolean, below: number): void {
     for (const lane of this.#lanes) {
       if (lane === undefined) continue;
-      this.#takeOut(lane, stays);
+      this.#takeOut(lane, (entry) => !isGone(entry));
       lane.loadedThrough = Math.max(lane.loadedThrough, below - 1);
     }
   }
