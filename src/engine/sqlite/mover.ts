@@ -91,7 +91,9 @@ export class Mover {
     let seen = 0;
     for (const row of rows) {
       if (tally.moved >= move.limit || tally.arrivedBytes >= move.bytes) break;
-      const { message, deaths, enteredAt } = decodeRecord(row.record);
+      const { message, deaths, enteredAt } = decodeRecord(
+        Buffer.from(row.record.buffer, row.record.byteOffset, row.record.length),
+      );
       const candidate = { message, deaths, at: row.ackedAt ?? enteredAt };
       if (!keep.has(`${row.lane}.${row.sequence}`) && wanted(candidate)) {
         if (!this.#take(move, row, candidate, now, tally, count)) break;

@@ -169,7 +169,9 @@ function wantedBy(
   const matches = matcherOf(selection);
   return ([, , , dueAt, , record]) => {
     if (record === null) return false;
-    const { message, deaths, enteredAt } = decodeRecord(record);
+    const { message, deaths, enteredAt } = decodeRecord(
+      Buffer.from(record.buffer, record.byteOffset, record.length),
+    );
     // Of an acked row the time is that of its ack.
     return matches({ message, deaths, at: kind === "acked" ? (dueAt ?? enteredAt) : enteredAt });
   };
