@@ -84,6 +84,7 @@ class QueueFuzz {
     if (choice < 0.34) return this.#define(this.#pick(ORDINARY));
     if (choice < 0.35) return this.#purge(this.#pick(ALL));
     if (choice < 0.36 && this.#kind.durable) return this.#reopen();
+    if (choice < 0.46) return this.#flood();
     for (let burst = this.#upTo(6); burst >= 0; burst--) this.#act();
     await this.#agreed();
   }
@@ -123,7 +124,16 @@ class QueueFuzz {
     else this.#settle(fuzzed, this.#someTags(fuzzed.model), this.#outcome());
   }
 
-  #append(): void {
+  /** Appends only, more than there may be room for, while nobody wants what may give way. */
+  async #flood(): Promise<void> {
+    const still = ORDINARY.filter((name) => this.#model.isStill(this.#queue(name)));
+    const choices = still.length === 2 ? [["a"], ["b"], ["a", "b"]] : still.map((name) => [name]);
+    if (choices.length === 0) return;
+    for (let burst = this.#upTo(40); burst >= 0; burst--) this.#append(this.#pick(choices));
+    await this.#agreed();
+  }
+
+  #append(chosen?: readonly string[]): void {
     const serial = ++this.#serials;
     const { now } = this.#model;
     const dedupe = this.#chance(0.2);
@@ -132,8 +142,8 @@ class QueueFuzz {
     const priority = this.#chance(0.3) ? this.#upTo(9) : undefined;
     const expiresAt = this.#chance(0.2) ? now + 1 + this.#pick(MOMENTS_MS) : undefined;
     const dueAt = this.#chance(0.2) ? now + this.#pick(MOMENTS_MS) - 50 : undefined;
-    const queues = this.#pick([["a"], ["b"], ["a", "b"]]);
-    if (!this.#model.isRoomCertain(queues)) return;
+    const queues = chosen ?? this.#pick([["a"], ["b"], ["a", "b"]]);
+    if (chosen === undefined && !this.#model.isRoomCertain(queues)) return;
     const fields = { serial, queues, priority, expiresAt, dueAt, dedupe };
     const { answer, copies } = this.#model.append({ ...fields, seenAs: `${topic} ${id}` });
     const message: Message = this.#subject.message({
@@ -153,7 +163,8 @@ class QueueFuzz {
       ...(dueAt !== undefined && { dueAt }),
       stored: (receipt) => {
         for (const copy of copies) copy.confirmed = true;
-        check(receipt.duplicate ? "duplicate" : `stored ${receipt.queues}`);
+        const displaced = receipt.displaced === undefined ? "" : ` for ${receipt.displaced}`;
+        check(receipt.duplicate ? "duplicate" : `stored ${receipt.queues}${displaced}`);
       },
       failed: ({ code }) => check(code),
     });
@@ -245,7 +256,8 @@ class QueueFuzz {
       priorityAgeingMs: this.#pick([0, 100, 1000, 60_000]),
       ...(this.#chance(0.2) && { maxInFlight: 1 + this.#upTo(8) }),
       ...(this.#chance(0.2) && { maxInFlightPerConsumer: 1 + this.#upTo(4) }),
-      ...(this.#chance(0.3) && { maxMessages: 1 + this.#upTo(30) }),
+      overflow: this.#pick(["reject", "drop-oldest", "dead-letter-oldest"]),
+      ...(this.#chance(0.5) && { maxMessages: 1 + this.#upTo(30) }),
     };
     this.#model.define(name, completeSettings(definition));
     await this.#subject.define(name, definition);
@@ -295,7 +307,7 @@ class QueueFuzz {
     return ALL.filter((name) => this.#model.queues.has(name)).flatMap((name) => {
       const queue = this.#queue(name);
       if (this.#model.owes(queue)) return [`${name} does not hand out`];
-      const { bytes, ...counts } = this.#subject.counts(name);
+      const { bytes, retained: _, ...counts } = this.#subject.counts(name);
       const expected = this.#model.counts(queue);
       const isSame = Bun.deepEquals(counts, expected) && bytes > 0 === queue.copies.length > 0;
       return isSame ? [] : [`${name} ${JSON.stringify({ bytes, counts, expected })}`];

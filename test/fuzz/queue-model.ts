@@ -94,8 +94,15 @@ export class QueueModel {
     return names.every((name) => {
       const { copies, leaving, settings } = this.queues.get(name)!;
       const most = settings.maxMessages ?? Number.POSITIVE_INFINITY;
-      return copies.length >= most || copies.length + leaving < most;
+      if (copies.length + leaving < most) return true;
+      return settings.overflow === "reject" && copies.length >= most;
     });
+  }
+
+  /** Whether nobody would be handed what may give way to a message meanwhile. */
+  isStill(queue: ModelQueue): boolean {
+    const wants = ({ onHold, held, credit }: ModelPeer) => !onHold && held.size < credit;
+    return !queue.peers.some(wants);
   }
 
   /** What the append will be answered, and the copies that are there once it is. */
@@ -107,15 +114,23 @@ export class QueueModel {
       for (const queue of queues) queue.leaving++;
       return { answer: "duplicate", copies: [] };
     }
-    const refused = firstRefusal(queues);
+    const refused = firstRefusal(queues, this.now);
     if (refused !== undefined) return { answer: refused, copies: [] };
+    const going = queues.flatMap((queue) =>
+      toGiveWay(queue, this.now)!.map((copy) => ({ queue, copy })),
+    );
+    for (const { queue, copy } of going) {
+      if (queue.settings.overflow === "dead-letter-oldest") this.#die(queue, copy, "overflow");
+      else this.#drop(queue, copy);
+    }
     if (request.dedupe) {
       const windowMs = Math.max(...queues.map(({ settings }) => settings.dedupeWindowMs));
       this.#seen.set(request.seenAs, this.now + windowMs);
     }
     const copies = queues.map((queue) => this.#enter(queue, request));
     this.tally.stored += copies.length;
-    return { answer: `stored ${copies.length}`, copies };
+    const displaced = going.length > 0 ? ` for ${going.length}` : "";
+    return { answer: `stored ${copies.length}${displaced}`, copies };
   }
 
   consume(name: string): ModelPeer {
@@ -375,6 +390,7 @@ export class QueueModel {
       enteredAt: this.now,
       ownExpiresAt: Number.POSITIVE_INFINITY,
       deaths: [{ queue: queue.name, reason, attempts: copy.attempts }, ...copy.deaths],
+      confirmed: true,
       placed: false,
       attempts: 0,
       dueAt: this.now,
@@ -387,10 +403,10 @@ function newQueue(name: string, settings: QueueSettings, dead: ModelQueue | unde
   return { name, dead, settings, copies: [], peers: [], leaving: 0 };
 }
 
-function firstRefusal(queues: readonly ModelQueue[]): string | undefined {
-  for (const { copies, settings } of queues) {
-    if (settings.draining) return "queue_paused";
-    if (copies.length >= (settings.maxMessages ?? 1e9)) return "queue_full";
+function firstRefusal(queues: readonly ModelQueue[], now: number): string | undefined {
+  for (const queue of queues) {
+    if (queue.settings.draining) return "queue_paused";
+    if (toGiveWay(queue, now) === undefined) return "queue_full";
   }
   return undefined;
 }
@@ -431,4 +447,15 @@ function emptyTally() {
     timedOut: 0,
     duplicates: 0,
   };
+}
+
+/** Who goes so that there is room for one more; undefined when too few can. */
+function toGiveWay(queue: ModelQueue, now: number): Copy[] | undefined {
+  const { maxMessages = 1e9, overflow } = queue.settings;
+  const over = queue.copies.length + 1 - maxMessages;
+  if (over <= 0) return [];
+  const able = queue.copies
+    .filter((copy) => copy.lease === undefined && copy.dueAt <= now)
+    .sort((x, y) => x.priority - y.priority || x.rank - y.rank);
+  return overflow === "reject" || able.length < over ? undefined : able.slice(0, over);
 }

@@ -37,7 +37,7 @@ export class Intake {
       const queues = this.#destinations(request);
       const record = encodeRecord(request.message, request.message.time, undefined);
       if (haveRoom(queues, record) && (this.#waiting.length === 0 || !this.#isBehind(request))) {
-        this.#write(request, queues, record, 0);
+        this.#write(request, queues, record, 0, request.dedupe);
       } else {
         this.#take(new Group(ofOne(request)));
       }
@@ -97,19 +97,23 @@ export class Intake {
     queues: readonly SqliteQueue[],
     record: EncodedRecord,
     displaced: number,
+    unsure: boolean,
   ): void {
-    const { message, dueAt, dedupe } = request;
+    const { message, dedupe } = request;
     const { storage, clock, counters } = this.#host;
     if (dedupe) {
       const expiresAt = clock.now() + dedupeWindowMs(queues);
       storage.writer.dedupe(recentKey(message), expiresAt, queues.length);
     }
+    // A time that has come already is none: the message need not wait for its release.
+    const isLater = request.dueAt !== undefined && request.dueAt > clock.now();
+    const dueAt = isLater ? request.dueAt : undefined;
     const entries: Entry[] = [];
     for (const queue of queues) {
       const priority = priorityOf(message, queue.settings);
       entries.push(queue.write(message, priority, message.time, undefined, dueAt, record));
     }
-    storage.add(new PendingAppend(request, entries, displaced, counters));
+    storage.add(new PendingAppend(request, entries, dueAt, displaced, unsure, counters));
   }
 
   #take(group: Group): void {
@@ -239,7 +243,8 @@ export class Intake {
     this.#host.storage.inOneCommit(() => {
       for (const room of rooms.values()) room.clear();
       for (const member of fresh) {
-        this.#write(member, this.#destinations(member), member.record, member.displaced);
+        const unsure = member.dedupe && (group.hasRepeats || !group.isLookedUp);
+        this.#write(member, this.#destinations(member), member.record, member.displaced, unsure);
       }
     });
   }
@@ -288,6 +293,8 @@ class Group {
   /** Whether it was asked which of its ids were seen, and how many answers are still to come. */
   isAsked: boolean;
   lookups = 0;
+  /** An id in it occurs twice. */
+  readonly hasRepeats: boolean;
   /** The message that is being looked at. */
   at = 0;
   readonly #request: BatchRequest;
@@ -302,6 +309,11 @@ class Group {
       for (const queue of queues) this.keys.add(queueKey(queue));
       if (dedupe) this.ids.add(recentKey(message));
     }
+    this.hasRepeats = this.ids.size < this.members.filter(({ dedupe }) => dedupe).length;
+  }
+
+  get isLookedUp(): boolean {
+    return this.isAsked && this.lookups === 0;
   }
 
   fail(error: WarrenError, host: QueueHost): void {

@@ -8,17 +8,25 @@ import type { Pending } from "./storage.ts";
 export class PendingAppend implements Pending {
   readonly #request: AppendRequest;
   readonly #entries: readonly Entry[];
+  readonly #dueAt: number | undefined;
   readonly #displaced: number;
   readonly #counters: EngineCounters;
+  /** It may turn out to be a duplicate: that is not known yet, as it is for one that waited. */
+  readonly #unsure: boolean;
 
   /** `displaced` messages give way to it, over all queues. */
   constructor(
     request: AppendRequest,
     entries: readonly Entry[],
+    dueAt: number | undefined,
     displaced: number,
+    unsure: boolean,
     counters: EngineCounters,
   ) {
     this.#request = request;
+    this.#dueAt = dueAt;
+    this.#unsure = unsure;
+    if (unsure) for (const entry of entries) entry.queue.totals.unsure++;
     this.#entries = entries;
     this.#displaced = displaced;
     this.#counters = counters;
@@ -29,9 +37,10 @@ export class PendingAppend implements Pending {
   }
 
   committed(duplicate: boolean): void {
+    this.#known();
     for (const entry of this.#entries) {
       if (duplicate) entry.queue.appendDropped(entry);
-      else entry.queue.appended(entry, this.#request.dueAt);
+      else entry.queue.appended(entry, this.#dueAt);
     }
     if (duplicate) this.#counters.duplicates++;
     else this.#counters.stored += this.#entries.length;
@@ -41,8 +50,13 @@ export class PendingAppend implements Pending {
   }
 
   aborted(error: WarrenError): void {
+    this.#known();
     for (const entry of this.#entries) entry.queue.appendDropped(entry);
     this.#request.failed(error);
+  }
+
+  #known(): void {
+    if (this.#unsure) for (const entry of this.#entries) entry.queue.totals.unsure--;
   }
 }
 

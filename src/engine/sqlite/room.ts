@@ -37,7 +37,7 @@ export class Room {
       const messages = this.#messages - this.victims.length;
       if (totals.fits(settings, messages, this.#bytes - this.#freedBytes)) return "now";
       if (overflow === "reject" || isTooMuch) return "never";
-      if (backlog.frozen) return "later";
+      if (backlog.frozen || totals.unsure > 0) return "later";
       const victim = this.#next();
       if (typeof victim === "string") return victim;
       this.victims.push(victim);

@@ -9,6 +9,8 @@ export class Totals {
   /** Accepted and not yet durable. */
   pendingMessages = 0;
   pendingBytes = 0;
+  /** Those of them that may turn out to be duplicates, and then leave their room. */
+  unsure = 0;
   /** The pending ones by rank. */
   readonly pendingByRank = new Uint32Array(PRIORITIES);
   delayed = 0;
