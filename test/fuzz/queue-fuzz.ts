@@ -143,7 +143,10 @@ class QueueFuzz {
     const expiresAt = this.#chance(0.2) ? now + 1 + this.#pick(MOMENTS_MS) : undefined;
     const dueAt = this.#chance(0.2) ? now + this.#pick(MOMENTS_MS) - 50 : undefined;
     const queues = chosen ?? this.#pick([["a"], ["b"], ["a", "b"]]);
-    if (chosen === undefined && !this.#model.isRoomCertain(queues)) return;
+    const refuses = (name: string) => this.#queue(name).settings.overflow === "reject";
+    // In a flood there is nobody whose deeds would decide who gives way; a refusal may still depend on them.
+    const unsure = chosen === undefined ? queues : queues.filter(refuses);
+    if (!this.#model.isRoomCertain(unsure)) return;
     const fields = { serial, queues, priority, expiresAt, dueAt, dedupe };
     const { answer, copies } = this.#model.append({ ...fields, seenAs: `${topic} ${id}` });
     const message: Message = this.#subject.message({
