@@ -159,6 +159,10 @@ export const ConfigSchema = Type.Object(
         "Addresses and ranges of proxies whose X-Forwarded-For says who the client is; it is ignored " +
         "from all others.",
     }),
+    compression: Type.Union([Type.Literal("off"), Type.Literal("on")], {
+      default: "off",
+      description: "Whether WebSocket clients may compress (permessage-deflate) [P-14.13].",
+    }),
     rates: RateSettings,
     tls: TlsSettings,
     jwt: JwtSettings,

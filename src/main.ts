@@ -27,6 +27,7 @@ import { createLogger, type Logger } from "./log.ts";
 import { createMetrics, LagWatch } from "./metrics.ts";
 import { Admission } from "./security/admission.ts";
 import {
+  type Authenticator,
   type AuthenticatorConfig,
   assertSafeToListen,
   createAuthenticator,
@@ -170,12 +171,21 @@ function renewCertificate(listener: Listener, { tls }: Config, { log, clock }: S
   }
 }
 
+/** Shorter messages hardly shrink. */
+const COMPRESS_FROM_BYTES = 1024;
+
 /** The listener, once there is one: routes are published through it. */
 class ServerRoutes implements RoutePublisher {
   listener: Listener | undefined;
+  readonly #compressFrom: number;
+
+  constructor(compressFrom: number) {
+    this.#compressFrom = compressFrom;
+  }
 
   publish(routeName: string, bytes: Bytes): number {
-    return this.listener === undefined ? 0 : this.listener.publish(routeName, bytes);
+    const compress = bytes.length >= this.#compressFrom;
+    return this.listener === undefined ? 0 : this.listener.publish(routeName, bytes, compress);
   }
 }
 
@@ -191,26 +201,25 @@ function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   const { clock = systemClock, random = systemRandom, log = loggerOf(config) } = deps;
   const { limits, durability, dataDir } = config;
   const engine = deps.engine ?? new SqliteEngine({ dataDir, durability, clock, random, limits });
-  const routes = new ServerRoutes();
+  const compressFrom = config.compression === "on" ? COMPRESS_FROM_BYTES : Number.POSITIVE_INFINITY;
+  const routes = new ServerRoutes(compressFrom);
   const newId = () => Bun.randomUUIDv7();
   const healthChanged = (health: EngineHealth) => logHealth(log, health);
   const broker = new Broker({ engine, clock, random, limits, routes, newId, healthChanged });
   const { roles, channels } = rulesOf(config, broker);
-  const admission = new Admission({
-    rates: config.rates,
-    maxAccounts: limits.rateAccounts,
-    maxAutomaticBans: limits.automaticBans,
-    clock,
-  });
-  broker.watchRecords("bans", (id, ban) => admission.bans.recordChanged(id, ban));
-  const identities = createAuthenticator({
-    ...accessOf(config),
-    book: roles,
-    keysFailed: (issuer, reason) => log.warn("an issuer's keys cannot be had", { issuer, reason }),
-  });
+  const admission = admissionOf(config, broker);
+  const identities = identitiesOf(config, roles, log);
   const authenticator = admission.guard(identities);
   const node = newId();
-  const sessions = new Sessions({ broker, authenticator, admission, log, version: VERSION, node });
+  const sessions = new Sessions({
+    broker,
+    authenticator,
+    admission,
+    compressFrom,
+    log,
+    version: VERSION,
+    node,
+  });
   roles.onChange(() => sessions.review.start());
   const lag = new LagWatch(clock);
   const phase = (): House["phase"] => house.phase;
@@ -261,6 +270,26 @@ function rulesOf(config: Config, broker: Broker): { roles: RoleBook; channels: C
     channels.learn(name, channel as ChannelDefinition | undefined),
   );
   return { roles, channels };
+}
+
+/** Bans come from the store, and are known before anyone is let in. */
+function admissionOf({ rates, limits }: Config, broker: Broker): Admission {
+  const admission = new Admission({
+    rates,
+    maxAccounts: limits.rateAccounts,
+    maxAutomaticBans: limits.automaticBans,
+    clock: broker.clock,
+  });
+  broker.watchRecords("bans", (id, ban) => admission.bans.recordChanged(id, ban));
+  return admission;
+}
+
+function identitiesOf(config: Config, book: RoleBook, log: Logger): Authenticator {
+  return createAuthenticator({
+    ...accessOf(config),
+    book,
+    keysFailed: (issuer, reason) => log.warn("an issuer's keys cannot be had", { issuer, reason }),
+  });
 }
 
 async function startListening(house: House, config: Config): Promise<Listener> {

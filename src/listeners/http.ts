@@ -7,12 +7,13 @@ import type { Principal } from "../broker/access.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Credential } from "../security/authenticator.ts";
 import { findCredential, redactUrl } from "../security/credentials.ts";
-import type { OriginCheck } from "../security/origins.ts";
 import { checked, checkedQuery, decoded, encodedResponse, mediaType, readBytes } from "./body.ts";
+import { assertNotForged, corsHeaders } from "./cors.ts";
 import { assertOrigin, type Frontier } from "./frontier.ts";
 import { HANDLERS } from "./operations.ts";
 import { problemResponse } from "./problem.ts";
 import { matchOperation } from "./router.ts";
+import { secure } from "./security-headers.ts";
 import type { Peer as ServerPeer } from "./server.ts";
 import type { Answer, Call, Services } from "./services.ts";
 
@@ -32,6 +33,7 @@ export function createHttpHandler(services: Services, frontier: Frontier): HttpH
       response = renderFailure(thrown, request, services, who);
     }
     for (const [name, value] of Object.entries(cors)) response.headers.set(name, value);
+    secure(response.headers);
     return response;
   };
 }
@@ -47,6 +49,7 @@ async function respond(
   const address = addresses.of(request.headers, server.requestIP(request as never)?.address ?? "");
   who.address = address;
   assertOrigin(request, origins);
+  assertNotForged(request, origins);
   if (request.method === "OPTIONS") return new Response(null, { status: 204 });
   const { name, params } = matchOperation(request.method, url.pathname);
   const operation: Operation = OPERATIONS[name];
@@ -127,22 +130,4 @@ function renderFailure(
   return problemResponse(new WarrenError(error.code, error.message, detail), {
     Allow: allow.join(", "),
   });
-}
-
-/** What lets a page of an allowed origin read the answer; nothing for any other [P-1.6]. */
-function corsHeaders(request: Request, origins: OriginCheck): Record<string, string> {
-  const origin = request.headers.get("Origin");
-  if (origin === null || !origins.allows(origin, request.url)) return {};
-  return {
-    "Access-Control-Allow-Origin": origin,
-    Vary: "Origin",
-    ...(request.method === "OPTIONS"
-      ? {
-          "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE",
-          "Access-Control-Allow-Headers":
-            request.headers.get("Access-Control-Request-Headers") ?? "",
-          "Access-Control-Max-Age": "600",
-        }
-      : {}),
-  };
 }

@@ -4,6 +4,7 @@
  */
 import { ERRORS } from "../../schemas/errors.ts";
 import type { WarrenError } from "../errors.ts";
+import { secure } from "./security-headers.ts";
 
 /** What a `problem+json` body holds; what the error says beside its sentence stands next to it. */
 export interface Problem {
@@ -48,6 +49,7 @@ export function problemResponse(
     all.set("Retry-After", String(retryAfterSeconds(error)));
   }
   if (status === 401) all.set("WWW-Authenticate", 'Bearer realm="warren"');
+  secure(all);
   return new Response(JSON.stringify(problemOf(error)), { status, headers: all });
 }
 

@@ -47,7 +47,7 @@ export interface Listener {
   /** Such as `https://127.0.0.1:7070`. */
   readonly url: string;
   /** To every socket that has joined the route, whichever certificate it came under. */
-  publish(routeName: string, bytes: string | Uint8Array<ArrayBuffer>): number;
+  publish(routeName: string, bytes: string | Uint8Array<ArrayBuffer>, compress: boolean): number;
   /** New connections see this certificate; those that are open stay open. */
   renew(tls: TlsMaterial): void;
   /** Takes no more connections, and resolves when there are none; with `force` ends them. */
@@ -83,13 +83,13 @@ class BunListener<Data> implements Listener {
     this.url = this.#current.url.origin;
   }
 
-  publish(routeName: string, bytes: string | Uint8Array<ArrayBuffer>): number {
-    // Bun compresses unless told not to, and nobody on the route may want that.
-    const sent = this.#current.publish(routeName, bytes, false);
+  publish(routeName: string, bytes: string | Uint8Array<ArrayBuffer>, compress: boolean): number {
+    // Left to itself Bun compresses.
+    const sent = this.#current.publish(routeName, bytes, compress);
     if (this.#earlier.size === 0) return sent;
     let most = sent;
     for (const server of this.#earlier.keys()) {
-      most = Math.max(most, server.publish(routeName, bytes, false));
+      most = Math.max(most, server.publish(routeName, bytes, compress));
     }
     return most;
   }
@@ -117,7 +117,7 @@ function gatedListener<Data>(server: Server<Data>, gate: TlsGate, hostname: stri
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
   return {
     url: `https://${host}:${gate.port}`,
-    publish: (routeName, bytes) => server.publish(routeName, bytes, false),
+    publish: (routeName, bytes, compress) => server.publish(routeName, bytes, compress),
     renew: (tls) => gate.renew(tls),
     async stop(force = false) {
       gate.close();

@@ -12,6 +12,7 @@ import { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import { assertOrigin, type Frontier } from "./frontier.ts";
 import { problemOf, problemResponse } from "./problem.ts";
+import { secure } from "./security-headers.ts";
 import type { Peer } from "./server.ts";
 
 /**
@@ -51,11 +52,15 @@ export function createWebSocketListener(
   };
 }
 
-function handlersFor({ limits }: Sessions, log: Logger): WebSocketHandler<Session> {
+function handlersFor({ limits, outboxes }: Sessions, log: Logger): WebSocketHandler<Session> {
   return {
     maxPayloadLength: limits.frameBytes,
     backpressureLimit: HARD_CAP * limits.outboundBytes,
-    perMessageDeflate: false,
+    // Bun's shared one begins each message anew, in both directions: what one peer sent is no context for
+    // another, and `maxPayloadLength` counts what it unpacks to [P-14.13].
+    perMessageDeflate:
+      outboxes.compressFrom !== Number.POSITIVE_INFINITY &&
+      ({ compress: "shared", decompress: "shared" } as const),
     // Bun never reaps a mute peer that it keeps sending to; the sessions' own sweep does [P-9.2].
     idleTimeout: 0,
     sendPings: false,
@@ -146,7 +151,11 @@ function assertRoom(sessions: Sessions): void {
 function upgradeRequired(): Response {
   const status = 426;
   const why = new WarrenError("invalid_frame", "Connect with a WebSocket here.");
-  const headers = { "Content-Type": "application/problem+json", Upgrade: "websocket" };
+  const headers = new Headers({
+    "Content-Type": "application/problem+json",
+    Upgrade: "websocket",
+  });
+  secure(headers);
   const problem = { ...problemOf(why), title: "A WebSocket upgrade is required.", status };
   return new Response(JSON.stringify(problem), { status, headers });
 }

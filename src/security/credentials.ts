@@ -12,7 +12,7 @@ const REDACTED = "redacted";
 /**
  * The credential of a request, by precedence: `Authorization: Bearer`, the subprotocol item
  * `warren.token.<token>`, `?access_token=`, the cookie `warren_token` if the `Origin` is present and
- * allowed. Undefined when there is none; an empty one is found, and counts as a wrong one.
+ * trusted. Undefined when there is none; an empty one is found, and counts as a wrong one.
  */
 export function findCredential(request: Request, origins: OriginCheck): string | undefined {
   const { headers } = request;
@@ -46,15 +46,25 @@ function queryParameter(url: string): string | undefined {
   return new URLSearchParams(query).get(QUERY_PARAMETER) ?? undefined;
 }
 
+/** Whether the cookie is all that the request has to say who it is. */
+export function carriesCookie({ headers, url }: Request): boolean {
+  return (
+    bearer(headers.get("authorization")) === undefined &&
+    queryParameter(url) === undefined &&
+    cookieValue(headers) !== undefined
+  );
+}
+
 /**
- * A browser adds cookies to any page's request, so a cookie counts only with an origin that is known to
- * be allowed; no origin proves nothing.
+ * A browser adds cookies to any page's request, so a cookie counts only with an origin that is known by
+ * its name; no origin proves nothing, nor does one that `*` lets in.
  */
 function cookie(headers: Headers, url: string, origins: OriginCheck): string | undefined {
-  const header = headers.get("cookie");
-  const origin = headers.get("origin");
-  if (header === null || origin === null || !origins.knows(origin, url)) return undefined;
-  for (const item of header.split(";")) {
+  return origins.knows(headers.get("origin"), url) ? cookieValue(headers) : undefined;
+}
+
+function cookieValue(headers: Headers): string | undefined {
+  for (const item of headers.get("cookie")?.split(";") ?? []) {
     const at = item.indexOf("=");
     if (at < 0 || item.slice(0, at).trim() !== COOKIE) continue;
     return item

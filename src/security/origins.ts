@@ -10,7 +10,7 @@ export interface OriginCheck {
    */
   allows(origin: string | null, requestUrl: string): boolean;
   /** Whether it is the same origin or listed by its name: `*` lets a page in, but not a cookie with it. */
-  knows(origin: string, requestUrl: string): boolean;
+  knows(origin: string | null, requestUrl: string): boolean;
 }
 
 const ANY = "*";
@@ -32,8 +32,9 @@ export function createOriginCheck(allowed: readonly string[], behindTls = false)
     }
     listed.add(origin);
   }
-  const any = listed.has(ANY);
-  const knows = (origin: string, requestUrl: string): boolean => {
+  const any = listed.delete(ANY);
+  const knows = (origin: string | null, requestUrl: string) => {
+    if (origin === null) return false;
     if (listed.has(origin)) return true;
     const own = URL.parse(requestUrl)?.origin;
     return origin === (behindTls ? own?.replace(/^http:/, "https:") : own);

@@ -12,8 +12,12 @@ export class OutboxTurn {
   readonly #requestTurn: () => void;
   #dirty: Outbox[] = [];
 
-  constructor(requestTurn: () => void) {
+  /** What is shorter leaves as it is; compressing it would cost more than it saves [P-14.13]. */
+  readonly compressFrom: number;
+
+  constructor(requestTurn: () => void, compressFrom: number) {
     this.#requestTurn = requestTurn;
+    this.compressFrom = compressFrom;
   }
 
   add(outbox: Outbox): void {
@@ -79,7 +83,7 @@ export class Outbox {
     if (frames === undefined) return;
     this.#frames = undefined;
     const bytes = frames.length === 1 ? frames[0]! : this.#encoder.batch(frames);
-    const sent = this.#socket.send(bytes, false);
+    const sent = this.#socket.send(bytes, bytes.length >= this.#turn.compressFrom);
     if (sent <= 0) this.#owner.backlogged(sent === 0);
   }
 

@@ -33,6 +33,8 @@ export interface SessionsDeps {
   readonly authenticator: Authenticator;
   readonly admission: Admission;
   readonly log: Logger;
+  /** Bytes from which on a message is compressed, where the client can; infinity for never [P-14.13]. */
+  readonly compressFrom: number;
   readonly version: string;
   /** The name of this node. */
   readonly node: string;
@@ -61,7 +63,8 @@ export class Sessions {
   #draining = false;
   #drained: (() => void) | undefined;
 
-  constructor({ broker, authenticator, admission, log, version, node }: SessionsDeps) {
+  constructor(deps: SessionsDeps) {
+    const { broker, authenticator, admission, log, version, node } = deps;
     this.broker = broker;
     this.authenticator = authenticator;
     this.admission = admission;
@@ -69,7 +72,7 @@ export class Sessions {
     this.#log = log;
     this.#server = { name: "warren", version, node };
     this.#clientLimits = clientLimits(broker.limits);
-    this.outboxes = new OutboxTurn(() => broker.fanout.requestTurn());
+    this.outboxes = new OutboxTurn(() => broker.fanout.requestTurn(), deps.compressFrom);
     this.deadlines = new Deadlines(broker.clock);
     this.review = new RightsReview(this, broker);
     broker.bindingsChanged = () => this.review.start();

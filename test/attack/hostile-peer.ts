@@ -3,6 +3,7 @@
  * an HTTP answer, WebSocket frames, an end.
  */
 import { connect, type Socket } from "node:net";
+import { constants, inflateRawSync } from "node:zlib";
 import { eventually } from "../harness/eventually.ts";
 import { firstFrame, protocolFrames, type RawFrame } from "../harness/raw-frames.ts";
 import type { Frame } from "../harness/wire-client.ts";
@@ -73,6 +74,10 @@ export class HostilePeer implements Disposable {
   /** The broker's frames, in order, arrays taken apart. */
   readonly frames: Frame[] = [];
   readonly opcodes: number[] = [];
+  /** Payloads of compressed text messages, as they came. */
+  readonly compressed: Buffer[] = [];
+  /** The head of the answer to the upgrade. */
+  head = "";
   closeCode: number | undefined;
   ended = false;
   #bytes = Buffer.alloc(0);
@@ -154,6 +159,7 @@ export class HostilePeer implements Disposable {
       const end = this.#bytes.indexOf("\r\n\r\n");
       if (end < 0 || !this.text.startsWith("HTTP/1.1 101")) return;
       this.#upgraded = true;
+      this.head = this.#bytes.subarray(0, end).toString("latin1");
       this.#bytes = this.#bytes.subarray(end + 4);
     }
     for (let one = firstFrame(this.#bytes); one; one = firstFrame(this.#bytes)) {
@@ -162,9 +168,17 @@ export class HostilePeer implements Disposable {
     }
   }
 
-  #take({ opcode, payload }: RawFrame): void {
+  #take({ opcode, payload, compressed }: RawFrame): void {
     this.opcodes.push(opcode);
     if (opcode === OPCODE.close && payload.length >= 2) this.closeCode = payload.readUInt16BE(0);
-    if (opcode === OPCODE.text) this.frames.push(...protocolFrames<Frame>(payload));
+    if (opcode !== OPCODE.text) return;
+    if (compressed) this.compressed.push(Buffer.from(payload));
+    this.frames.push(...protocolFrames<Frame>(compressed ? inflate(payload) : payload));
   }
+}
+
+/** One message of permessage-deflate, by itself: with anything of an earlier one in it this fails. */
+function inflate(payload: Uint8Array): Buffer {
+  const whole = Buffer.concat([payload, Buffer.from([0, 0, 0xff, 0xff])]);
+  return inflateRawSync(whole, { finishFlush: constants.Z_SYNC_FLUSH });
 }

@@ -3,6 +3,8 @@
 export interface RawFrame {
   readonly opcode: number;
   readonly payload: Buffer<ArrayBuffer>;
+  /** Its payload is deflated (RFC 7692). */
+  readonly compressed: boolean;
   /** What came behind it. */
   readonly rest: Buffer<ArrayBuffer>;
 }
@@ -17,7 +19,9 @@ export function firstFrame(bytes: Buffer<ArrayBuffer>): RawFrame | undefined {
     short < 126 ? short : short === 126 ? bytes.readUInt16BE(2) : Number(bytes.readBigUInt64BE(2));
   if (bytes.length < head + size) return undefined;
   const payload = bytes.subarray(head, head + size);
-  return { opcode: bytes[0]! & 0x0f, payload, rest: bytes.subarray(head + size) };
+  const [first = 0] = bytes;
+  const compressed = (first & 0x40) !== 0;
+  return { opcode: first & 0x0f, payload, compressed, rest: bytes.subarray(head + size) };
 }
 
 /** The frames of the protocol in one text message: one, or those of an array [P-2.1]. */
