@@ -1,6 +1,7 @@
 /** The operations on queues and on the messages in them [P-13.3]. */
 import { Type } from "@sinclair/typebox";
 import { Count, closed, Message, type Operation, Page, Time } from "./http-operation.ts";
+import { Filters } from "./http-tasks.ts";
 import { QueueDefinition, QueueSettings } from "./queue.ts";
 
 const MessageState = Type.Union([
@@ -17,6 +18,7 @@ const PeekedMessage = Type.Object({
   attempts: Count,
   dueAt: Type.Optional(Time),
   ackedAt: Type.Optional(Time),
+  held: Type.Optional(Type.Literal(true)),
 });
 
 const Queue = Type.Object({
@@ -116,14 +118,9 @@ export const QUEUE_OPERATIONS = {
       {
         ...Page,
         state: Type.Optional(MessageState),
-        topic: Type.Optional(Type.String({ description: "A filter." })),
-        search: Type.Optional(
-          Type.String({
-            minLength: 1,
-            maxLength: 256,
-            description: "Text in topic, headers or payload.",
-          }),
-        ),
+        ...Filters,
+        from: Type.Optional(Time),
+        to: Type.Optional(Time),
       },
       closed,
     ),

@@ -10,6 +10,7 @@ import { CONNECTION_OPERATIONS } from "./http-connections.ts";
 import { DATA_OPERATIONS } from "./http-data.ts";
 import { PLANE_OPERATIONS } from "./http-plane.ts";
 import { QUEUE_OPERATIONS } from "./http-queues.ts";
+import { TASK_OPERATIONS } from "./http-tasks.ts";
 
 export type { SettleBody } from "./http-data.ts";
 export type { Operation } from "./http-operation.ts";
@@ -19,6 +20,7 @@ export const OPERATIONS = {
   ...DATA_OPERATIONS,
   ...QUEUE_OPERATIONS,
   ...AUDIT_OPERATIONS,
+  ...TASK_OPERATIONS,
   ...ACCESS_OPERATIONS,
   ...CHANNEL_OPERATIONS,
   ...CONNECTION_OPERATIONS,

@@ -8,6 +8,7 @@ import { Broker } from "./broker/broker.ts";
 import { ChannelBook, channelFaults, unsupportedField } from "./broker/channels.ts";
 import { RoleBook } from "./broker/roles.ts";
 import type { Bytes, RoutePublisher } from "./broker/route.ts";
+import { Tasks } from "./broker/tasks.ts";
 import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
 import { type Config, ConfigError, type ConfigFault, configSecrets } from "./config.ts";
 import type { Engine, EngineHealth } from "./engine/engine.ts";
@@ -128,6 +129,7 @@ export async function startWarren(config: Config, deps: Partial<WarrenDeps> = {}
   try {
     await broker.start();
     await defineQueues(broker, config);
+    house.services.tasks.start();
   } catch (error) {
     await listener.stop(true);
     await broker.close();
@@ -241,6 +243,7 @@ function assemble(config: Config, deps: Partial<WarrenDeps>): House {
     sessions,
     roles,
     channels,
+    tasks: new Tasks({ engine, clock, newId }),
     leases: new Leases(engine, clock, limits.credit),
     metrics,
     figures,
@@ -356,6 +359,7 @@ async function stop(house: House, listener: Listener, reason: string): Promise<v
   log.info("draining", { reason, sessions: house.sessions.size });
   house.phase = "draining";
   leases.stop();
+  house.services.tasks.stop();
   await house.sessions.drain();
   // What HTTP requests are waiting for is answered by the store as it closes, before it resolves.
   await broker.close();

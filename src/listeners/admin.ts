@@ -11,6 +11,7 @@ import { audited } from "./audit.ts";
 import { acceptsMsgpack } from "./body.ts";
 import { storedView } from "./message-view.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
+import { selectionOf } from "./tasks.ts";
 
 type AdminOperation =
   | "info"
@@ -109,18 +110,18 @@ export const adminHandlers: Handlers<AdminOperation> = {
     };
   },
 
-  async peekQueue(call, { engine, config }) {
+  async peekQueue(call, services) {
     const name = param(call, "name");
-    const { limit, after, state, topic, search } = call.query;
-    if (topic !== undefined) assertFilter(topic, config.limits);
+    const { limit, after, state, from, to } = call.query;
     const options: PeekOptions = {
       limit,
       ...(after === undefined ? {} : { after }),
       ...(state === undefined ? {} : { state }),
-      ...(topic === undefined ? {} : { topic }),
-      ...(search === undefined ? {} : { search }),
+      ...selectionOf(call.query, services),
+      ...(from === undefined ? {} : { from }),
+      ...(to === undefined ? {} : { to }),
     };
-    const { messages, next } = await engine.queues.peek(name, options);
+    const { messages, next } = await services.engine.queues.peek(name, options);
     const packed = acceptsMsgpack(call.request);
     return {
       messages: messages.map((stored) => storedView(stored, packed)),

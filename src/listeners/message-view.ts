@@ -11,7 +11,7 @@ export function deliveryView(delivery: Delivery, packed: boolean): Record<string
 
 /** A message of a queue as an operator sees it [P-13.3]. */
 export function storedView(stored: StoredMessage, packed: boolean): Record<string, unknown> {
-  const { message, state, attempts, dueAt, ackedAt, expiresAt, deaths } = stored;
+  const { message, state, attempts, dueAt, ackedAt, expiresAt, deaths, held } = stored;
   const { from } = message;
   return defined({
     ...messageFields(message, packed),
@@ -20,6 +20,7 @@ export function storedView(stored: StoredMessage, packed: boolean): Record<strin
     attempts,
     dueAt,
     ackedAt,
+    held,
     expiresAt,
     deaths,
   });

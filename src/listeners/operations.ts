@@ -10,6 +10,7 @@ import { publishHandlers } from "./publish.ts";
 import { pullHandlers } from "./pull.ts";
 import { roleHandlers } from "./roles.ts";
 import type { Handlers } from "./services.ts";
+import { taskHandlers } from "./tasks.ts";
 
 export const HANDLERS: Handlers<OperationName> = {
   ...opsHandlers,
@@ -17,6 +18,7 @@ export const HANDLERS: Handlers<OperationName> = {
   ...pullHandlers,
   ...adminHandlers,
   ...auditHandlers,
+  ...taskHandlers,
   ...roleHandlers,
   ...channelHandlers,
   ...explainHandlers,

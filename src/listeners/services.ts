@@ -5,6 +5,7 @@ import type { Principal } from "../broker/access.ts";
 import type { Broker } from "../broker/broker.ts";
 import type { ChannelBook } from "../broker/channels.ts";
 import type { RoleBook } from "../broker/roles.ts";
+import type { Tasks } from "../broker/tasks.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -32,6 +33,7 @@ export interface Services {
   readonly roles: RoleBook;
   readonly channels: ChannelBook;
   readonly leases: Leases;
+  readonly tasks: Tasks;
   readonly metrics: Metrics;
   readonly figures: Figures;
   readonly clock: Clock;

@@ -1,0 +1,258 @@
+/**
+ * Long work on messages: redriving dead letters and replaying acked ones, page by page, at a rate
+ * [P-13.10]. A task is a record of the engine, written in the same commit as each of its pages: what the
+ * record says is what was done, and a start goes on from there.
+ */
+import type { Clock, Timer } from "../clock.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { Selection } from "../engine/selection.ts";
+import type { TransferPage, TransferRequest } from "../engine/transfer.ts";
+import { toWarrenError, WarrenError } from "../errors.ts";
+
+/** Tasks that are remembered after their end; the oldest go. */
+const ENDED_KEPT = 1000;
+const PAGE_MESSAGES = 256;
+/** Until a page is tried again that a full queue or the storage refused. */
+const RETRY_MS = 1000;
+
+export type TaskKind = "redrive" | "replay";
+export type TaskState = "running" | "done" | "cancelled" | "failed";
+
+export interface TaskOrder {
+  readonly kind: TaskKind;
+  readonly queue: string;
+  readonly select: Selection;
+  readonly to?: string;
+  readonly limit?: number;
+  readonly ratePerSecond?: number;
+  readonly dryRun: boolean;
+  /** Who asked for it. */
+  readonly principal: string;
+}
+
+export interface Task extends TaskOrder {
+  readonly id: string;
+  readonly state: TaskState;
+  readonly createdAt: number;
+  readonly endedAt?: number;
+  readonly moved: number;
+  readonly held: number;
+  readonly failed: number;
+  /** How many there were when it began, as far as they have been counted. */
+  readonly total?: number;
+  /** Why it failed, or waits. */
+  readonly reason?: string;
+}
+
+/** As it is stored: the page that came last is beside the sums of those before it. */
+interface Stored extends Task {
+  readonly page?: TransferPage;
+}
+
+export interface TasksDeps {
+  readonly engine: Engine;
+  readonly clock: Clock;
+  readonly newId: () => string;
+}
+
+export class Tasks {
+  readonly #deps: TasksDeps;
+  readonly #timers = new Map<string, Timer>();
+  #stopped = false;
+
+  constructor(deps: TasksDeps) {
+    this.#deps = deps;
+  }
+
+  /** Goes on with what was running. To be called once the engine is open. */
+  start(): void {
+    for (const task of this.#stored()) if (task.state === "running") void this.#step(task.id);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const timer of this.#timers.values()) timer.cancel();
+    this.#timers.clear();
+  }
+
+  /** Newest first. */
+  list(): Task[] {
+    return this.#stored().map(summed).reverse();
+  }
+
+  get(id: string): Task | undefined {
+    const stored = this.#find(id);
+    return stored && summed(stored);
+  }
+
+  /**
+   * Makes a task and begins it. `unknown_queue`; `conflict` for a queue that it cannot be made of, or
+   * that one is running on; with `dryRun` resolves when everything was counted.
+   */
+  async create(order: TaskOrder): Promise<Task> {
+    const { engine, clock, newId } = this.#deps;
+    const source = engine.queues.describe(order.queue);
+    if (order.kind === "redrive" && source.deadLetterOf === undefined) {
+      throw new WarrenError("conflict", "Only a dead-letter queue can be redriven.", {
+        queue: order.queue,
+      });
+    }
+    if (order.to !== undefined) engine.queues.describe(order.to);
+    const createdAt = clock.now();
+    const { to: latest = createdAt } = order.select;
+    // What comes after this is not its own.
+    const select = { ...order.select, to: Math.min(latest, createdAt) };
+    const counts = { moved: 0, held: 0, failed: 0 };
+    const task: Stored = { ...order, select, id: newId(), state: "running", createdAt, ...counts };
+    if (order.dryRun) return { ...task, ...(await this.#count(task)), state: "done" };
+    const running = this.#stored().find(
+      ({ state, queue }) => state === "running" && queue === order.queue,
+    );
+    if (running !== undefined) {
+      throw new WarrenError("conflict", "A task is running on this queue.", { task: running.id });
+    }
+    const gone = this.#stored().filter(({ state }) => state !== "running");
+    const oldest = gone.slice(0, Math.max(0, gone.length - ENDED_KEPT + 1));
+    await engine.records.write([
+      ...oldest.map(({ id }) => ({ collection: "tasks", key: id, value: undefined }) as const),
+      { collection: "tasks", key: task.id, value: task },
+    ]);
+    void this.#step(task.id);
+    return task;
+  }
+
+  /** Ends it where it is; `not_found`, or `conflict` when it has ended. */
+  async cancel(id: string): Promise<Task> {
+    const task = this.get(id);
+    if (task === undefined) throw new WarrenError("not_found", "There is no such task.", { id });
+    if (task.state !== "running") {
+      throw new WarrenError("conflict", `The task is ${task.state} already.`, { id });
+    }
+    this.#cancelled.add(id);
+    this.#timers.get(id)?.cancel();
+    await this.#steps.get(id);
+    await this.#end(id, "cancelled");
+    this.#cancelled.delete(id);
+    return this.get(id) ?? task;
+  }
+
+  readonly #cancelled = new Set<string>();
+  /** Pages that are under way. */
+  readonly #steps = new Map<string, Promise<void>>();
+
+  #stored(): Stored[] {
+    return [...this.#deps.engine.records.all("tasks").values()] as Stored[];
+  }
+
+  #find(id: string): Stored | undefined {
+    return this.#deps.engine.records.all("tasks").get(id) as Stored | undefined;
+  }
+
+  #step(id: string): Promise<void> {
+    const step = this.#page(id).catch((error) => this.#refused(id, toWarrenError(error)));
+    this.#steps.set(id, step);
+    return step.finally(() => {
+      if (this.#steps.get(id) === step) this.#steps.delete(id);
+    });
+  }
+
+  /** One page, then the next when the rate allows. */
+  async #page(id: string): Promise<void> {
+    let stored = this.#find(id);
+    if (stored === undefined || stored.state !== "running" || this.#isOver(id)) return;
+    if (stored.total === undefined) stored = await this.#counted(stored);
+    if (this.#isOver(id)) return;
+    const task = summed(stored);
+    const { moved, limit = Number.POSITIVE_INFINITY, ratePerSecond } = task;
+    const over = stored.page !== undefined && stored.page.next === undefined;
+    if (over || moved >= limit) return this.#end(id, "done");
+    // A tenth of a second's worth at a time, or one message after the other.
+    const pace = ratePerSecond === undefined ? PAGE_MESSAGES : Math.ceil(ratePerSecond / 10);
+    const page = await this.#deps.engine.queues.transfer(task.queue, {
+      ...requestOf(task, stored.page?.next),
+      limit: Math.min(PAGE_MESSAGES, pace, limit - moved),
+      record: { collection: "tasks", key: id, value: { ...task } },
+    });
+    const isStuck = page.moved === 0 && page.next !== undefined && page.next === stored.page?.next;
+    if (isStuck) return this.#later(id, RETRY_MS);
+    const waitMs = ratePerSecond === undefined ? 0 : (page.moved * 1000) / ratePerSecond;
+    this.#later(id, waitMs);
+  }
+
+  #isOver(id: string): boolean {
+    return this.#stopped || this.#cancelled.has(id);
+  }
+
+  #later(id: string, delayMs: number): void {
+    if (this.#isOver(id)) return;
+    const timer = this.#deps.clock.after(delayMs, () => {
+      this.#timers.delete(id);
+      void this.#step(id);
+    });
+    this.#timers.set(id, timer);
+  }
+
+  /** What may pass is tried again; anything else ends the task. */
+  async #refused(id: string, error: WarrenError): Promise<void> {
+    if (this.#isOver(id) || error.code === "draining") return;
+    if (error.retry) this.#later(id, RETRY_MS);
+    else await this.#end(id, "failed", error.message).catch(() => this.#later(id, RETRY_MS));
+  }
+
+  async #end(id: string, state: TaskState, reason?: string): Promise<void> {
+    const stored = this.#find(id);
+    if (stored === undefined) return;
+    const endedAt = this.#deps.clock.now();
+    const value = {
+      ...summed(stored),
+      state,
+      endedAt,
+      ...(reason === undefined ? {} : { reason }),
+    };
+    await this.#deps.engine.records.write([{ collection: "tasks", key: id, value }]);
+  }
+
+  async #counted(stored: Stored): Promise<Stored> {
+    const { total } = await this.#count(stored);
+    const value = { ...stored, total };
+    await this.#deps.engine.records.write([{ collection: "tasks", key: stored.id, value }]);
+    return value;
+  }
+
+  /** How many there are, touching none. */
+  async #count(task: Task): Promise<Pick<Task, "moved" | "held" | "failed"> & { total: number }> {
+    const { limit = Number.POSITIVE_INFINITY } = task;
+    const sum = { moved: 0, held: 0, failed: 0 };
+    let after: string | undefined;
+    do {
+      const request = { ...requestOf(task, after), limit: PAGE_MESSAGES, dryRun: true };
+      const page = await this.#deps.engine.queues.transfer(task.queue, request);
+      sum.moved += page.moved;
+      sum.held += page.held;
+      sum.failed += page.failed;
+      after = page.next;
+    } while (after !== undefined && sum.moved < limit && !this.#isOver(task.id));
+    sum.moved = Math.min(sum.moved, limit);
+    return { ...sum, total: sum.moved };
+  }
+}
+
+function requestOf(task: Task, after: string | undefined): Omit<TransferRequest, "limit"> {
+  return {
+    state: task.kind === "redrive" ? "waiting" : "acked",
+    select: task.select,
+    ...(task.to === undefined ? {} : { to: task.to }),
+    ...(after === undefined ? {} : { after }),
+  };
+}
+
+/** The task with its last page in the sums. */
+function summed({ page, ...task }: Stored): Task {
+  if (page === undefined) return task;
+  return {
+    ...task,
+    moved: task.moved + page.moved,
+    held: task.held + page.held,
+    failed: task.failed + page.failed,
+  };
+}

@@ -1,0 +1,185 @@
+/** Working on dead letters and acked messages over the operator's plane [P-13.9], [P-13.10]. */
+import type { OperationBody } from "../../schemas/http.ts";
+import type { TaskKind } from "../broker/tasks.ts";
+import type { Selection } from "../engine/selection.ts";
+import type { MessageEdit, TransferRequest } from "../engine/transfer.ts";
+import { WarrenError } from "../errors.ts";
+import { Payload } from "../payload.ts";
+import { assertFilter, assertTopic } from "../topic.ts";
+import { audited } from "./audit.ts";
+import { type Call, type Handlers, param, type Services } from "./services.ts";
+
+type TaskOperation =
+  | "deleteMessage"
+  | "resendMessage"
+  | "redriveQueue"
+  | "replayQueue"
+  | "listTasks"
+  | "getTask"
+  | "cancelTask";
+
+interface Filters {
+  readonly topic?: string;
+  readonly reason?: Selection["reason"];
+  readonly search?: string;
+  readonly header?: string;
+}
+
+export const taskHandlers: Handlers<TaskOperation> = {
+  async deleteMessage(call, services) {
+    const on = param(call, "name");
+    const messageId = param(call, "messageId");
+    const remove = () => moveOne(services, on, messageId, { to: null });
+    const change = { action: "message.delete", on };
+    await audited(call, services, change, remove, () => ({ count: 1, detail: { messageId } }));
+    return undefined;
+  },
+
+  async resendMessage(call, services) {
+    const on = param(call, "name");
+    const messageId = param(call, "messageId");
+    const { to } = call.body;
+    const { deadLetterOf } = services.engine.queues.describe(on);
+    const edit = editOf(call, services);
+    const resend = () =>
+      moveOne(services, on, messageId, { edit, ...(to === undefined ? {} : { to }) });
+    const detail = { messageId, fields: Object.keys(call.body) };
+    const change = { action: "message.resend", on };
+    await audited(call, services, change, resend, () => ({ count: 1, detail }));
+    return { messageId: edit.id ?? messageId, queue: to ?? deadLetterOf ?? on };
+  },
+
+  redriveQueue(call, services) {
+    const { diedAfter: from, diedBefore: to } = call.body;
+    return createTask(call, services, "redrive", from, to);
+  },
+
+  replayQueue(call, services) {
+    const { ackedAfter: from, ackedBefore: to } = call.body;
+    return createTask(call, services, "replay", from, to);
+  },
+
+  listTasks({ query }, { tasks }) {
+    const { limit, after } = query;
+    const all = tasks.list();
+    const start = after === undefined ? 0 : all.findIndex(({ id }) => id === after) + 1;
+    const page = all.slice(start, start + limit);
+    const last = page.at(-1);
+    return {
+      tasks: page,
+      ...(last !== undefined && all.length > start + limit ? { next: last.id } : {}),
+    };
+  },
+
+  getTask(call, { tasks }) {
+    const id = param(call, "id");
+    const task = tasks.get(id);
+    if (task === undefined) throw new WarrenError("not_found", "There is no such task.", { id });
+    return task;
+  },
+
+  cancelTask(call, services) {
+    const id = param(call, "id");
+    const cancel = () => services.tasks.cancel(id);
+    return audited(call, services, { action: "task.cancel", on: id }, cancel);
+  },
+};
+
+/** The filters that a request gives; `invalid_filter`. */
+export function selectionOf(filters: Filters, { config }: Services): Selection {
+  const { topic, reason, search, header } = filters;
+  if (topic !== undefined) assertFilter(topic, config.limits);
+  const split = header?.indexOf("=") ?? -1;
+  return {
+    ...(topic === undefined ? {} : { topic }),
+    ...(reason === undefined ? {} : { reason }),
+    ...(search === undefined ? {} : { search }),
+    ...(header === undefined
+      ? {}
+      : { header: { name: header.slice(0, split), value: header.slice(split + 1) } }),
+  };
+}
+
+function createTask(
+  call: Call<"redriveQueue"> | Call<"replayQueue">,
+  services: Services,
+  kind: TaskKind,
+  from: number | undefined,
+  until: number | undefined,
+): Promise<object> {
+  const queue = param(call, "name");
+  const { ids, limit, ratePerSecond, to, dryRun = false } = call.body;
+  const order = {
+    kind,
+    queue,
+    select: {
+      ...selectionOf(call.body as Filters, services),
+      ...(ids === undefined ? {} : { ids }),
+      ...(from === undefined ? {} : { from }),
+      ...(until === undefined ? {} : { to: until }),
+    },
+    ...(to === undefined ? {} : { to }),
+    ...(limit === undefined ? {} : { limit }),
+    ...(ratePerSecond === undefined ? {} : { ratePerSecond }),
+    dryRun,
+    principal: call.principal.name,
+  };
+  // It changes nothing, so there is nothing to tell.
+  if (dryRun) return services.tasks.create(order);
+  const change = { action: `queue.${kind}`, on: queue };
+  return audited(
+    call,
+    services,
+    change,
+    () => services.tasks.create(order),
+    ({ id }) => ({ detail: { task: id } }),
+  );
+}
+
+/** Moves one message; `not_found`, or `conflict` while it is in flight. */
+async function moveOne(
+  { engine }: Services,
+  queue: string,
+  messageId: string,
+  where: Pick<TransferRequest, "to" | "edit">,
+): Promise<void> {
+  const request = { state: "waiting", select: { ids: [messageId] }, limit: 1, ...where } as const;
+  let after: string | undefined;
+  do {
+    const more = after === undefined ? {} : { after };
+    const page = await engine.queues.transfer(queue, { ...request, ...more });
+    if (page.moved > 0) return;
+    if (page.failed > 0) throw new WarrenError("too_large", "The target could never hold it.");
+    after = page.next;
+  } while (after !== undefined);
+  const found = await engine.queues.find(queue, messageId);
+  const detail = { queue, messageId };
+  if (found?.state !== "inflight") {
+    throw new WarrenError("not_found", `The queue ${queue} does not hold this message.`, detail);
+  }
+  throw new WarrenError("conflict", "The message is in flight.", detail);
+}
+
+function editOf(
+  { body }: { body: OperationBody<"resendMessage"> },
+  services: Services,
+): MessageEdit {
+  const { payload, payloadEncoding, headers, topic, key, priority, messageId: id } = body;
+  if (topic !== undefined) assertTopic(topic, services.config.limits);
+  return {
+    ...(payload === undefined ? {} : { payload: payloadOf(payload, payloadEncoding) }),
+    ...(headers === undefined ? {} : { headers }),
+    ...(topic === undefined ? {} : { topic }),
+    ...(key === undefined ? {} : { key }),
+    ...(priority === undefined ? {} : { priority }),
+    ...(id === undefined ? {} : { id }),
+  };
+}
+
+function payloadOf(payload: unknown, encoding: "base64" | undefined): Payload {
+  if (encoding === undefined) {
+    return payload instanceof Uint8Array ? Payload.fromBinary(payload) : Payload.fromValue(payload);
+  }
+  if (typeof payload === "string") return Payload.fromBinary(Buffer.from(payload, "base64"));
+  throw new WarrenError("invalid_frame", "A base64 payload is a string.", { pointer: "/payload" });
+}
