@@ -143,7 +143,7 @@ function assertOurs(database: Database): void {
 }
 
 /** Runs the migrations that are missing, in one transaction. */
-function bringUpToDate(database: Database): void {
+export function bringUpToDate(database: Database): void {
   if (lastMigration(database) < LAST_MIGRATION) {
     migrate(drizzle({ client: database }), { migrationsFolder: MIGRATIONS_FOLDER });
   }

@@ -29,6 +29,7 @@ import type { SqliteQueue } from "./queue.ts";
 import { SqliteRecords } from "./records.ts";
 import { QueueRegistry } from "./registry.ts";
 import { type Opened, Storage } from "./storage.ts";
+import { type StartWriter, WriterThread } from "./thread.ts";
 import { Timetable } from "./timetable.ts";
 
 /** Delayed messages whose time has come that are seen to in one go. */
@@ -46,6 +47,8 @@ export interface SqliteEngineDependencies {
   readonly clock: Clock;
   readonly random: Random;
   readonly limits: Limits;
+  /** What writes; a thread of its own when absent. */
+  readonly startWriter?: StartWriter;
 }
 
 export class SqliteEngine implements Engine, IntakeHost {
@@ -82,6 +85,7 @@ export class SqliteEngine implements Engine, IntakeHost {
     this.#delayed = new DelayedWindow(deps.limits.delayedWindow);
     this.#timetable = new Timetable(deps.clock, this.#delayed, (now) => this.#wake(now));
     this.storage = new Storage({
+      startWriter: (onLost) => new WriterThread(onLost),
       ...deps,
       afterCommit: (operations, durationMs) => {
         this.counters.commits++;

@@ -20,7 +20,7 @@ import type {
   WriterReply,
   WriterRequest,
 } from "./exchange.ts";
-import { WriterThread } from "./thread.ts";
+import type { StartWriter, Writer } from "./thread.ts";
 
 /** One operation, or several that stand and fall together, waiting for the commit. */
 export interface Pending {
@@ -61,6 +61,7 @@ export interface StorageDependencies {
   readonly durability: Durability;
   readonly clock: Clock;
   readonly limits: Limits;
+  readonly startWriter: StartWriter;
   /** Called once for each batch, after all of its items were told. */
   readonly afterCommit: (operations: number, durationMs: number) => void;
   readonly healthChanged: (health: EngineHealth) => void;
@@ -74,7 +75,7 @@ export interface StorageDependencies {
 
 export class Storage {
   readonly #deps: StorageDependencies;
-  #thread: WriterThread | undefined;
+  #thread: Writer | undefined;
   #current: Batch;
   /** Sealed batches that wait for a place among the outstanding ones. */
   readonly #sealed: Batch[] = [];
@@ -207,7 +208,7 @@ export class Storage {
   }
 
   #start(): Promise<WriterReply> {
-    this.#thread = new WriterThread((reason) => this.#lost(reason));
+    this.#thread = this.#deps.startWriter((reason) => this.#lost(reason));
     const { dataDir, durability } = this.#deps;
     return new Promise((resolve) => {
       this.#request({ kind: "open", dataDir, durability }, resolve);

@@ -10,10 +10,20 @@ interface Waiting {
   readonly reply: Reply;
 }
 
+/** Whoever takes requests and answers each in order: the thread, or what stands for it in a simulation. */
+export interface Writer {
+  request(request: WriterRequest, reply: Reply): void;
+  /** To be called when everything was answered. */
+  stop(): void;
+}
+
+/** `onLost` is called when it ends unasked; what it did not answer is answered as failed. */
+export type StartWriter = (onLost: (reason: string) => void) => Writer;
+
 /** Buffers that the writer remembers. */
 const KNOWN_BUFFERS = 8;
 
-export class WriterThread {
+export class WriterThread implements Writer {
   readonly #worker: Worker;
   readonly #ring: RingSender;
   readonly #onLost: (reason: string) => void;
@@ -23,7 +33,6 @@ export class WriterThread {
   readonly #known = new Map<SharedArrayBuffer, number>();
   #over = false;
 
-  /** `onLost` is called when the thread ends unasked; what it did not answer is answered as failed. */
   constructor(onLost: (reason: string) => void) {
     const ring = newRing();
     this.#onLost = onLost;
@@ -41,7 +50,6 @@ export class WriterThread {
     else this.#send(request, reply);
   }
 
-  /** To be called when everything was answered. */
   stop(): void {
     this.#over = true;
     this.#worker.terminate();

@@ -1,0 +1,89 @@
+/** What the writer thread does with a request, whatever way it came: one answer each, never a throw. */
+import { AckedTable } from "./acked-table.ts";
+import { AuditTable } from "./audit-table.ts";
+import { type Durability, explain, type OpenDatabase } from "./database.ts";
+import type { WriterReply, WriterRequest } from "./exchange.ts";
+import { RowReader } from "./reader.ts";
+import { RecordTable } from "./record-table.ts";
+import { Store } from "./store.ts";
+
+type Open = (dataDir: string, durability: Durability) => OpenDatabase;
+
+/** The parts that work on the open database. */
+interface House {
+  readonly database: OpenDatabase;
+  readonly store: Store;
+  readonly reader: RowReader;
+  readonly records: RecordTable;
+  readonly audit: AuditTable;
+}
+
+export class StoreDesk {
+  closed = false;
+  readonly #open: Open;
+  #dataDir = "";
+  #house: House | undefined;
+
+  constructor(open: Open) {
+    this.#open = open;
+  }
+
+  answer(request: WriterRequest): WriterReply {
+    try {
+      return this.#handle(request);
+    } catch (error) {
+      const { message, advice, lasting } = explain(error, this.#dataDir);
+      return { kind: "failed", fault: { reason: message, advice, lasting } };
+    }
+  }
+
+  #handle(request: WriterRequest): WriterReply {
+    switch (request.kind) {
+      case "open":
+        this.#dataDir = request.dataDir;
+        this.#house = furnish(this.#open(request.dataDir, request.durability));
+        return recovered(this.#house);
+      case "batch": {
+        const { database, store } = this.#opened();
+        database.assertInPlace();
+        return {
+          kind: "committed",
+          result: store.apply(request.buffer, request.bytes, request.now),
+        };
+      }
+      case "read": {
+        const { reader } = this.#opened();
+        const { rows, complete, reached } = reader.read(request.read, request.buffer);
+        return { kind: "rows", buffer: rows.take(), bytes: rows.bytes, complete, reached };
+      }
+      case "audit":
+        return { kind: "audit", rows: this.#opened().audit.read(request.read) };
+      case "close":
+        this.closed = true;
+        this.#house?.store.checkpoint();
+        this.#house?.database.close();
+        return { kind: "closed" };
+    }
+  }
+
+  #opened(): House {
+    if (this.#house === undefined) throw new Error("the store is not open");
+    return this.#house;
+  }
+}
+
+function furnish(open: OpenDatabase): House {
+  const { database } = open;
+  const records = new RecordTable(database);
+  const audit = new AuditTable(database);
+  const acked = new AckedTable(database);
+  const store = new Store(database, { records, audit, acked });
+  return { database: open, store, reader: new RowReader(database, acked), records, audit };
+}
+
+function recovered({ database, store, reader, records }: House): WriterReply {
+  const openings = store.countOpening();
+  // Now that something was written, all of its files are there.
+  database.assertInPlace();
+  return { kind: "opened", queues: reader.states(), records: records.all(), openings };
+}
