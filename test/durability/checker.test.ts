@@ -4,7 +4,7 @@ import { check, type FaultKind } from "./checker.ts";
 import type { Delivered, HistoryEvent, Sent, Settling } from "./history.ts";
 
 const RULES = { maxDeliveries: 3, ackTimeoutMs: 30_000 };
-const QUEUES = { jobs: RULES, audit: RULES };
+const QUEUES = { jobs: RULES, audit: RULES, keyed: { ...RULES, byKey: true } };
 
 /** Message `p/<number>` of stream `p`. */
 function sent(number: number, fields: Partial<Sent> = {}): Sent {
@@ -68,6 +68,15 @@ const acked = (number: number, tag: number, fields: Partial<Delivered> = {}) => 
 ];
 const joined = (credit: number): HistoryEvent => ({ kind: "joined", consumer: "c", credit });
 const left: HistoryEvent = { kind: "left", consumer: "c", at: 2000 };
+const writerLost: HistoryEvent = { kind: "writer lost", at: 2000 };
+const failed = (number: number): HistoryEvent => ({
+  kind: "failed",
+  message: `p/${number}`,
+  code: "storage_unavailable",
+});
+/** Of one key, in a queue that goes by keys. */
+const keyed = (number: number) => sent(number, { key: "k", queues: ["keyed"] });
+const cameKeyed = (number: number, tag: number) => came(number, tag, { queue: "keyed" });
 const crashed: HistoryEvent = { kind: "crashed", at: 2000 };
 
 function kinds(events: readonly HistoryEvent[]): FaultKind[] {
@@ -172,6 +181,46 @@ const RIGHT: Histories = {
     ...acked(3, 1, { message: "q/3" }),
     ...acked(2, 2),
     ...acked(1, 3),
+  ],
+  "an ack whose answer was lost with the writer, written": [
+    joined(1),
+    sent(1),
+    confirmed(1),
+    came(1, 1),
+    settling(1, "ack"),
+    writerLost,
+    refused(1, "storage_unavailable"),
+  ],
+  "an ack whose answer was lost with the writer, not written": [
+    joined(1),
+    sent(1),
+    came(1, 1),
+    settling(1, "ack"),
+    writerLost,
+    refused(1, "storage_unavailable"),
+    ...acked(1, 2),
+  ],
+  "refused, and sent again behind others": [
+    sent(1),
+    failed(1),
+    sent(2),
+    sent(1),
+    confirmed(1),
+    ...acked(2, 1),
+    ...acked(1, 2),
+  ],
+  "one of a key after the other": [
+    keyed(1),
+    keyed(2),
+    cameKeyed(1, 1),
+    ...done(1, "ack"),
+    cameKeyed(2, 2),
+    ...done(2, "ack"),
+  ],
+  "delayed, and the clock set back meanwhile": [
+    sent(1, { delayMs: 1000 }),
+    { kind: "clock set", at: 2000 },
+    ...acked(1, 1, { at: 500 }),
   ],
   "sent again after the end of the broker": [
     sent(1),
@@ -295,6 +344,27 @@ const WRONG: Readonly<Record<FaultKind, Histories>> = {
   },
   tag_reused: {
     "in another life": [sent(1), sent(2), ...acked(1, 1), crashed, ...acked(2, 1)],
+  },
+  late_settled: {
+    "after its time": [sent(1), came(1, 1, { at: -60_000 }), ...done(1, "ack")],
+    "after it was handed to somebody else": [
+      sent(1),
+      came(1, 1),
+      came(1, 2, { consumer: "d", attempt: 2, at: 40_000 }),
+      ...done(1, "ack"),
+      ...done(2, "ack"),
+    ],
+    "after its consumer had ended": [joined(1), sent(1), came(1, 1), writerLost, ...done(1, "ack")],
+  },
+  key_overlap: {
+    "two at once": [
+      keyed(1),
+      keyed(2),
+      cameKeyed(1, 1),
+      cameKeyed(2, 2),
+      ...done(1, "ack"),
+      ...done(2, "ack"),
+    ],
   },
   taken_away: {
     "a settling in time was called stale": [

@@ -5,6 +5,7 @@
  * end of a broker too, while what two sockets bring may be seen in another order than it was sent.
  */
 import type { Delivered, History, HistoryEvent, QueueRules, Sent, Settling } from "./history.ts";
+import { checkOrder, type Handout, type Knowledge } from "./order.ts";
 
 export type FaultKind =
   /** It was confirmed, or seen, and then neither acked nor found dead. */
@@ -28,37 +29,25 @@ export type FaultKind =
   | "altered"
   | "tag_reused"
   /** Somebody was told that a delivery was not theirs although it was. */
-  | "taken_away";
+  | "taken_away"
+  /** A settling was accepted although its delivery was over. */
+  | "late_settled"
+  /** Two messages of one key were out at the same time [P-5.10]. */
+  | "key_overlap";
+
+/** How long after the end of a lease the broker may notice it: it looks at the clock that often. */
+const NOTICED_MS = 10_000;
 
 export interface Fault {
   readonly kind: FaultKind;
   readonly text: string;
 }
 
-interface Settlement {
-  readonly outcome: Settling;
-  readonly delayMs: number;
-  readonly at: number;
-  answered: boolean;
-}
-
-/** One hand-out. */
-interface Handout {
-  readonly event: Delivered;
-  /** Which life of the broker, counted from 0. */
-  readonly life: number;
-  /** Where in the history. */
-  readonly position: number;
-  settlement: Settlement | undefined;
-  /** The connection ended, and not with the broker, while it was unsettled; or settling failed. */
-  returned: boolean;
-  /** When it was settled, or its connection ended. */
-  overAt: number;
-}
-
 interface Holder {
   readonly credit: number;
   readonly held: Set<number>;
+  /** Settlings that were not answered yet. */
+  readonly settling: Set<number>;
 }
 
 const DEAD = ".dead";
@@ -79,8 +68,15 @@ class Checker {
   readonly #confirmed = new Map<string, number>();
   /** Where in the history, for each life of the broker, the first consumer left. */
   readonly #firstLeft = new Map<number, number>();
+  /** Publishes that were refused: sent again, they come later than their number says. */
+  readonly #failed = new Set<string>();
   #life = 0;
   #position = 0;
+  /** The latest time so far: somebody may set the clock back. */
+  #latest = Number.NEGATIVE_INFINITY;
+  #clockSet = 0;
+  /** Where in the history the writer was lost last. */
+  #writerLost = -1;
 
   constructor(history: History) {
     this.#history = history;
@@ -95,10 +91,18 @@ class Checker {
       handouts.sort((a, b) => a.event.tag - b.event.tag);
       this.#checkCopy(handouts);
     }
-    this.#checkArrivals();
-    this.#checkOrder();
+    this.#faults.push(...checkOrder([...this.#byTag.values()], this.#knowledge));
     for (const sent of this.#sent.values()) this.#checkFate(sent);
     return this.#faults;
+  }
+
+  get #knowledge(): Knowledge {
+    return {
+      rules: (queue) => this.#rules(queue),
+      sent: (message) => this.#sent.get(message),
+      failed: this.#failed,
+      inOrderUntil: (life) => this.#firstLeft.get(life) ?? Number.POSITIVE_INFINITY,
+    };
   }
 
   #fault(kind: FaultKind, text: string): void {
@@ -106,13 +110,19 @@ class Checker {
   }
 
   #take(event: HistoryEvent): void {
+    if ("at" in event && event.at !== undefined) this.#latest = Math.max(this.#latest, event.at);
     switch (event.kind) {
       case "sent":
-        // Sent again with the same id: the first one counts for time and place.
-        if (!this.#sent.has(event.message)) this.#sent.set(event.message, event);
+        this.#send(event);
         return;
       case "confirmed":
         this.#confirm(event.message, event.duplicate);
+        return;
+      case "clock set":
+        this.#clockSet++;
+        return;
+      case "failed":
+        this.#failed.add(event.message);
         return;
       case "delivered":
         this.#deliver(event);
@@ -120,25 +130,39 @@ class Checker {
       case "settling":
         this.#settle(event);
         return;
-      case "settled": {
-        const settlement = this.#byTag.get(event.tag)?.settlement;
-        if (settlement !== undefined) settlement.answered = true;
+      case "settled":
+        this.#answer(event.tag);
         return;
-      }
       case "refused":
         this.#refuse(event.tag, event.code);
         return;
       case "joined":
-        this.#holders.set(event.consumer, { credit: event.credit, held: new Set() });
+        this.#holders.set(event.consumer, {
+          credit: event.credit,
+          held: new Set(),
+          settling: new Set(),
+        });
         return;
       case "left":
         if (!this.#firstLeft.has(this.#life)) this.#firstLeft.set(this.#life, this.#position);
-        this.#leave(event.consumer, true, event.at);
+        this.#leave(event.consumer, true);
+        return;
+      case "writer lost":
+        this.#writerLost = this.#position;
+        if (!this.#firstLeft.has(this.#life)) this.#firstLeft.set(this.#life, this.#position);
+        for (const consumer of [...this.#holders.keys()]) this.#leave(consumer, true);
         return;
       case "crashed":
-        for (const consumer of [...this.#holders.keys()]) this.#leave(consumer, false, event.at);
+        for (const consumer of [...this.#holders.keys()]) this.#leave(consumer, false);
         this.#life++;
     }
+  }
+
+  /** Sent again with the same id: the first counts for its place, and for its time the earliest. */
+  #send(event: Sent): void {
+    const before = this.#sent.get(event.message);
+    const at = Math.min(event.at, before?.at ?? event.at);
+    this.#sent.set(event.message, { ...(before ?? event), at });
   }
 
   #confirm(message: string, duplicate: boolean): void {
@@ -162,7 +186,10 @@ class Checker {
       position: this.#position,
       settlement: undefined,
       returned: false,
+      takenBack: false,
+      clockSet: this.#clockSet,
       overAt: Number.POSITIVE_INFINITY,
+      latest: this.#latest,
     };
     this.#byTag.set(tag, handout);
     const key = `${message} ${queue}`;
@@ -172,38 +199,76 @@ class Checker {
     const holder = this.#holders.get(consumer);
     if (holder === undefined) return;
     holder.held.add(tag);
-    if (holder.held.size > holder.credit) {
-      this.#fault("over_credit", `${consumer} holds ${holder.held.size} with ${what}`);
-    }
+    const count = [...holder.held].filter((each) => !this.#isOver(each)).length;
+    if (count > holder.credit)
+      this.#fault("over_credit", `${consumer} holds ${count} with ${what}`);
+  }
+
+  /** Whether the lease of a delivery may have run out. */
+  #isOver(tag: number): boolean {
+    const event = this.#byTag.get(tag)?.event;
+    return event !== undefined && this.#latest - event.at >= this.#rules(event.queue).ackTimeoutMs;
   }
 
   #settle(event: Extract<HistoryEvent, { kind: "settling" }>): void {
     const handout = this.#byTag.get(event.tag);
     if (handout === undefined) return;
     const { outcome, delayMs = 0, at } = event;
-    handout.settlement = { outcome, delayMs, at, answered: false };
-    handout.overAt = at;
-    this.#holders.get(event.consumer)?.held.delete(event.tag);
+    const position = this.#position;
+    // Of what was taken back before, nothing can come.
+    if (!handout.takenBack) {
+      handout.settlement = { outcome, delayMs, at, position, answered: false };
+      handout.overAt = this.#latest;
+    }
+    const holder = this.#holders.get(event.consumer);
+    holder?.held.delete(event.tag);
+    holder?.settling.add(event.tag);
+  }
+
+  #answer(tag: number): void {
+    const handout = this.#byTag.get(tag);
+    if (handout === undefined) return;
+    const { settlement, event, clockSet } = handout;
+    if (settlement === undefined) {
+      this.#fault("late_settled", `tag ${tag} of ${event.consumer} had been taken back`);
+      return;
+    }
+    settlement.answered = true;
+    const lateMs = settlement.at - event.at - this.#rules(event.queue).ackTimeoutMs;
+    if (lateMs > NOTICED_MS && clockSet === this.#clockSet) {
+      this.#fault("late_settled", `tag ${tag} of ${event.consumer}, ${lateMs} ms too late`);
+    }
   }
 
   #refuse(tag: number, code: string): void {
     const handout = this.#byTag.get(tag);
     if (handout === undefined) return;
-    const { event } = handout;
+    const { event, returned, settlement } = handout;
     const inTime = handout.overAt - event.at < this.#rules(event.queue).ackTimeoutMs;
-    if (code === "stale_delivery" && inTime) {
+    if (code === "stale_delivery" && inTime && !returned) {
       this.#fault("taken_away", `tag ${tag} of ${event.consumer} was called stale`);
+    }
+    // The answer was lost with the writer, and with it whether it was written.
+    if (settlement !== undefined && settlement.position < this.#writerLost) {
+      handout.perhaps = settlement.outcome;
     }
     handout.settlement = undefined;
     handout.returned = true;
   }
 
-  #leave(consumer: string, returned: boolean, at: number): void {
-    for (const tag of this.#holders.get(consumer)?.held ?? []) {
+  #leave(consumer: string, returned: boolean): void {
+    const holder = this.#holders.get(consumer);
+    for (const tag of holder?.settling ?? []) {
+      // If it fails on its way, nobody is there to be told.
+      const handout = this.#byTag.get(tag);
+      if (handout?.settlement?.answered === false) handout.returned ||= returned;
+    }
+    for (const tag of holder?.held ?? []) {
       const handout = this.#byTag.get(tag);
       if (handout === undefined) continue;
       handout.returned = returned;
-      handout.overAt = at;
+      handout.takenBack = true;
+      handout.overAt = this.#latest;
     }
     this.#holders.delete(consumer);
   }
@@ -238,10 +303,10 @@ class Checker {
     this.#checkDeath(handouts);
   }
 
-  #checkDelay({ event }: Handout, seen: string): void {
+  #checkDelay({ event, latest }: Handout, seen: string): void {
     const sent = this.#sent.get(event.message);
     if (sent === undefined || event.queue.endsWith(DEAD)) return;
-    const early = sent.at + sent.delayMs - event.at;
+    const early = sent.at + sent.delayMs - latest;
     if (early > 0) this.#fault("early", `${seen} came ${early} ms before its time`);
   }
 
@@ -249,11 +314,15 @@ class Checker {
   #checkSuccession(before: Handout, next: Handout, rules: QueueRules, seen: string): void {
     const { settlement } = before;
     const sameLife = before.life === next.life;
-    const heldMs = Math.min(before.overAt, next.event.at) - before.event.at;
+    const heldMs = Math.min(before.overAt, next.latest) - before.event.at;
     const inTime = sameLife && heldMs < rules.ackTimeoutMs && !before.returned;
     if (settlement === undefined) {
       if (inTime) this.#fault("stored_twice", `${seen} while ${before.event.consumer} had it`);
       return;
+    }
+    const { position } = next;
+    if (settlement.answered && before.position < position && position < settlement.position) {
+      this.#fault("late_settled", `${seen} before tag ${before.event.tag} was settled`);
     }
     if (!settlement.answered) {
       // A broker that ended may not have read it.
@@ -266,7 +335,7 @@ class Checker {
     if (settlement.outcome === "reject" && !next.event.queue.endsWith(DEAD)) {
       this.#fault("delivered_after_death", `${seen} after it was rejected`);
     }
-    const early = settlement.at + settlement.delayMs - next.event.at;
+    const early = settlement.at + settlement.delayMs - next.latest;
     if (settlement.outcome === "nack" && early > 0) {
       this.#fault("early", `${seen} came ${early} ms before its nack's delay was over`);
     }
@@ -274,7 +343,7 @@ class Checker {
 
   /** `dead` are the hand-outs of a dead letter. */
   #checkDeath(dead: readonly Handout[]): void {
-    const [{ event }] = dead as [Handout];
+    const [{ event, latest }] = dead as [Handout];
     const { message, queue, tag, death } = event;
     if (!queue.endsWith(DEAD)) return;
     const owner = queue.slice(0, -DEAD.length);
@@ -286,7 +355,7 @@ class Checker {
     if (before.some(({ settlement }) => settlement?.outcome === "ack" && settlement.answered)) {
       this.#fault("delivered_after_ack", `${message} of ${owner} is dead although it was acked`);
     }
-    const explained = this.#explains(death, before, this.#sent.get(message), event.at);
+    const explained = this.#explains(death, before, this.#sent.get(message), latest);
     if (!explained) {
       const given = death === undefined ? "no record" : JSON.stringify(death);
       this.#fault("unexplained_death", `${message} of ${owner}: ${given}`);
@@ -300,7 +369,7 @@ class Checker {
     seenAt: number,
   ): boolean {
     const was = (outcome: Settling) =>
-      before.some(({ settlement }) => settlement?.outcome === outcome);
+      before.some(({ settlement, perhaps }) => (settlement?.outcome ?? perhaps) === outcome);
     const [first] = before;
     switch (death?.reason) {
       case "rejected":
@@ -315,43 +384,6 @@ class Checker {
         return sent?.ttlMs !== undefined && sent.at + sent.ttlMs <= seenAt;
       default:
         return false;
-    }
-  }
-
-  /** [P-3.7] Within one life of the broker, by a message's first hand-out in it. */
-  #checkOrder(): void {
-    const inOrder = [...this.#byTag.values()].sort((a, b) => a.event.tag - b.event.tag);
-    const last = new Map<string, Sent>();
-    const seen = new Set<string>();
-    for (const { life, position, event } of inOrder) {
-      const { message, queue, attempt } = event;
-      const sent = this.#sent.get(message);
-      if (sent === undefined || sent.delayMs > 0 || queue.endsWith(DEAD)) continue;
-      const once = `${life} ${message} ${queue}`;
-      if (seen.has(once)) continue;
-      seen.add(once);
-      // What a lost connection had not shown yet comes again in its place, so late to our eyes.
-      if (attempt !== 1 || position > (this.#firstLeft.get(life) ?? Number.POSITIVE_INFINITY)) {
-        continue;
-      }
-      const lane = `${life} ${queue} ${sent.priority} ${sent.stream}`;
-      const before = last.get(lane);
-      if (before !== undefined && before.number > sent.number) {
-        this.#fault("order", `${message} of ${queue} came after ${before.message}`);
-      }
-      last.set(lane, sent);
-    }
-  }
-
-  /** What came to one consumer came in the order of the tags. */
-  #checkArrivals(): void {
-    const last = new Map<string, number>();
-    for (const { event } of this.#byTag.values()) {
-      const { consumer, tag, message } = event;
-      if (tag < (last.get(consumer) ?? 0)) {
-        this.#fault("order", `${message} (tag ${tag}) came to ${consumer} after a later tag`);
-      }
-      last.set(consumer, tag);
     }
   }
 
@@ -377,7 +409,7 @@ class Checker {
   #endedWell(message: string, queue: string): boolean {
     const dead = this.#copies.get(`${message} ${queue}${DEAD}`);
     const last = (dead ?? this.#copies.get(`${message} ${queue}`))?.at(-1);
-    return last?.settlement?.outcome === "ack";
+    return (last?.settlement?.outcome ?? last?.perhaps) === "ack";
   }
 
   #rules(queue: string): QueueRules {

@@ -1,4 +1,4 @@
-/** kill -9 under full load, again and again: what was confirmed is there, what was acked is not. */
+/** kill -9 under full load, at random moments and at named points of a commit: what was confirmed is there, what was acked is not. */
 import { expect, test } from "bun:test";
 import { fuzzSeeds } from "../harness/seeded-random.ts";
 import { crash } from "./crashes.ts";
@@ -10,12 +10,13 @@ for (const seed of fuzzSeeds(1)) {
   test(
     `[P-5.8, P-3.4, P-3.5, P-3.6, P-3.7] ${ROUNDS} times kill -9 under load, FUZZ_SEED=${seed}`,
     async () => {
-      const { faults, refusals, messages, deliveries } = await crash(ROUNDS, seed);
+      const { faults, refusals, messages, deliveries, atPoints } = await crash(ROUNDS, seed);
       expect(faults).toEqual([]);
       expect(refusals).toEqual([]);
       // So that it cannot pass because nothing happened.
       expect(messages).toBeGreaterThan(ROUNDS * 20);
       expect(deliveries).toBeGreaterThan(ROUNDS * 20);
+      expect(atPoints).toBeGreaterThan(ROUNDS / 5);
     },
     BOUND_MS,
   );

@@ -1,4 +1,5 @@
 /** Rounds of load that end in kill -9 on one store, and what the checker finds in the end. */
+import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +7,7 @@ import { startCli } from "../harness/cli.ts";
 import { serve } from "../harness/served.ts";
 import type { Fault } from "./checker.ts";
 import { LOAD_ENVIRONMENT, Load } from "./load.ts";
+import { arm, armedProcess, POINTS, type Point } from "./points.ts";
 
 export interface CrashReport {
   readonly faults: readonly Fault[];
@@ -13,12 +15,17 @@ export interface CrashReport {
   readonly refusals: readonly string[];
   readonly messages: number;
   readonly deliveries: number;
+  /** Rounds that ended at a named point of a commit. */
+  readonly atPoints: number;
 }
 
 /** Messages of each publisher in one round. */
 const MESSAGES = 600;
 /** Answers after which the broker is killed, at most. */
 const LONGEST = 1500;
+/** Commits before the one in which it ends, at most. */
+const COMMITS = 12;
+const POINTS_MODULE = join(import.meta.dir, "points.ts");
 /** Every so many rounds a broker is killed before it is ready. */
 const EARLY = 4;
 
@@ -29,16 +36,18 @@ export async function crash(
 ): Promise<CrashReport> {
   const dataDir = await mkdtemp(join(tmpdir(), "warren-crash-"));
   const load = new Load(seed);
+  let atPoints = 0;
   try {
     for (let round = 0; round < rounds; round++) {
       if (round % EARLY === 0) await killAtStart(dataDir, load.random());
-      await killUnderLoad(dataDir, load);
+      if (round % 2 === 0) await killUnderLoad(dataDir, load);
+      else if (await killAtPoint(dataDir, load, POINTS[(round >> 1) % POINTS.length]!)) atPoints++;
       told(`round ${round + 1}: ${load.messages} confirmed, ${load.deliveries} delivered`);
     }
     await using last = await serve(dataDir, [], LOAD_ENVIRONMENT);
     await load.drain(last.url);
     const { refusals, messages, deliveries } = load;
-    return { faults: load.faults(), refusals, messages, deliveries };
+    return { faults: load.faults(), refusals, messages, deliveries, atPoints };
   } finally {
     await rm(dataDir, { recursive: true, force: true });
   }
@@ -58,6 +67,23 @@ async function killUnderLoad(dataDir: string, load: Load): Promise<void> {
   broker.child.kill("SIGKILL");
   await load.crashed();
   await broker.child.exited;
+}
+
+/** It kills itself at the point of some commit under load; true when it came to that. */
+async function killAtPoint(dataDir: string, load: Load, point: Point): Promise<boolean> {
+  const pointFile = join(dataDir, "point");
+  const env = { ...LOAD_ENVIRONMENT, ...armedProcess(pointFile) };
+  await using broker = await serve(dataDir, [], env, POINTS_MODULE);
+  await load.define(broker.url);
+  await load.start(broker.url, MESSAGES);
+  arm(pointFile, point, Math.floor(load.random() * COMMITS));
+  await load.progress(LONGEST);
+  const reached = !existsSync(pointFile);
+  broker.child.kill("SIGKILL");
+  await rm(pointFile, { force: true });
+  await load.crashed();
+  await broker.child.exited;
+  return reached;
 }
 
 /** Kills a broker at some moment of its start, which may be that of its first data file. */

@@ -13,6 +13,8 @@ export interface Sent {
   readonly priority: number;
   readonly delayMs: number;
   readonly ttlMs?: number;
+  /** Its ordering key, where its queues go by keys [P-5.10]. */
+  readonly key?: string;
   /** Just before it was sent. */
   readonly at: number;
 }
@@ -35,6 +37,8 @@ export interface Delivered {
 export type HistoryEvent =
   | Sent
   | { readonly kind: "confirmed"; readonly message: string; readonly duplicate: boolean }
+  /** The publish was refused; it may have been stored all the same. */
+  | { readonly kind: "failed"; readonly message: string; readonly code: string }
   | Delivered
   | {
       readonly kind: "settling";
@@ -46,7 +50,13 @@ export type HistoryEvent =
       readonly at: number;
     }
   /** The answer to a settling was `ok`. */
-  | { readonly kind: "settled"; readonly consumer: string; readonly tag: number }
+  | {
+      readonly kind: "settled";
+      readonly consumer: string;
+      readonly tag: number;
+      /** When it was seen; absent where nobody looked. */
+      readonly at?: number;
+    }
   /** The answer to a settling was an error: nothing came of it. */
   | {
       readonly kind: "refused";
@@ -57,12 +67,18 @@ export type HistoryEvent =
   | { readonly kind: "joined"; readonly consumer: string; readonly credit: number }
   /** Its connection ended while the broker lived on. */
   | { readonly kind: "left"; readonly consumer: string; readonly at: number }
+  /** The broker lost its writer and ended every consumer; the connections live on [P-5.2]. */
+  | { readonly kind: "writer lost"; readonly at: number }
+  /** Somebody is about to set the clock. */
+  | { readonly kind: "clock set"; readonly at: number }
   /** The broker ended, and every connection with it. */
   | { readonly kind: "crashed"; readonly at: number };
 
 export interface QueueRules {
   readonly maxDeliveries: number;
   readonly ackTimeoutMs: number;
+  /** At most one message of a key is out at a time [P-5.10]. */
+  readonly byKey?: boolean;
 }
 
 /** Everything that the checker is told. At its end all queues were drained by consumers that ack. */

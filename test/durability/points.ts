@@ -14,8 +14,8 @@ export type Point = (typeof POINTS)[number];
 export type Ending = "thread" | "process";
 
 /** The environment of a thread: which file arms a point in it, and what ends. */
-const FILE = "WARREN_TEST_POINT_FILE";
-const ENDING = "WARREN_TEST_POINT_ENDING";
+const FILE = "TEST_POINT_FILE";
+const ENDING = "TEST_POINT_ENDING";
 
 /** Arms a point: it is reached with the commit after `skipped` others, and disarmed then. */
 export function arm(file: string, point: Point, skipped = 0): void {
@@ -78,5 +78,11 @@ function instrument(file: string): void {
   } as typeof prepare;
 }
 
+/** The environment of a process that loads this file first: its writer is armed by `file`. */
+export const armedProcess = (file: string) => ({ [FILE]: file, [ENDING]: "process" });
+
 const file = Bun.env[FILE];
-if (!Bun.isMainThread && file !== undefined) instrument(file);
+if (file !== undefined) {
+  if (!Bun.isMainThread) instrument(file);
+  else if (Bun.env[ENDING] === "process") armWorkers(file, "process");
+}

@@ -8,6 +8,8 @@ export interface CliOptions {
   /** Beside `PATH` the child sees only this. */
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string;
+  /** A file that is loaded before everything else. */
+  readonly preload?: string;
 }
 
 export interface CliResult {
@@ -39,7 +41,8 @@ export interface RunningCli extends AsyncDisposable {
 
 /** Starts a command that goes on; it is killed at the end of the scope. */
 export function startCli(words: readonly string[], options: CliOptions = {}): RunningCli {
-  const child = Bun.spawn([process.execPath, MAIN, ...words], {
+  const first = options.preload === undefined ? [] : ["--preload", options.preload];
+  const child = Bun.spawn([process.execPath, ...first, MAIN, ...words], {
     stdin: new Blob([options.stdin ?? ""]),
     stdout: "pipe",
     stderr: "pipe",

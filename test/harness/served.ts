@@ -17,9 +17,11 @@ export async function serve(
   dataDir: string,
   words: readonly string[] = [],
   env: Readonly<Record<string, string>> = {},
+  preload?: string,
 ): Promise<Served> {
   const child = startCli(["serve", "--port", "0", "--data-dir", dataDir, "--json", ...words], {
     env,
+    ...(preload !== undefined && { preload }),
   });
   const log = () =>
     child.out

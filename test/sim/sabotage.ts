@@ -1,0 +1,40 @@
+/** Engines that are broken on purpose, each in one way: a simulation that finds nothing is worth nothing. */
+import { SqliteEngine } from "../../src/engine/sqlite/engine.ts";
+import type { SqliteQueue } from "../../src/engine/sqlite/queue.ts";
+import type { Sabotage } from "./world.ts";
+
+/** The disk says that it has written, and now and then it has not. */
+const lyingDisk: Sabotage = (_, disk) => {
+  disk.mood.lies = true;
+};
+
+/** After a lost writer it goes on with what it thought, as it once did. */
+const stubborn: Sabotage = (engine) => {
+  engine.queues.rebuild = () => {};
+};
+
+/** A delayed message is handed out at once. */
+const impatient: Sabotage = (engine) => {
+  const { append } = SqliteEngine.prototype;
+  engine.append = (request) => append.call(engine, Object.assign(request, { dueAt: undefined }));
+};
+
+/** What a lost connection held is settled, as if it had been acked. */
+const forgetful: Sabotage = (engine) => {
+  const { open } = engine.queues;
+  engine.queues.open = (name) => {
+    const queue: SqliteQueue = open.call(engine.queues, name);
+    queue.settlement.takeBack = (consumer) => {
+      const tags = [...consumer.held.keys()];
+      if (tags.length > 0) queue.settlement.settle(consumer, tags, { kind: "ack" }, undefined);
+    };
+    return queue;
+  };
+};
+
+export const SABOTAGES: Readonly<Record<string, Sabotage>> = {
+  "a disk that lies": lyingDisk,
+  "memory that is not rebuilt after a lost writer": stubborn,
+  "delays that are ignored": impatient,
+  "deliveries forgotten with their connection": forgetful,
+};
