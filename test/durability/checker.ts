@@ -32,7 +32,7 @@ export type FaultKind =
   | "taken_away"
   /** A settling was accepted although its delivery was over. */
   | "late_settled"
-  /** Two messages of one key were out at the same time [P-5.10]. */
+  /** Two messages of one key were out at the same time. */
   | "key_overlap";
 
 /** How long after the end of a lease the broker may notice it: it looks at the clock that often. */

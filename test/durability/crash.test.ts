@@ -1,4 +1,7 @@
-/** kill -9 under full load, at random moments and at named points of a commit: what was confirmed is there, what was acked is not. */
+/**
+ * kill -9 under full load, at random moments and at named points of a commit: what was confirmed is
+ * there, what was acked is not.
+ */
 import { expect, test } from "bun:test";
 import { fuzzSeeds } from "../harness/seeded-random.ts";
 import { crash } from "./crashes.ts";

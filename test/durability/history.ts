@@ -13,7 +13,7 @@ export interface Sent {
   readonly priority: number;
   readonly delayMs: number;
   readonly ttlMs?: number;
-  /** Its ordering key, where its queues go by keys [P-5.10]. */
+  /** Its ordering key, where its queues go by keys. */
   readonly key?: string;
   /** Just before it was sent. */
   readonly at: number;
@@ -77,7 +77,7 @@ export type HistoryEvent =
 export interface QueueRules {
   readonly maxDeliveries: number;
   readonly ackTimeoutMs: number;
-  /** At most one message of a key is out at a time [P-5.10]. */
+  /** At most one message of a key is out at a time. */
   readonly byKey?: boolean;
 }
 

@@ -96,7 +96,7 @@ function outOfStreamOrder(byTag: readonly Handout[], known: Knowledge): Fault[] 
   return faults;
 }
 
-/** [P-5.10] While one of a key is out, in a queue that goes by keys, no other of it is. */
+/** While one of a key is out, in a queue that goes by keys, no other of it is. */
 function overlapsOfKeys(byTag: readonly Handout[], known: Knowledge): Fault[] {
   const faults: Fault[] = [];
   const out = new Map<string, Handout>();

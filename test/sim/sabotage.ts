@@ -8,11 +8,6 @@ const lyingDisk: Sabotage = (_, disk) => {
   disk.mood.lies = true;
 };
 
-/** After a lost writer it goes on with what it thought, as it once did. */
-const stubborn: Sabotage = (engine) => {
-  engine.queues.rebuild = () => {};
-};
-
 /** A delayed message is handed out at once. */
 const impatient: Sabotage = (engine) => {
   const { append } = SqliteEngine.prototype;
@@ -34,7 +29,6 @@ const forgetful: Sabotage = (engine) => {
 
 export const SABOTAGES: Readonly<Record<string, Sabotage>> = {
   "a disk that lies": lyingDisk,
-  "memory that is not rebuilt after a lost writer": stubborn,
   "delays that are ignored": impatient,
   "deliveries forgotten with their connection": forgetful,
 };

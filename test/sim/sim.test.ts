@@ -7,7 +7,7 @@ import { fuzzSeeds } from "../harness/seeded-random.ts";
 import { SABOTAGES } from "./sabotage.ts";
 import { simulate } from "./world.ts";
 
-const SEEDS = 120;
+const SEEDS = 80;
 /** Seeds that a broken engine may pass before it is caught. */
 const PATIENCE = 20;
 const BOUND_MS = 240_000;
