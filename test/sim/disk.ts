@@ -153,7 +153,7 @@ class SimWriter implements Writer {
       return { kind: "failed", fault };
     }
     if (request.kind === "batch" && this.#disk.mood.lies && this.#disk.random() < LIES) {
-      return { kind: "committed", result: { void: [], purged: [], recounted: [] } };
+      return this.#desk.answer({ ...request, bytes: 0 });
     }
     return this.#desk.answer(request);
   }
