@@ -6,6 +6,7 @@ import { checkCommand } from "./check.ts";
 import { type Command, Failure, helpOf, parseWords, UsageError } from "./command.ts";
 import { connCommands } from "./conn.ts";
 import { consumeCommand } from "./consume.ts";
+import { deadCommands } from "./dead.ts";
 import { pubCommand } from "./pub.ts";
 import { queueCommands } from "./queue.ts";
 import { serveCommand } from "./serve.ts";
@@ -22,6 +23,7 @@ const COMMANDS: readonly Command[] = [
   subCommand,
   consumeCommand,
   ...queueCommands,
+  ...deadCommands,
   ...connCommands,
   ...banCommands,
   tokenCheckCommand,
