@@ -354,12 +354,11 @@ function explain(error: unknown): unknown {
 }
 
 async function stop(house: House, listener: Listener, reason: string): Promise<void> {
-  const { broker, clock, leases, log, config } = house.services;
+  const { broker, clock, leases, tasks, log, config } = house.services;
   const startedAt = clock.now();
   log.info("draining", { reason, sessions: house.sessions.size });
   house.phase = "draining";
-  leases.stop();
-  house.services.tasks.stop();
+  for (const part of [leases, tasks]) part.stop();
   await house.sessions.drain();
   // What HTTP requests are waiting for is answered by the store as it closes, before it resolves.
   await broker.close();
