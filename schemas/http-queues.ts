@@ -2,7 +2,7 @@
 import { Type } from "@sinclair/typebox";
 import { Count, closed, Message, type Operation, Page, Time } from "./http-operation.ts";
 import { Filters } from "./http-tasks.ts";
-import { QueueDefinition, QueueSettings } from "./queue.ts";
+import { QueueDefinition, QueueSettings, WebhookSettings } from "./queue.ts";
 
 const MessageState = Type.Union([
   Type.Literal("ready"),
@@ -21,10 +21,18 @@ const PeekedMessage = Type.Object({
   held: Type.Optional(Type.Literal(true)),
 });
 
+/** Secrets are not shown: whether there is one, and what headers are sent. */
+const ShownWebhook = Type.Object({
+  ...Type.Omit(WebhookSettings, ["secret", "headers"]).properties,
+  secretSet: Type.Boolean(),
+  headerNames: Type.Array(Type.String()),
+});
+
 const Queue = Type.Object({
   name: Type.String(),
   bindings: Type.Array(Type.String()),
   ...QueueSettings.properties,
+  webhook: Type.Optional(ShownWebhook),
   createdAt: Time,
   deadLetterOf: Type.Optional(Type.String()),
   counts: Type.Object({
@@ -66,6 +74,28 @@ export const QUEUE_OPERATIONS = {
     access: "admin",
     area: "queues",
     answer: Queue,
+  },
+  getWebhook: {
+    method: "GET",
+    path: `${queuePath}/webhook`,
+    summary: "How the webhook of a queue does: what is under way, and what went wrong last.",
+    access: "admin",
+    area: "queues",
+    answer: Type.Object({
+      url: Type.String(),
+      state: Type.Union([
+        Type.Literal("delivering"),
+        Type.Literal("failing"),
+        Type.Literal("stopped"),
+      ]),
+      inFlight: Count,
+      delivered: Count,
+      failed: Count,
+      failuresInARow: Count,
+      retryAt: Type.Optional(Time),
+      lastError: Type.Optional(Type.String()),
+      lastErrorAt: Type.Optional(Time),
+    }),
   },
   deleteQueue: {
     method: "DELETE",

@@ -1,5 +1,5 @@
 /** A queue's settings as operators write them and as the broker keeps them [P-5.1]. */
-import { type Static, Type } from "@sinclair/typebox";
+import { type Static, type TSchema, Type } from "@sinclair/typebox";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const closed = { additionalProperties: false } as const;
@@ -23,6 +23,44 @@ export const Backoff = Type.Object(
   },
   { ...closed, default: {} },
 );
+
+/** A queue that is pushed to an HTTP endpoint [P-5.16]. */
+export const WebhookSettings = Type.Object(
+  {
+    url: Type.String({
+      pattern: "^https?://[^/?#@\\s]+([/?][^#\\s]*)?$",
+      maxLength: 2048,
+      description: "Where each message is posted; without credentials in it.",
+    }),
+    secret: Type.Optional(
+      Type.String({
+        minLength: 16,
+        maxLength: 512,
+        description: "Signs each request (Standard Webhooks); `whsec_` before base64, or any text.",
+      }),
+    ),
+    timeoutMs: Type.Integer({ minimum: 100, maximum: 600_000, default: 10_000 }),
+    maxInFlight: Type.Integer({
+      minimum: 1,
+      maximum: 1000,
+      default: 8,
+      description: "Requests that are under way at a time.",
+    }),
+    headers: Type.Optional(
+      Type.Record(
+        Type.String({ pattern: "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$" }),
+        Type.String({ maxLength: 4096, pattern: "^[\\x20-\\x7e]*$" }),
+        {
+          ...closed,
+          maxProperties: 32,
+          description: "Sent with each request, such as Authorization.",
+        },
+      ),
+    ),
+  },
+  closed,
+);
+export type WebhookSettings = Static<typeof WebhookSettings>;
 
 export const QueueSettings = Type.Object(
   {
@@ -72,15 +110,30 @@ export const QueueSettings = Type.Object(
     }),
     paused: Type.Boolean({ default: false, description: "Nothing is handed out." }),
     draining: Type.Boolean({ default: false, description: "Nothing more comes in." }),
+    webhook: Type.Optional(WebhookSettings),
   },
   closed,
 );
 export type QueueSettings = Static<typeof QueueSettings>;
 
+/** For a setting that need not be there: null takes it away. */
+const removable = <T extends TSchema>(schema: T) =>
+  Type.Optional(Type.Union([schema, Type.Null({ description: "Takes the setting away." })]));
+
 /** The body of `PUT /admin/v1/queues/<name>`: every field may be left out. */
 export const QueueDefinition = Type.Object(
   {
     ...Type.Partial(QueueSettings).properties,
+    maxMessages: removable(Type.Integer({ minimum: 1 })),
+    maxBytes: removable(Type.Integer({ minimum: 1 })),
+    maxInFlight: removable(Type.Integer({ minimum: 1 })),
+    maxInFlightPerConsumer: removable(Type.Integer({ minimum: 1 })),
+    webhook: removable(
+      Type.Object(
+        { ...Type.Partial(WebhookSettings).properties, url: WebhookSettings.properties.url },
+        closed,
+      ),
+    ),
     backoff: Type.Optional(Type.Partial(Backoff)),
     deadLetter: Type.Optional(Type.Partial(QueueSettings.properties.deadLetter)),
     bindings: Type.Optional(Type.Array(Type.String(), { maxItems: 1024 })),

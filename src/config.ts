@@ -67,17 +67,21 @@ export function configFrom(settings: Readonly<Record<string, unknown>>): Config 
 }
 
 /** Every secret in the settings, so that logs can leave it out by its value. */
-export function configSecrets({ jwt, issuers }: Config): string[] {
-  const all = [jwt, ...issuers].flatMap(({ secret, previousSecret }) => [secret, previousSecret]);
-  return all.filter((text) => text !== undefined);
+export function configSecrets({ jwt, issuers, queues }: Config): string[] {
+  const keys = [jwt, ...issuers].flatMap(({ secret, previousSecret }) => [secret, previousSecret]);
+  const hooks = Object.values(queues).flatMap(({ webhook }) => [
+    webhook?.secret,
+    ...Object.values(webhook?.headers ?? {}),
+  ]);
+  return [...keys, ...hooks].filter((text) => text !== undefined);
 }
 
 /** The settings with every secret replaced, for people to read. */
 export function publicConfig(config: Config): Record<string, unknown> {
-  const hidden = new Set(["secret", "previousSecret", "hash"]);
+  const hidden = new Set(["secret", "previousSecret", "hash", "headers"]);
   return JSON.parse(
     JSON.stringify(config, (name, value) =>
-      hidden.has(name) && typeof value === "string" ? "[redacted]" : value,
+      hidden.has(name) && value !== undefined ? "[redacted]" : value,
     ),
   );
 }

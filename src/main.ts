@@ -2,34 +2,21 @@
  * The composition root: settings become a running broker, and a running broker ends well. What is put
  * together here knows nothing of how that was done.
  */
-import type { RoleSettings } from "../schemas/access.ts";
-import type { ChannelDefinition } from "../schemas/channels.ts";
-import { Broker } from "./broker/broker.ts";
-import { ChannelBook, channelFaults, unsupportedField } from "./broker/channels.ts";
-import { RoleBook } from "./broker/roles.ts";
-import type { Bytes, RoutePublisher } from "./broker/route.ts";
-import { Tasks } from "./broker/tasks.ts";
-import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
-import { type Config, ConfigError, type ConfigFault, configSecrets } from "./config.ts";
-import type { Engine, EngineHealth } from "./engine/engine.ts";
+import { accessOf, assemble, type House, type WarrenDeps } from "./assembly.ts";
+import type { Broker } from "./broker/broker.ts";
+import { channelFaults, unsupportedField } from "./broker/channels.ts";
+import { systemClock } from "./clock.ts";
+import { type Config, ConfigError, type ConfigFault } from "./config.ts";
 import { completeSettings } from "./engine/rules.ts";
-import { SqliteEngine } from "./engine/sqlite/engine.ts";
 import { WarrenError } from "./errors.ts";
 import { assertBindings } from "./listeners/admin.ts";
-import { createFigures, queueGauges } from "./listeners/figures.ts";
 import { createHttpHandler } from "./listeners/http.ts";
-import { Leases } from "./listeners/leases.ts";
 import { assertOwnName } from "./listeners/own-name.ts";
 import { problemResponse } from "./listeners/problem.ts";
 import { type Listener, listen } from "./listeners/server.ts";
 import type { Services } from "./listeners/services.ts";
 import { createWebSocketListener } from "./listeners/websocket.ts";
-import { createLogger, type Logger } from "./log.ts";
-import { createMetrics, LagWatch } from "./metrics.ts";
-import { Admission } from "./security/admission.ts";
 import {
-  type Authenticator,
-  type AuthenticatorConfig,
   assertSafeToListen,
   createAuthenticator,
   hasCredentials,
@@ -37,20 +24,14 @@ import {
 import { createOriginCheck } from "./security/origins.ts";
 import { createClientAddresses } from "./security/proxies.ts";
 import { CertificateWatch, hasTls, readTls, tlsFaults } from "./security/tls.ts";
-import { Sessions } from "./session/sessions.ts";
+import type { Sessions } from "./session/sessions.ts";
 import { VERSION } from "./version.ts";
+
+export type { WarrenDeps } from "./assembly.ts";
 
 /** The start cannot work; the message says why and what to do about it. */
 export class StartError extends Error {
   override readonly name = "StartError";
-}
-
-/** What may be replaced, in tests and by whoever embeds the broker. */
-export interface WarrenDeps {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Logger;
-  readonly engine: Engine;
 }
 
 /** A running broker. */
@@ -173,128 +154,6 @@ function renewCertificate(listener: Listener, { tls }: Config, { log, clock }: S
   }
 }
 
-/** Shorter messages hardly shrink. */
-const COMPRESS_FROM_BYTES = 1024;
-
-/** The listener, once there is one: routes are published through it. */
-class ServerRoutes implements RoutePublisher {
-  listener: Listener | undefined;
-  readonly #compressFrom: number;
-
-  constructor(compressFrom: number) {
-    this.#compressFrom = compressFrom;
-  }
-
-  publish(routeName: string, bytes: Bytes): number {
-    const compress = bytes.length >= this.#compressFrom;
-    return this.listener === undefined ? 0 : this.listener.publish(routeName, bytes, compress);
-  }
-}
-
-interface House {
-  phase: "starting" | "running" | "draining";
-  readonly services: Services;
-  readonly sessions: Sessions;
-  readonly lag: LagWatch;
-  readonly routes: ServerRoutes;
-}
-
-function assemble(config: Config, deps: Partial<WarrenDeps>): House {
-  const { clock = systemClock, random = systemRandom, log = loggerOf(config) } = deps;
-  const { limits, durability, dataDir } = config;
-  const engine = deps.engine ?? new SqliteEngine({ dataDir, durability, clock, random, limits });
-  const compressFrom = config.compression === "on" ? COMPRESS_FROM_BYTES : Number.POSITIVE_INFINITY;
-  const routes = new ServerRoutes(compressFrom);
-  const newId = () => Bun.randomUUIDv7();
-  const healthChanged = (health: EngineHealth) => logHealth(log, health);
-  const broker = new Broker({ engine, clock, random, limits, routes, newId, healthChanged });
-  const { roles, channels } = rulesOf(config, broker);
-  const admission = admissionOf(config, broker);
-  const identities = identitiesOf(config, roles, log);
-  const authenticator = admission.guard(identities);
-  const node = newId();
-  const sessions = new Sessions({
-    broker,
-    authenticator,
-    admission,
-    compressFrom,
-    log,
-    version: VERSION,
-    node,
-  });
-  roles.onChange(() => sessions.review.start());
-  const lag = new LagWatch(clock);
-  const phase = (): House["phase"] => house.phase;
-  const figures = createFigures(broker, sessions, lag, () => phase() === "draining");
-  const metrics = createMetrics({
-    ...figures,
-    version: VERSION,
-    engine: engine.name,
-    durability: engine.capabilities.durable ? durability : "none",
-    now: () => clock.now(),
-    queues: () => queueGauges(broker),
-  });
-  const services: Services = {
-    config,
-    broker,
-    engine,
-    authenticator,
-    admission,
-    sessions,
-    roles,
-    channels,
-    tasks: new Tasks({ engine, clock, newId }),
-    leases: new Leases(engine, clock, limits.credit),
-    metrics,
-    figures,
-    clock,
-    log,
-    version: VERSION,
-    node,
-    startedAt: clock.now(),
-    phase,
-  };
-  const house: House = { phase: "starting", services, sessions, lag, routes };
-  return house;
-}
-
-/** Roles and channels, of the settings and as they are stored; those were checked when they were written. */
-function rulesOf(config: Config, broker: Broker): { roles: RoleBook; channels: ChannelBook } {
-  const roles = new RoleBook(config.roles);
-  const channelsChanged = () => {
-    broker.router.channelsChanged();
-    roles.grantEveryone(channels.everyone());
-  };
-  const channels = new ChannelBook(config.channels, channelsChanged, broker.counters);
-  broker.router.channels = channels;
-  roles.grantEveryone(channels.everyone());
-  broker.watchRecords("roles", (name, role) => roles.learn(name, role as RoleSettings | undefined));
-  broker.watchRecords("channels", (name, channel) =>
-    channels.learn(name, channel as ChannelDefinition | undefined),
-  );
-  return { roles, channels };
-}
-
-/** Bans come from the store, and are known before anyone is let in. */
-function admissionOf({ rates, limits }: Config, broker: Broker): Admission {
-  const admission = new Admission({
-    rates,
-    maxAccounts: limits.rateAccounts,
-    maxAutomaticBans: limits.automaticBans,
-    clock: broker.clock,
-  });
-  broker.watchRecords("bans", (id, ban) => admission.bans.recordChanged(id, ban));
-  return admission;
-}
-
-function identitiesOf(config: Config, book: RoleBook, log: Logger): Authenticator {
-  return createAuthenticator({
-    ...accessOf(config),
-    book,
-    keysFailed: (issuer, reason) => log.warn("an issuer's keys cannot be had", { issuer, reason }),
-  });
-}
-
 async function startListening(house: House, config: Config): Promise<Listener> {
   const { services } = house;
   const frontier = {
@@ -354,47 +213,21 @@ function explain(error: unknown): unknown {
 }
 
 async function stop(house: House, listener: Listener, reason: string): Promise<void> {
-  const { broker, clock, leases, tasks, log, config } = house.services;
+  const { broker, clock, leases, tasks, log, config, webhooks } = house.services;
   const startedAt = clock.now();
   log.info("draining", { reason, sessions: house.sessions.size });
   house.phase = "draining";
   for (const part of [leases, tasks]) part.stop();
-  await house.sessions.drain();
+  const { promise: late, resolve } = Promise.withResolvers<void>();
+  const bound = clock.after(config.limits.drainMs, resolve);
+  // What a webhook has sent may still be answered, and need not be sent again then.
+  await Promise.all([house.sessions.drain(), Promise.race([webhooks.stop(), late])]);
   // What HTTP requests are waiting for is answered by the store as it closes, before it resolves.
   await broker.close();
   house.lag.stop();
   const idle = listener.stop();
-  const { promise: late, resolve } = Promise.withResolvers<void>();
-  const bound = clock.after(Math.max(0, startedAt + config.limits.drainMs - clock.now()), resolve);
   await Promise.race([idle, late]);
   bound.cancel();
   await listener.stop(true);
   log.info("stopped", { durationMs: clock.now() - startedAt });
-}
-
-function accessOf(config: Config): AuthenticatorConfig {
-  const { jwt, issuers, roles, keys, anonymous, tls } = config;
-  return {
-    jwtSecret: jwt.secret,
-    jwtPreviousSecret: jwt.previousSecret,
-    issuer: jwt.issuer,
-    audience: jwt.audience,
-    clockToleranceMs: jwt.clockToleranceMs,
-    issuers,
-    roles,
-    keys,
-    anonymous,
-    clientPrincipal: tls.clientPrincipal,
-    clock: systemClock,
-  };
-}
-
-function logHealth(log: Logger, health: EngineHealth): void {
-  if (health.state === "ready") log.info("storage can be written again");
-  else log.error("storage cannot be written", { reason: health.reason, advice: health.advice });
-}
-
-function loggerOf(config: Config): Logger {
-  const { log, logLevel } = config;
-  return createLogger({ format: log, level: logLevel, secrets: configSecrets(config) });
 }

@@ -49,6 +49,8 @@ const GAUGES: Readonly<Record<string, string>> = {
   queues: "Queues, with their dead-letter queues.",
   bans: "Bans in force, whoever made them.",
   storage_ready: "1 while storage can be written, else 0.",
+  webhook_requests: "Requests of webhooks that are not answered yet.",
+  webhooks_failing: "Webhooks whose endpoint takes nothing at present.",
   draining: "1 while the broker is stopping, else 0.",
 };
 

@@ -36,6 +36,8 @@ export interface BrokerDeps {
   readonly routes: RoutePublisher;
   /** Told when the store can no longer be written, and when it can again. */
   readonly healthChanged?: (health: EngineHealth) => void;
+  /** Told of every queue at the start, and whenever one is defined, changed or removed. */
+  readonly queueChanged?: (name: string, description: QueueDescription | undefined) => void;
 }
 
 /** Plain numbers since the start. */
@@ -70,6 +72,7 @@ export class Broker {
   /** Told when a queue is bound to other filters than before. */
   bindingsChanged: () => void = () => undefined;
   readonly #healthChanged: (health: EngineHealth) => void;
+  readonly #queueChanged: NonNullable<BrokerDeps["queueChanged"]>;
 
   constructor(deps: BrokerDeps) {
     this.engine = deps.engine;
@@ -78,6 +81,7 @@ export class Broker {
     this.limits = deps.limits;
     this.newId = deps.newId;
     this.#healthChanged = deps.healthChanged ?? (() => undefined);
+    this.#queueChanged = deps.queueChanged ?? (() => undefined);
     const router = new Router(deps.limits);
     const fanout = new Fanout(deps.routes, deps.clock, deps.limits);
     this.router = router;
@@ -212,6 +216,7 @@ export class Broker {
 
   #bind(name: string, description: QueueDescription | undefined): void {
     this.router.bind(name, description?.bindings ?? []);
+    this.#queueChanged(name, description);
   }
 
   #take(publication: Publication, entry: TopicEntry): void {

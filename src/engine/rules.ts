@@ -4,9 +4,15 @@
  * another.
  */
 import { Value } from "@sinclair/typebox/value";
-import { QueueDefinition, QueueName, QueueSettings } from "../../schemas/queue.ts";
+import {
+  QueueDefinition,
+  QueueName,
+  QueueSettings,
+  type WebhookSettings,
+} from "../../schemas/queue.ts";
 import type { Random } from "../clock.ts";
 import { WarrenError } from "../errors.ts";
+import { firstFault } from "../faults.ts";
 import type { DeathRecord, Message } from "../message.ts";
 import type { TransferRequest } from "./transfer.ts";
 
@@ -52,22 +58,44 @@ export function completeSettings(
   definition: QueueDefinition,
   existing?: QueueSettings,
 ): QueueSettings {
-  const first = Value.Errors(QueueDefinition, definition).First();
+  const first = firstFault(QueueDefinition, definition);
   if (first !== undefined) {
     const place = first.path === "" ? "the top" : first.path;
     throw fault(first.path, `${first.message} at ${place}.`);
   }
-  const { bindings: _, ...fields } = definition;
+  const { bindings: _, webhook, ...fields } = definition;
+  const given = { ...existing, ...fields, ...webhookOf(webhook, existing?.webhook) };
   const settings = Value.Default(QueueSettings, {
-    ...existing,
-    ...fields,
+    // What is null has been taken away.
+    ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null)),
     backoff: { ...existing?.backoff, ...fields.backoff },
     deadLetter: { ...existing?.deadLetter, ...fields.deadLetter },
   }) as QueueSettings;
   if (settings.backoff.maxMs < settings.backoff.minMs) {
     throw fault("/backoff/maxMs", "backoff.maxMs must not be below backoff.minMs.");
   }
+  if (settings.webhook !== undefined && settings.webhook.timeoutMs >= settings.ackTimeoutMs) {
+    throw fault(
+      "/webhook/timeoutMs",
+      "webhook.timeoutMs must be below ackTimeoutMs, or a message would be sent again meanwhile.",
+    );
+  }
   return settings;
+}
+
+/**
+ * A webhook is given as a whole; only its secret, which nobody can read back, stays when it is left
+ * out for the same address.
+ */
+function webhookOf(
+  given: QueueDefinition["webhook"],
+  existing: WebhookSettings | undefined,
+): { webhook?: object | null } {
+  if (given === undefined) return {};
+  if (given === null || existing?.secret === undefined || given.url !== existing.url) {
+    return { webhook: given };
+  }
+  return { webhook: { secret: existing.secret, ...given } };
 }
 
 /** Settings as an earlier version may have stored them: what is missing has its default. */

@@ -12,6 +12,7 @@ import { acceptsMsgpack } from "./body.ts";
 import { storedView } from "./message-view.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
 import { selectionOf } from "./tasks.ts";
+import { shownSettings } from "./webhook.ts";
 
 type AdminOperation =
   | "info"
@@ -149,7 +150,7 @@ export function queueView(report: QueueReport): object {
   return {
     name,
     bindings,
-    ...settings,
+    ...shownSettings(settings),
     createdAt,
     ...(deadLetterOf === undefined ? {} : { deadLetterOf }),
     counts,

@@ -6,6 +6,7 @@ import type { Static, TSchema } from "@sinclair/typebox";
 import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
 import { Value } from "@sinclair/typebox/value";
 import { WarrenError } from "../errors.ts";
+import { firstFault } from "../faults.ts";
 import { pack } from "../packing.ts";
 import type { Meter } from "../security/meter.ts";
 import { unpack } from "../unpacking.ts";
@@ -95,7 +96,7 @@ export function checked<S extends TSchema>(
     compiled.set(schema, check);
   }
   if (check.Check(value)) return value;
-  const fault = Value.Errors(schema, value).First();
+  const fault = firstFault(schema, value);
   const place = pointer + (fault?.path ?? "");
   throw new WarrenError(
     "invalid_frame",

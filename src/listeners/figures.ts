@@ -2,14 +2,18 @@
 import type { Broker } from "../broker/broker.ts";
 import type { LagWatch, QueueGauges } from "../metrics.ts";
 import type { Sessions } from "../session/sessions.ts";
+import type { Webhooks } from "../webhooks/webhooks.ts";
 import type { Figures } from "./services.ts";
 
-export function createFigures(
-  broker: Broker,
-  sessions: Sessions,
-  lag: LagWatch,
-  isDraining: () => boolean,
-): Figures {
+export interface FigureSources {
+  readonly broker: Broker;
+  readonly sessions: Sessions;
+  readonly webhooks: Webhooks;
+  readonly lag: LagWatch;
+}
+
+export function createFigures(sources: FigureSources, isDraining: () => boolean): Figures {
+  const { broker, sessions, webhooks, lag } = sources;
   const { engine } = broker;
   return {
     gauges: () => ({
@@ -20,6 +24,8 @@ export function createFigures(
       queues: engine.queues.list().length,
       bans: sessions.admission.bans.list().length,
       storage_ready: engine.health.state === "ready" ? 1 : 0,
+      webhook_requests: webhooks.figures.inFlight,
+      webhooks_failing: webhooks.figures.failing,
       draining: isDraining() ? 1 : 0,
     }),
     counters() {

@@ -11,12 +11,14 @@ import { pullHandlers } from "./pull.ts";
 import { roleHandlers } from "./roles.ts";
 import type { Handlers } from "./services.ts";
 import { taskHandlers } from "./tasks.ts";
+import { webhookHandlers } from "./webhook.ts";
 
 export const HANDLERS: Handlers<OperationName> = {
   ...opsHandlers,
   ...publishHandlers,
   ...pullHandlers,
   ...adminHandlers,
+  ...webhookHandlers,
   ...auditHandlers,
   ...taskHandlers,
   ...roleHandlers,

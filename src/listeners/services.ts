@@ -15,6 +15,7 @@ import type { Admission } from "../security/admission.ts";
 import type { Authenticator } from "../security/authenticator.ts";
 import type { Meter } from "../security/meter.ts";
 import type { Sessions } from "../session/sessions.ts";
+import type { Webhooks } from "../webhooks/webhooks.ts";
 import type { Leases } from "./leases.ts";
 
 /** Figures for operators: what is now, and what has happened since the start. */
@@ -34,6 +35,7 @@ export interface Services {
   readonly channels: ChannelBook;
   readonly leases: Leases;
   readonly tasks: Tasks;
+  readonly webhooks: Webhooks;
   readonly metrics: Metrics;
   readonly figures: Figures;
   readonly clock: Clock;

@@ -3,7 +3,9 @@ import { type Finding, finding, type Import, importsOf, type Source } from "./so
 
 /** Each folder imports itself and what is named here, besides the leaf files and the schemas. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
-  listeners: ["protocols", "session", "broker", "engine", "security"],
+  listeners: ["protocols", "session", "broker", "engine", "security", "webhooks"],
+  // A consumer like a session, whose peer is a URL.
+  webhooks: ["broker", "engine"],
   protocols: ["session", "broker", "engine"],
   session: ["broker", "engine", "security"],
   broker: ["engine"],
@@ -26,8 +28,8 @@ const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
   "prom-client": ["src/metrics.ts"],
 };
 
-/** Files that are started, not imported. */
-const DOORS = ["src/main.ts", "src/cli/main.ts"];
+/** Files that are started, and what puts the broker together for them; nothing else imports them. */
+const DOORS = ["src/main.ts", "src/assembly.ts", "src/cli/main.ts"];
 /** The memory engine explains the seam and serves the tests of the layers above it. */
 const ENTRIES = [...DOORS, "src/engine/memory/engine.ts", "schemas/generate.ts"];
 

@@ -1,0 +1,197 @@
+/**
+ * Puts the parts of the broker together, from the settings: who is given what, and nothing of how any of
+ * them works.
+ */
+import type { RoleSettings } from "../schemas/access.ts";
+import type { ChannelDefinition } from "../schemas/channels.ts";
+import { Broker } from "./broker/broker.ts";
+import { ChannelBook } from "./broker/channels.ts";
+import { RoleBook } from "./broker/roles.ts";
+import type { Bytes, RoutePublisher } from "./broker/route.ts";
+import { Tasks } from "./broker/tasks.ts";
+import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
+import { type Config, configSecrets } from "./config.ts";
+import type { Engine, EngineHealth } from "./engine/engine.ts";
+import { SqliteEngine } from "./engine/sqlite/engine.ts";
+import { createFigures, queueGauges } from "./listeners/figures.ts";
+import { Leases } from "./listeners/leases.ts";
+import type { Listener } from "./listeners/server.ts";
+import type { Figures, Services } from "./listeners/services.ts";
+import { createLogger, type Logger } from "./log.ts";
+import { createMetrics, LagWatch, type Metrics } from "./metrics.ts";
+import { Admission } from "./security/admission.ts";
+import {
+  type Authenticator,
+  type AuthenticatorConfig,
+  createAuthenticator,
+} from "./security/authenticator.ts";
+import { Sessions } from "./session/sessions.ts";
+import { VERSION } from "./version.ts";
+import { Webhooks } from "./webhooks/webhooks.ts";
+
+/** What may be replaced, in tests and by whoever embeds the broker. */
+export interface WarrenDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly engine: Engine;
+}
+
+/** Shorter messages hardly shrink. */
+const COMPRESS_FROM_BYTES = 1024;
+
+/** The listener, once there is one: routes are published through it. */
+class ServerRoutes implements RoutePublisher {
+  listener: Listener | undefined;
+  readonly #compressFrom: number;
+
+  constructor(compressFrom: number) {
+    this.#compressFrom = compressFrom;
+  }
+
+  publish(routeName: string, bytes: Bytes): number {
+    const compress = bytes.length >= this.#compressFrom;
+    return this.listener === undefined ? 0 : this.listener.publish(routeName, bytes, compress);
+  }
+}
+
+export interface House {
+  phase: "starting" | "running" | "draining";
+  readonly services: Services;
+  readonly sessions: Sessions;
+  readonly lag: LagWatch;
+  readonly routes: ServerRoutes;
+}
+
+export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
+  const { clock = systemClock, random = systemRandom, log = loggerOf(config) } = deps;
+  const { limits, durability, dataDir } = config;
+  const engine = deps.engine ?? new SqliteEngine({ dataDir, durability, clock, random, limits });
+  const compressFrom = config.compression === "on" ? COMPRESS_FROM_BYTES : Number.POSITIVE_INFINITY;
+  const routes = new ServerRoutes(compressFrom);
+  const newId = () => Bun.randomUUIDv7();
+  const healthChanged = (health: EngineHealth) => logHealth(log, health);
+  const webhooks = new Webhooks({ engine, clock, random, log });
+  const broker = new Broker({
+    ...{ engine, clock, random, limits, routes, newId, healthChanged },
+    queueChanged: (name, description) => webhooks.queueChanged(name, description),
+  });
+  const { roles, channels } = rulesOf(config, broker);
+  const admission = admissionOf(config, broker);
+  const identities = identitiesOf(config, roles, log);
+  const authenticator = admission.guard(identities);
+  const node = newId();
+  const sessions = new Sessions({
+    broker,
+    authenticator,
+    admission,
+    compressFrom,
+    log,
+    version: VERSION,
+    node,
+  });
+  roles.onChange(() => sessions.review.start());
+  const lag = new LagWatch(clock);
+  const phase = (): House["phase"] => house.phase;
+  const figures = createFigures({ broker, sessions, webhooks, lag }, () => phase() === "draining");
+  const metrics = metricsOf(broker, figures, durability);
+  const services: Services = {
+    config,
+    broker,
+    engine,
+    authenticator,
+    admission,
+    sessions,
+    roles,
+    channels,
+    tasks: new Tasks({ engine, clock, newId }),
+    leases: new Leases(engine, clock, limits.credit),
+    webhooks,
+    metrics,
+    figures,
+    clock,
+    log,
+    version: VERSION,
+    node,
+    startedAt: clock.now(),
+    phase,
+  };
+  const house: House = { phase: "starting", services, sessions, lag, routes };
+  return house;
+}
+
+function metricsOf(broker: Broker, figures: Figures, durability: Config["durability"]): Metrics {
+  const { engine, clock } = broker;
+  return createMetrics({
+    ...figures,
+    version: VERSION,
+    engine: engine.name,
+    durability: engine.capabilities.durable ? durability : "none",
+    now: () => clock.now(),
+    queues: () => queueGauges(broker),
+  });
+}
+
+/** Roles and channels, of the settings and as they are stored; those were checked when they were written. */
+function rulesOf(config: Config, broker: Broker): { roles: RoleBook; channels: ChannelBook } {
+  const roles = new RoleBook(config.roles);
+  const channelsChanged = () => {
+    broker.router.channelsChanged();
+    roles.grantEveryone(channels.everyone());
+  };
+  const channels = new ChannelBook(config.channels, channelsChanged, broker.counters);
+  broker.router.channels = channels;
+  roles.grantEveryone(channels.everyone());
+  broker.watchRecords("roles", (name, role) => roles.learn(name, role as RoleSettings | undefined));
+  broker.watchRecords("channels", (name, channel) =>
+    channels.learn(name, channel as ChannelDefinition | undefined),
+  );
+  return { roles, channels };
+}
+
+/** Bans come from the store, and are known before anyone is let in. */
+function admissionOf({ rates, limits }: Config, broker: Broker): Admission {
+  const admission = new Admission({
+    rates,
+    maxAccounts: limits.rateAccounts,
+    maxAutomaticBans: limits.automaticBans,
+    clock: broker.clock,
+  });
+  broker.watchRecords("bans", (id, ban) => admission.bans.recordChanged(id, ban));
+  return admission;
+}
+
+function identitiesOf(config: Config, book: RoleBook, log: Logger): Authenticator {
+  return createAuthenticator({
+    ...accessOf(config),
+    book,
+    keysFailed: (issuer, reason) => log.warn("an issuer's keys cannot be had", { issuer, reason }),
+  });
+}
+
+export function accessOf(config: Config): AuthenticatorConfig {
+  const { jwt, issuers, roles, keys, anonymous, tls } = config;
+  return {
+    jwtSecret: jwt.secret,
+    jwtPreviousSecret: jwt.previousSecret,
+    issuer: jwt.issuer,
+    audience: jwt.audience,
+    clockToleranceMs: jwt.clockToleranceMs,
+    issuers,
+    roles,
+    keys,
+    anonymous,
+    clientPrincipal: tls.clientPrincipal,
+    clock: systemClock,
+  };
+}
+
+function logHealth(log: Logger, health: EngineHealth): void {
+  if (health.state === "ready") log.info("storage can be written again");
+  else log.error("storage cannot be written", { reason: health.reason, advice: health.advice });
+}
+
+function loggerOf(config: Config): Logger {
+  const { log, logLevel } = config;
+  return createLogger({ format: log, level: logLevel, secrets: configSecrets(config) });
+}
