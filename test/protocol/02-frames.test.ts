@@ -230,7 +230,7 @@ describe("payloads", () => {
     const payload = {
       wide: [2 ** 32, -(2 ** 31) - 1, 2 ** 53 - 1, [{ deep: -(2 ** 53) + 1 }]],
       narrow: [0, 2 ** 32 - 1, -(2 ** 31), 1.5, 1e300],
-      texts: ["\ud800", "x".repeat(100) + "\udfff", "\ud83d\ude00"],
+      texts: ["\ud800", `${"x".repeat(100)}\udfff`, "\ud83d\ude00"],
       "\udc00": null,
     };
     const headers = { half: "\ud800" };
