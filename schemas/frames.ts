@@ -43,6 +43,7 @@ const frame = <Name extends string, Fields extends Parameters<typeof Type.Object
 /** What a client may send, by `type`. */
 export const CLIENT_FRAMES = {
   publish: frame("publish", PublishFields),
+  batch: frame("batch", { publish: Type.Array(PublishBody, { minItems: 1 }) }),
   subscribe: frame("subscribe", {
     filter: Type.String(),
     recover: Type.Optional(
@@ -106,6 +107,14 @@ export const DeathRecordSchema = Type.Object({
   detail: Type.Optional(Type.String()),
 });
 
+/** What became of one message of a batch [P-5.14]. */
+const BatchResult = Type.Object({
+  messageId: MessageId,
+  queues: Type.Integer(),
+  duplicate: Type.Optional(Type.Literal(true)),
+  displaced: Type.Optional(Type.Integer({ minimum: 1 })),
+});
+
 export const SERVER_FRAMES = {
   welcome: Type.Object({
     type: Type.Literal("welcome"),
@@ -125,6 +134,7 @@ export const SERVER_FRAMES = {
     queues: Type.Optional(Type.Integer()),
     duplicate: Type.Optional(Type.Literal(true)),
     displaced: Type.Optional(Type.Integer({ minimum: 1 })),
+    results: Type.Optional(Type.Array(BatchResult)),
     expiresAt: Type.Optional(Type.Integer()),
     time: Type.Optional(Type.Integer()),
   }),

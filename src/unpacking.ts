@@ -45,21 +45,29 @@ export function leaveValue(bytes: Uint8Array, leave: LeavePacked): unknown {
 
 /**
  * A map, or an array of maps, in which the value of `key` is what `leave` makes of its bytes; binary is
- * given as it is, a view of the message. Throws `malformed_frame`.
+ * given as it is, a view of the message. What a map has under `within` is such an array, too. Throws
+ * `malformed_frame`.
  */
-export function unpackMaps(message: Uint8Array, key: string, leave: LeavePacked): unknown {
+export function unpackMaps(
+  message: Uint8Array,
+  key: string,
+  leave: LeavePacked,
+  within?: string,
+): unknown {
   const bytes = Buffer.isBuffer(message)
     ? message
     : Buffer.from(message.buffer, message.byteOffset, message.length);
   const check = new Check(bytes);
   const items = check.arrayHeader();
   if (items < 0) {
-    const value = unpackMap(bytes, check, 0, key, leave);
+    const value = unpackMap(bytes, check, 0, key, leave, within);
     check.end();
     return value;
   }
   const maps: unknown[] = [];
-  for (let left = items; left > 0; left--) maps.push(unpackMap(bytes, check, 1, key, leave));
+  for (let left = items; left > 0; left--) {
+    maps.push(unpackMap(bytes, check, 1, key, leave, within));
+  }
   check.end();
   return maps;
 }
@@ -71,13 +79,21 @@ function unpackMap(
   depth: number,
   key: string,
   leave: LeavePacked,
+  within: string | undefined,
 ): unknown {
   const start = check.at;
   const found = check.map(depth, key);
   const { at: end, keyAt, valueAt, valueEnd, valueNesting } = check;
-  if (!found) return decoded(bytes, start, end, end, end);
-  const map = decoded(bytes, start, keyAt, valueEnd, end) as Record<string, unknown>;
-  map[key] = left(bytes, valueAt, valueEnd, valueNesting, leave);
+  const map = (
+    found ? decoded(bytes, start, keyAt, valueEnd, end) : decoded(bytes, start, end, end, end)
+  ) as Record<string, unknown> | null;
+  if (found) map![key] = left(bytes, valueAt, valueEnd, valueNesting, leave);
+  if (within !== undefined && Array.isArray(map?.[within])) {
+    const again = new Check(bytes);
+    again.at = start;
+    again.map(depth, within);
+    map[within] = unpackMaps(part(bytes, again.valueAt, again.valueEnd), key, leave);
+  }
   return map;
 }
 

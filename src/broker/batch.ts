@@ -14,14 +14,23 @@ import type { TopicEntry } from "./router.ts";
  */
 export function publishBatch(broker: Broker, publications: readonly Publication[]): void {
   const entries: TopicEntry[] = [];
-  for (const [index, { message, entry }] of publications.entries()) {
-    try {
+  let index = 0;
+  try {
+    for (const { message, entry } of publications) {
       entries.push(usable(entry ?? broker.router.lookup(message.topic)));
-    } catch (thrown) {
-      const error = withIndex(toWarrenError(thrown), index);
-      for (const publication of publications) publication.refused(error);
-      return;
+      index++;
     }
+    // Last, since a channel's rate counts what it lets through.
+    const now = broker.clock.now();
+    for (index = 0; index < entries.length; index++) {
+      const refusal = entries[index]!.channel?.refusal(publications[index]!.message, now);
+      if (refusal !== undefined) throw refusal;
+    }
+  } catch (thrown) {
+    const error = withIndex(toWarrenError(thrown), index);
+    broker.counters.refused += publications.length;
+    for (const publication of publications) publication.refused(error);
+    return;
   }
   // Later publishes to topics that no queue keeps are seen after these.
   for (const entry of entries) entry.pendingStores++;

@@ -47,6 +47,8 @@ export class Connection {
   readonly #listener: Listener;
   readonly #pending = new Map<number, PromiseWithResolvers<Reply>>();
   readonly #welcomed = Promise.withResolvers<void>();
+  /** What `welcome` said of the broker's limits. */
+  limits: Readonly<Record<string, number>> = {};
   readonly #closed = Promise.withResolvers<void>();
   #nextId = 1;
   #closing = false;
@@ -98,7 +100,10 @@ export class Connection {
   }
 
   #take(frame: Incoming): void {
-    if (frame.type === "welcome") this.#welcomed.resolve();
+    if (frame.type === "welcome") {
+      this.limits = frame.limits as Record<string, number>;
+      this.#welcomed.resolve();
+    }
     const pending = frame.id === undefined ? undefined : this.#pending.get(frame.id);
     if (pending === undefined || frame.id === undefined) {
       this.#listener.frame?.(frame);

@@ -2,6 +2,7 @@
 import {
   CLIENT_FLAGS,
   type Command,
+  Failure,
   type Input,
   integerFlag,
   listFlag,
@@ -19,10 +20,12 @@ export const pubCommand: Command = {
   summary: "Publish a message, a file, or each line of standard input.",
   details:
     "The payload is JSON if it reads as JSON, else text. Without a payload and a file, every line of\n" +
-    "standard input is a message. Each is answered when it is on disk, where a queue keeps it.",
+    "standard input is a message. Each is answered when it is on disk, where a queue keeps it. With\n" +
+    "--atomic all lines are stored and seen together, or none is.",
   flags: {
     ...CLIENT_FLAGS,
     file: { type: "string", value: "FILE", help: "The payload is what this file holds." },
+    atomic: { type: "boolean", help: "All lines of standard input, or none." },
     text: { type: "boolean", help: "The payload is text, even if it reads as JSON." },
     key: { type: "string", value: "KEY", help: "The ordering key." },
     header: { type: "string", multiple: true, value: "NAME=VALUE", help: "A header; repeatable." },
@@ -46,7 +49,9 @@ export const pubCommand: Command = {
         const ok = await connection.request({ type: "publish", topic, ...given, ...options });
         report(input, ok);
       } else {
-        const sent = await publishLines(input, connection, { type: "publish", topic, ...options });
+        const frame = { type: "publish", topic, ...options } as const;
+        const publish = input.flags.atomic === true ? publishTogether : publishLines;
+        const sent = await publish(input, connection, frame);
         if (!terminal.json) terminal.line(`published ${sent} messages`);
       }
       return 0;
@@ -65,6 +70,9 @@ async function givenPayload(input: Input): Promise<Payload | undefined> {
   const file = textFlag(input, "file");
   if (word !== undefined && file !== undefined) {
     throw new UsageError("a payload and --file do not go together");
+  }
+  if (input.flags.atomic === true && (word ?? file) !== undefined) {
+    throw new UsageError("--atomic is for the lines of standard input");
   }
   if (word !== undefined) return payloadOf(input, word);
   if (file === undefined) return undefined;
@@ -104,6 +112,24 @@ async function publishLines(
   return sent;
 }
 
+/** One frame for all lines: as many as the broker takes in one. */
+async function publishTogether(
+  input: Input,
+  connection: Connection,
+  { type: _, ...frame }: PublishRequest,
+): Promise<number> {
+  const { batch = Number.POSITIVE_INFINITY } = connection.limits;
+  const publish: Omit<PublishRequest, "type">[] = [];
+  for await (const line of inputLines()) {
+    if (publish.length >= batch) throw new Failure(`The broker takes ${batch} at a time, no more.`);
+    publish.push({ ...frame, ...payloadOf(input, line) });
+  }
+  if (publish.length === 0) return 0;
+  const { results = [] } = await connection.request({ type: "batch", publish });
+  for (const result of results) reportLine(input, result);
+  return publish.length;
+}
+
 /** Lines without their ends; the last one need not have any. */
 async function* inputLines(): AsyncGenerator<string> {
   const decoder = new TextDecoder();
@@ -116,16 +142,21 @@ async function* inputLines(): AsyncGenerator<string> {
   if (rest !== "") yield rest;
 }
 
-function report({ terminal }: Input, { messageId, queues, duplicate }: Reply): void {
-  if (terminal.json) terminal.object({ messageId, queues, ...(duplicate && { duplicate }) });
-  else {
+type Published = Pick<Reply, "messageId" | "queues" | "duplicate" | "displaced">;
+
+function report({ terminal }: Input, published: Published): void {
+  const { messageId, queues, duplicate, displaced } = published;
+  if (terminal.json) {
+    terminal.object({ messageId, queues, ...(duplicate && { duplicate }), displaced });
+  } else {
     const kept = queues === 0 ? "no queue keeps it" : `kept in ${queues} ${plural(queues)}`;
-    terminal.line(`${messageId} ${terminal.dim(duplicate ? "published before" : kept)}`);
+    const gave = displaced === undefined ? "" : `, ${displaced} gave way`;
+    terminal.line(`${messageId} ${terminal.dim(duplicate ? "published before" : kept + gave)}`);
   }
 }
 
-function reportLine(input: Input, reply: Reply): void {
-  if (input.terminal.json) report(input, reply);
+function reportLine(input: Input, published: Published): void {
+  if (input.terminal.json) report(input, published);
 }
 
 function plural(queues: number | undefined): string {

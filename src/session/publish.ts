@@ -1,35 +1,167 @@
-/** One publish of a session, from its frame until it is answered. */
-import type { FrameId } from "../../schemas/frames.ts";
-import type { Draft, Publication, Receipt } from "../broker/publication.ts";
+/**
+ * What one session publishes, from its frames until they are answered: one message at a time [P-3], or
+ * several together [P-5.14].
+ */
+import type { ClientFrameOf, FrameId, PublishBody, ServerFrameOf } from "../../schemas/frames.ts";
+import { publishBatch, withIndex } from "../broker/batch.ts";
+import { type Draft, type Publication, type Receipt, toMessage } from "../broker/publication.ts";
 import type { TopicEntry } from "../broker/router.ts";
-import type { WarrenError } from "../errors.ts";
+import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Message } from "../message.ts";
+import type { Credentials } from "./credentials.ts";
 import type { Session } from "./session.ts";
+import type { Sessions } from "./sessions.ts";
 
-export class PendingPublish implements Publication {
+type BatchResult = NonNullable<ServerFrameOf<"ok">["results"]>[number];
+
+export class Publisher {
+  readonly session: Session;
+  readonly #sessions: Sessions;
+  readonly #credentials: Credentials;
+
+  constructor(session: Session, sessions: Sessions, credentials: Credentials) {
+    this.session = session;
+    this.#sessions = sessions;
+    this.#credentials = credentials;
+  }
+
+  /** Throws `draining`, `invalid_topic`, `forbidden`, and what `toMessage` throws; the rest is answered later. */
+  publish(frame: ClientFrameOf<"publish">): void {
+    const publication = this.#prepared(frame, this, frame.id);
+    this.session.intake.published();
+    this.#sessions.broker.publish(publication);
+  }
+
+  /** Throws like `publish`, and `rate_limited`; `detail.index` says of which message it is. */
+  batch({ id, publish }: ClientFrameOf<"batch">): void {
+    const { session } = this;
+    const limit = session.limits.batch;
+    if (publish.length > limit) {
+      const why = `A batch holds at most ${limit} messages.`;
+      throw new WarrenError("invalid_frame", why, { pointer: "/publish", limit });
+    }
+    const batch = new PendingBatch(this, id, publish.length);
+    const publications = publish.map((body, index) => {
+      try {
+        // The first was paid for as the frame [P-14.11].
+        if (index > 0) session.throttle?.admit();
+        return this.#prepared(body, batch, index);
+      } catch (thrown) {
+        throw ofItem(toWarrenError(thrown), index);
+      }
+    });
+    for (const _ of publications) session.intake.published();
+    publishBatch(this.#sessions.broker, publications);
+  }
+
+  accepted(id: FrameId | undefined, receipt: Receipt): void {
+    const { session } = this;
+    if (id !== undefined) session.reply(session.protocol.encoder.published(id, receipt));
+    session.publishAnswered();
+  }
+
+  refused(id: FrameId | undefined, error: WarrenError): void {
+    this.session.refuse(id, "publish", error);
+    this.session.publishAnswered();
+  }
+
+  #prepared<Id>(body: PublishBody, owner: PublishOwner<Id>, id: Id): PendingPublish<Id> {
+    const { broker } = this.#sessions;
+    const { session } = this;
+    if (session.state === "draining") throw new WarrenError("draining");
+    const entry = this.#credentials.publishTo(body.topic, broker.router);
+    const draft = toMessage(body, {
+      now: broker.clock.now(),
+      newId: broker.newId,
+      limits: session.limits,
+      from: this.#credentials.from,
+    });
+    this.#credentials.admit(draft, entry, body.retain === true);
+    return new PendingPublish(owner, id, draft, entry, draft.echo ? undefined : session);
+  }
+}
+
+/** Who is told what became of a publish, by what it calls it. */
+interface PublishOwner<Id> {
+  accepted(id: Id, receipt: Receipt): void;
+  refused(id: Id, error: WarrenError): void;
+}
+
+class PendingPublish<Id> implements Publication {
   readonly message: Message;
   readonly dueAt: number | undefined;
   readonly dedupe: boolean;
   readonly except: Session | undefined;
   readonly entry: TopicEntry;
-  readonly #session: Session;
-  readonly #id: FrameId | undefined;
+  readonly #owner: PublishOwner<Id>;
+  readonly #id: Id;
 
-  constructor(session: Session, id: FrameId | undefined, draft: Draft, entry: TopicEntry) {
+  constructor(
+    owner: PublishOwner<Id>,
+    id: Id,
+    draft: Draft,
+    entry: TopicEntry,
+    except: Session | undefined,
+  ) {
     this.message = draft.message;
     this.dueAt = draft.dueAt;
     this.dedupe = draft.dedupe;
-    this.except = draft.echo ? undefined : session;
+    this.except = except;
     this.entry = entry;
-    this.#session = session;
+    this.#owner = owner;
     this.#id = id;
   }
 
   accepted(receipt: Receipt): void {
-    this.#session.publishAccepted(this.#id, receipt);
+    this.#owner.accepted(this.#id, receipt);
   }
 
   refused(error: WarrenError): void {
-    this.#session.publishRefused(this.#id, error);
+    this.#owner.refused(this.#id, error);
   }
+}
+
+/** Several publishes with one answer: all are accepted, or all refused with the same error. */
+class PendingBatch implements PublishOwner<number> {
+  readonly #publisher: Publisher;
+  readonly #id: FrameId | undefined;
+  readonly #results: BatchResult[];
+  #open: number;
+
+  constructor(publisher: Publisher, id: FrameId | undefined, size: number) {
+    this.#publisher = publisher;
+    this.#id = id;
+    this.#results = new Array(size);
+    this.#open = size;
+  }
+
+  accepted(index: number, { messageId, queues, duplicate, displaced }: Receipt): void {
+    const { session } = this.#publisher;
+    this.#results[index] = {
+      messageId,
+      queues,
+      ...(duplicate && { duplicate }),
+      ...(displaced !== undefined && { displaced }),
+    };
+    this.#open--;
+    if (this.#open === 0 && this.#id !== undefined) {
+      session.tell({ type: "ok", id: this.#id, results: this.#results });
+    }
+    session.publishAnswered();
+  }
+
+  refused(_index: number, error: WarrenError): void {
+    const { session } = this.#publisher;
+    if (this.#open === this.#results.length) session.refuse(this.#id, "batch", error);
+    this.#open--;
+    session.publishAnswered();
+  }
+}
+
+/** The error as that of one message of a batch: what it points at lies in the frame. */
+function ofItem(error: WarrenError, index: number): WarrenError {
+  const { code, message, detail } = withIndex(error, index);
+  if (typeof detail?.pointer !== "string") return withIndex(error, index);
+  const pointer = `/publish/${index}${detail.pointer}`;
+  return new WarrenError(code, message, { ...detail, pointer });
 }

@@ -15,8 +15,7 @@
 import { CLOSE } from "../../schemas/errors.ts";
 import type { ClientFrameOf, FrameId, ServerFrame } from "../../schemas/frames.ts";
 import type { Principal } from "../broker/access.ts";
-import { type Receipt, toMessage } from "../broker/publication.ts";
-import type { Socket, Subscriber } from "../broker/route.ts";
+import type { Bytes, Socket, Subscriber } from "../broker/route.ts";
 import type { Outcome } from "../engine/engine.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
@@ -27,7 +26,7 @@ import { Intake } from "./intake.ts";
 import { LiveSubscriptions } from "./live.ts";
 import { Outbox, type OutboxOwner } from "./outbox.ts";
 import type { Protocol } from "./protocol.ts";
-import { PendingPublish } from "./publish.ts";
+import { Publisher } from "./publish.ts";
 import { assertSupported, errorFrame, notConsumed } from "./refusals.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Holdings } from "./sweep.ts";
@@ -49,6 +48,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   #intake: Intake | undefined;
   #live: LiveSubscriptions | undefined;
   #work: Work | undefined;
+  #publisher: Publisher | undefined;
   /** Frames in a row that did not fit their schema, for the protocol to count [P-2.4]. */
   badFrames = 0;
   /** With which code and reason it will be closed, while it is leaving. */
@@ -158,20 +158,10 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.leave(code, reason);
   }
 
-  /** Throws `invalid_topic`, `forbidden`, and what `toMessage` throws; the rest is answered later. */
-  publish(frame: ClientFrameOf<"publish">): void {
-    const { broker } = this.#sessions;
-    if (this.#state === "draining") throw new WarrenError("draining");
-    const entry = this.#credentials.publishTo(frame.topic, broker.router);
-    const draft = toMessage(frame, {
-      now: broker.clock.now(),
-      newId: broker.newId,
-      limits: this.limits,
-      from: this.#credentials.from,
-    });
-    this.#credentials.admit(draft, entry, frame.retain === true);
-    this.intake.published();
-    broker.publish(new PendingPublish(this, frame.id, draft, entry));
+  /** Publishes, one message at a time or several together. */
+  get publisher(): Publisher {
+    this.#publisher ??= new Publisher(this, this.#sessions, this.#credentials);
+    return this.#publisher;
   }
 
   /** Throws `invalid_filter`, `forbidden`, `too_many_subscriptions`, `not_supported`. */
@@ -254,16 +244,12 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.close(error.rule.close ?? CLOSE.internal, error.code);
   }
 
-  publishAccepted(id: FrameId | undefined, receipt: Receipt): void {
-    if (id !== undefined && !this.over) {
-      this.#outbox.push(this.protocol.encoder.published(id, receipt));
+  /** A publish was answered. */
+  publishAnswered(): void {
+    this.#intake?.answered();
+    if (!this.#intake?.pending && this.#state === "draining") {
+      this.close(CLOSE.restart, "the broker restarts");
     }
-    this.#publishAnswered();
-  }
-
-  publishRefused(id: FrameId | undefined, error: WarrenError): void {
-    this.refuse(id, "publish", error);
-    this.#publishAnswered();
   }
 
   delivered(delivery: Delivery): void {
@@ -355,13 +341,6 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     else this.refuse(id, "auth", error);
   }
 
-  #publishAnswered(): void {
-    this.#intake?.answered();
-    if (!this.#intake?.pending && this.#state === "draining") {
-      this.close(CLOSE.restart, "the broker restarts");
-    }
-  }
-
   /** Lets go of everything and closes the socket, once the peer has read what waits for it. */
   leave(code: number, reason: string): void {
     if (this.over) return;
@@ -382,6 +361,11 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
 
   #now(): number {
     return this.#sessions.broker.clock.now();
+  }
+
+  /** Sends a frame that is encoded already. */
+  reply(frame: Bytes): void {
+    if (!this.over) this.#outbox.push(frame);
   }
 
   #ok(id: FrameId | undefined): void {

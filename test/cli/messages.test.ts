@@ -43,6 +43,33 @@ describe("[P-13.7] pub", () => {
     );
   });
 
+  test("[P-13.7, P-5.14] --atomic: all lines or none", async () => {
+    await using broker = await startTestWarren({
+      queues: { jobs: { bindings: ["jobs/#"], maxMessages: 3 } },
+    });
+    const words = ["pub", "jobs/a", "--atomic", "--key", "k"];
+    const full = await runCli(words, { ...at(broker), stdin: "1\n2\n3\n4\n" });
+    expect([full.code, full.out]).toEqual([1, ""]);
+    expect(full.err).toContain("queue_full: ");
+    expect(await held(broker)).toEqual([]);
+    const good = await runCli(words, { ...at(broker), stdin: "1\n2\n3\n" });
+    expect([good.code, good.err]).toEqual([0, ""]);
+    expect(jsonLines(good.out)).toMatchObject([{ queues: 1 }, { queues: 1 }, { queues: 1 }]);
+    expect(await held(broker)).toMatchObject([1, 2, 3].map((payload) => ({ payload, key: "k" })));
+    const lines = `${new Array(300).fill("1").join("\n")}\n`;
+    const many = await runCli(words, { ...at(broker), stdin: lines });
+    expect([many.code, many.err]).toEqual([1, "The broker takes 256 at a time, no more.\n"]);
+    expect((await runCli([...words, "1"], at(broker))).code).toBe(2);
+  });
+
+  test("[P-13.7, P-5.9] says how many messages gave way", async () => {
+    await using broker = await startTestWarren({
+      queues: { jobs: { bindings: ["jobs/#"], maxMessages: 1, overflow: "drop-oldest" } },
+    });
+    const { out } = await runCli(["pub", "jobs/a"], { ...at(broker), stdin: "1\n2\n" });
+    expect(jsonLines(out)).toMatchObject([{ queues: 1 }, { queues: 1, displaced: 1 }]);
+  });
+
   test("[P-13.7] a file, also one of bytes, and every option", async () => {
     await using broker = await startTestWarren(JOBS);
     const dir = await mkdtemp(join(tmpdir(), "warren-cli-"));

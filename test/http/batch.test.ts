@@ -1,7 +1,9 @@
 /** Several messages over HTTP that are stored together or not at all [P-5.14]. */
 import { expect, test } from "bun:test";
 import { decode, encode } from "@msgpack/msgpack";
+import { TOKENS_ONLY, tokenFor } from "../harness/tokens.ts";
 import { startTestWarren, type TestWarren } from "../harness/warren.ts";
+import { WireClient } from "../harness/wire-client.ts";
 
 async function payloads(broker: TestWarren, queue: string): Promise<unknown[]> {
   const { body } = await broker.json("GET", `/admin/v1/queues/${queue}/messages`);
@@ -64,4 +66,44 @@ test("[P-5.9] the answer says how many gave way, and who did is dead-lettered", 
   });
   expect(await payloads(broker, "q")).toEqual([4, 5]);
   expect(await payloads(broker, "q.dead")).toEqual([1, 2, 3]);
+});
+
+test("[P-5.14, P-3.3] over HTTP, too, live subscribers see all of it or nothing", async () => {
+  await using broker = await startTestWarren({
+    queues: { q: { bindings: ["kept/#"], maxMessages: 2 } },
+    channels: { tight: { filter: "tight", maxPayloadBytes: 3 } },
+  });
+  using client = await WireClient.connect(`${broker.url.replace("http", "ws")}/ws`);
+  await client.ok({ type: "subscribe", filter: "#" });
+  const of = (topic: string, payload: unknown) => ({ topic, payload });
+  const tooMany = [1, 2, 3].map((payload) => of("kept/1", payload));
+  const full = await broker.json("POST", "/v1/batch", [of("live", 0), ...tooMany]);
+  expect(full.body).toMatchObject({ code: "queue_full", index: 3 });
+  const tight = await broker.json("POST", "/v1/batch", [of("live", 0), of("tight", "long")]);
+  expect(tight.body).toMatchObject({ code: "too_large", index: 1 });
+  expect(await client.everythingUntilNow()).toEqual([]);
+  const good = [of("kept/1", 1), of("live", 2), of("kept/2", 3)];
+  expect((await broker.json("POST", "/v1/batch", good)).status).toBe(200);
+  for (const { payload } of good) expect((await client.expect("event")).payload).toBe(payload);
+});
+
+test("[P-5.14, P-3.3] the right to publish is asked for each message", async () => {
+  await using broker = await startTestWarren({
+    ...TOKENS_ONLY,
+    queues: { q: { bindings: ["#"] } },
+  });
+  const grants = [
+    { allow: ["publish"], on: ["mine/#"] },
+    { allow: ["publish"], on: ["short"], maxPayloadBytes: 3 },
+  ];
+  const token = await tokenFor("ada", { grants });
+  const headers = { Authorization: `Bearer ${token}` };
+  const mine = { topic: "mine/1" };
+  for (const bad of [{ topic: "yours" }, { topic: "short", payload: "long" }]) {
+    const { status, body } = await broker.json("POST", "/v1/batch", [mine, mine, bad], headers);
+    expect([status, body.code, body.index]).toEqual([403, "forbidden", 2]);
+  }
+  const { body } = await broker.json("POST", "/v1/batch", [mine], headers);
+  expect(body.results).toMatchObject([{ queues: 1 }]);
+  expect(broker.warren.broker.engine.queues.describe("q").counts.ready).toBe(1);
 });

@@ -24,7 +24,7 @@ const PAYLOAD_KEY = pack("payload");
  * The frame or frames of one binary message. Payloads are left as they lie. Throws `malformed_frame`.
  */
 export function decodeMsgpack(bytes: Uint8Array): unknown {
-  return unpackMaps(bytes, "payload", leavePacked);
+  return unpackMaps(bytes, "payload", leavePacked, "publish");
 }
 
 /** A payload by itself, left as it lies. Throws `malformed_frame`. */

@@ -24,7 +24,8 @@ type Verbs = {
 };
 
 const VERBS: Verbs = {
-  publish: (session, frame) => session.publish(frame),
+  publish: (session, frame) => session.publisher.publish(frame),
+  batch: (session, frame) => session.publisher.batch(frame),
   subscribe: (session, frame) => session.subscribe(frame),
   unsubscribe: (session, frame) => session.unsubscribe(frame),
   consume: (session, frame) => session.consume(frame),
@@ -173,7 +174,10 @@ function refuseShape(session: Session, frame: { type?: unknown; id?: unknown }, 
   const fault = verb.check.Errors(frame).First();
   const pointer = fault?.path ?? "/id";
   const why = fault?.message ?? `an id has at most ${ID_BYTES} bytes`;
-  const error = new WarrenError("invalid_frame", `The frame does not fit: ${why}.`, { pointer });
+  // Of which message of a batch it is [P-5.14].
+  const index = frame.type === "batch" ? /^\/publish\/(\d+)/.exec(pointer)?.[1] : undefined;
+  const detail = index === undefined ? { pointer } : { pointer, index: Number(index) };
+  const error = new WarrenError("invalid_frame", `The frame does not fit: ${why}.`, detail);
   bad(session, idOf(frame), frame.type as string, error);
 }
 
