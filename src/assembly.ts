@@ -2,12 +2,12 @@
  * Puts the parts of the broker together, from the settings: who is given what, and nothing of how any of
  * them works.
  */
-import type { RoleSettings } from "../schemas/access.ts";
-import type { ChannelDefinition } from "../schemas/channels.ts";
+import type { Fault } from "./broker/access.ts";
 import { Broker } from "./broker/broker.ts";
 import { ChannelBook } from "./broker/channels.ts";
 import { RoleBook } from "./broker/roles.ts";
 import type { Bytes, RoutePublisher } from "./broker/route.ts";
+import { learnChannel, learnRole } from "./broker/stored-rules.ts";
 import { Tasks } from "./broker/tasks.ts";
 import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
 import { type Config, configSecrets } from "./config.ts";
@@ -76,7 +76,7 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
     ...{ engine, clock, random, limits, routes, newId, healthChanged },
     queueChanged: (name, description) => webhooks.queueChanged(name, description),
   });
-  const { roles, channels } = rulesOf(config, broker);
+  const { roles, channels } = rulesOf(config, broker, log);
   const admission = admissionOf(config, broker);
   const identities = identitiesOf(config, roles, log);
   const authenticator = admission.guard(identities);
@@ -132,8 +132,12 @@ function metricsOf(broker: Broker, figures: Figures, durability: Config["durabil
   });
 }
 
-/** Roles and channels, of the settings and as they are stored; those were checked when they were written. */
-function rulesOf(config: Config, broker: Broker): { roles: RoleBook; channels: ChannelBook } {
+/** Roles and channels, of the settings and as they are stored; what is stored with a fault denies. */
+function rulesOf(
+  config: Config,
+  broker: Broker,
+  log: Logger,
+): { roles: RoleBook; channels: ChannelBook } {
   const roles = new RoleBook(config.roles);
   const channelsChanged = () => {
     broker.router.channelsChanged();
@@ -142,11 +146,21 @@ function rulesOf(config: Config, broker: Broker): { roles: RoleBook; channels: C
   const channels = new ChannelBook(config.channels, channelsChanged, broker.counters);
   broker.router.channels = channels;
   roles.grantEveryone(channels.everyone());
-  broker.watchRecords("roles", (name, role) => roles.learn(name, role as RoleSettings | undefined));
-  broker.watchRecords("channels", (name, channel) =>
-    channels.learn(name, channel as ChannelDefinition | undefined),
-  );
+  broker.watchRecords("roles", (name, value) => {
+    const fault = learnRole(roles, name, value);
+    if (fault !== undefined)
+      log.error("a stored role is faulty and denies everything", faultOf(name, fault));
+  });
+  broker.watchRecords("channels", (name, value) => {
+    const fault = learnChannel(channels, name, value);
+    if (fault !== undefined)
+      log.error("a stored channel is faulty and takes nothing", faultOf(name, fault));
+  });
   return { roles, channels };
+}
+
+function faultOf(name: string, { pointer, message }: Fault): Record<string, string> {
+  return { name, pointer, problem: message, advice: "Write it anew, or delete it." };
 }
 
 /** Bans come from the store, and are known before anyone is let in. */

@@ -21,6 +21,7 @@ import {
   createAuthenticator,
   hasCredentials,
 } from "./security/authenticator.ts";
+import { type Exposure, exposures, unknownIssuerRoles } from "./security/exposure.ts";
 import { createOriginCheck } from "./security/origins.ts";
 import { createClientAddresses } from "./security/proxies.ts";
 import { CertificateWatch, hasTls, readTls, tlsFaults } from "./security/tls.ts";
@@ -124,6 +125,7 @@ export async function startWarren(config: Config, deps: Partial<WarrenDeps> = {}
   const renew = () => renewCertificate(listener, config, house.services);
   const watch = new CertificateWatch(config.tls, house.services.clock, renew);
   if (hasTls(config.tls)) await watch.start();
+  for (const { message, advice } of warningsOf(config, house)) log.warn(message, { advice });
   if (durability === "os") log.warn("durability is os: a power loss may take confirmed messages");
   let stopped: Promise<void> | undefined;
   return {
@@ -141,6 +143,16 @@ export async function startWarren(config: Config, deps: Partial<WarrenDeps> = {}
       return stopped;
     },
   };
+}
+
+function warningsOf(config: Config, { services }: House): Exposure[] {
+  const plan = {
+    ...config,
+    hasCredentials: hasCredentials(accessOf(config)),
+    hasTls: hasTls(config.tls),
+  };
+  const isRole = (name: string) => services.roles.get(name) !== undefined;
+  return [...exposures(plan), ...unknownIssuerRoles(config.issuers, isRole)];
 }
 
 /** A certificate that cannot be used is not taken; the one before it stays. */

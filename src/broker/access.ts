@@ -19,7 +19,7 @@ import type { RoleRates } from "../../schemas/rates.ts";
 import { explain } from "./explanation.ts";
 import { isVariable, usableValue, type Variables } from "./grants.ts";
 import { FilterMatcher, NONE, type Values } from "./matcher.ts";
-import { PublishTerms, UNCONDITIONAL } from "./terms.ts";
+import { type Alternative, PublishTerms, UNCONDITIONAL } from "./terms.ts";
 
 export { type Fault, grantFaults } from "./grants.ts";
 export type { Action, Deniable, Grant, Variables };
@@ -166,7 +166,7 @@ class GrantPlan implements Plan {
     let terms = this.#terms.get(key);
     if (terms === undefined) {
       const grants = new Set(numbers.map((number) => this.entries[number]!.grant));
-      terms = new PublishTerms([...grants].map(qualifiersOf));
+      terms = new PublishTerms([...grants].map(alternativeOf));
       if (this.#terms.size >= TERMS_KEPT) this.#terms.clear();
       this.#terms.set(key, terms);
     }
@@ -228,6 +228,14 @@ function qualifiersOf(grant: Grant): Qualifiers {
       grant[name],
     ]),
   );
+}
+
+function alternativeOf(grant: Grant): Alternative {
+  const qualifiers = qualifiersOf(grant);
+  const { maxRatePerSecond: perSecond } = qualifiers;
+  if (perSecond === undefined) return qualifiers;
+  const name = Bun.hash(JSON.stringify(grant)).toString(36);
+  return { ...qualifiers, rates: [{ grant: name, perSecond }] };
 }
 
 function coversAll(permits: readonly Entry[]): boolean {

@@ -58,9 +58,12 @@ export class Channel {
   #allowance: number;
   #countedAt = 0;
   readonly #tally: Tally;
+  /** What is wrong with it, where it came from the store like that: nothing goes on. */
+  readonly #fault: Fault | undefined;
 
-  constructor(view: ChannelView, tally: Tally) {
+  constructor(view: ChannelView, tally: Tally, fault?: Fault) {
     this.view = view;
+    this.#fault = fault;
     this.#tally = tally;
     const made = view.schema === undefined ? undefined : compileSchema(view.schema, "/schema");
     this.#check = typeof made === "function" ? made : undefined;
@@ -70,6 +73,7 @@ export class Channel {
   /** Why the message may not go on, if that is so; counts it. */
   refusal(message: Message, now: number): WarrenError | undefined {
     const { maxPayloadBytes, maxRatePerSecond, name, onInvalid } = this.view;
+    if (this.#fault !== undefined) return refusalOfFaulty(name, this.#fault);
     if (maxPayloadBytes !== undefined && message.payload.storedBytes().length > maxPayloadBytes) {
       const text = `The channel ${name} takes at most ${maxPayloadBytes} bytes of payload.`;
       return new WarrenError("too_large", text, { channel: name, limit: maxPayloadBytes });
@@ -147,12 +151,12 @@ export class ChannelBook {
     return this.list().find((one) => one.filter === filter && one.name !== name)?.name;
   }
 
-  /** A stored channel has come, changed, or gone (undefined). */
-  learn(name: string, definition: ChannelDefinition | undefined): void {
+  /** A stored channel has come, changed, or gone (undefined); one with a fault takes no messages. */
+  learn(name: string, definition: ChannelDefinition | undefined, fault?: Fault): void {
     if (definition === undefined) this.#stored.delete(name);
     else {
       const view = { ...definition, name, origin: "stored" } as const;
-      this.#stored.set(name, new Channel(view, this.#tally));
+      this.#stored.set(name, new Channel(view, this.#tally, fault));
     }
     this.#index();
     this.#changed();
@@ -190,6 +194,11 @@ export class ChannelBook {
       this.#byFilter.set(channel.view.filter, channel);
     }
   }
+}
+
+function refusalOfFaulty(channel: string, { pointer, message }: Fault): WarrenError {
+  const text = `The channel ${channel} is stored with a fault, and takes nothing until it is mended.`;
+  return new WarrenError("schema_violation", text, { channel, fault: `${pointer} ${message}` });
 }
 
 /**

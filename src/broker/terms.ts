@@ -15,20 +15,33 @@ export interface PublishFacts {
   readonly queues: boolean;
 }
 
+/** One grant's rate. The same object for everyone whose rights have that grant. */
+export interface GrantRate {
+  /** Names the grant by what it says, so that it is the same one when rights are compiled anew. */
+  readonly grant: string;
+  readonly perSecond: number;
+}
+
+/** The conditions of one grant, or of one under an issuer's bound. */
+export interface Alternative extends Qualifiers {
+  /** Whoever publishes under it pays for each of these [P-14.6]. */
+  readonly rates?: readonly GrantRate[];
+}
+
 export class PublishTerms {
   /** The conditions of each grant; one of them must hold. The same object for everyone of a role. */
-  readonly alternatives: readonly Qualifiers[];
+  readonly alternatives: readonly Alternative[];
   /** Nothing has to be looked at. */
   readonly unconditional: boolean;
 
-  constructor(alternatives: readonly Qualifiers[]) {
+  constructor(alternatives: readonly Alternative[]) {
     this.alternatives = alternatives;
     this.unconditional = alternatives.some((one) => Object.keys(one).length === 0);
   }
 
   /** The alternative under which the publish is allowed, that with the highest rate; undefined for none. */
-  allowing(facts: PublishFacts): Qualifiers | undefined {
-    let best: Qualifiers | undefined;
+  allowing(facts: PublishFacts): Alternative | undefined {
+    let best: Alternative | undefined;
     for (let i = 0; i < this.alternatives.length; i++) {
       const one = this.alternatives[i]!;
       if (obstacle(one, facts) !== undefined) continue;
@@ -57,7 +70,7 @@ export class PublishTerms {
   }
 }
 
-const NO_CONDITIONS: Qualifiers = {};
+const NO_CONDITIONS: Alternative = {};
 
 /** Of a grant without conditions. */
 export const UNCONDITIONAL = new PublishTerms([NO_CONDITIONS]);
@@ -71,7 +84,7 @@ export function assertTerms(
   message: Message,
   queues: readonly string[],
   retain: boolean,
-): Qualifiers {
+): Alternative {
   if (terms.unconditional) return NO_CONDITIONS;
   const payloadBytes = message.payload.storedBytes().length;
   const facts = { payloadBytes, retain, queues: queues.length > 0 };

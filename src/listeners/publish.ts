@@ -93,7 +93,7 @@ export const publishHandlers: Handlers<"publish" | "publishBatch" | "publishTopi
 
 /** One of several: the first was paid for as the request [P-14.11]. */
 async function nextOf(
-  call: Pick<Call, "principal" | "meter">,
+  call: Pick<Call, "principal" | "address" | "meter">,
   services: Services,
   value: unknown,
   at: number,
@@ -104,7 +104,7 @@ async function nextOf(
 
 /** Rejects with the error; what goes wrong before the broker takes the message is found at once. */
 async function publishOne(
-  call: Pick<Call, "principal">,
+  call: Pick<Call, "principal" | "address">,
   services: Services,
   value: unknown,
   pointer = "",
@@ -118,7 +118,7 @@ async function publishOne(
 
 /** The message with all that can be checked before the broker has it; throws what is wrong. */
 function prepared(
-  call: Pick<Call, "principal">,
+  call: Pick<Call, "principal" | "address">,
   services: Services,
   value: unknown,
   pointer: string,
@@ -142,7 +142,8 @@ function prepared(
     limits: config.limits,
     from: name === "anonymous" ? undefined : name,
   });
-  assertTerms(terms, message, entry.queues, body.retain === true);
+  const { rates } = assertTerms(terms, message, entry.queues, body.retain === true);
+  if (rates !== undefined) services.admission.rates.underGrants(call, rates);
   return { message, dueAt, dedupe, entry };
 }
 

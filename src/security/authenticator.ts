@@ -233,15 +233,25 @@ function configFaults(config: AuthenticatorConfig): Fault[] {
     faults.push(...grantFaults(grants ?? [], `/keys/${index}/grants`));
     if (ids.has(id)) faults.push({ pointer: `/keys/${index}/id`, message: `repeats "${id}"` });
     ids.add(id);
-    roles?.forEach((role, at) => {
-      if (Object.hasOwn(config.roles, role)) return;
-      const message = `names the role "${role}", which is not configured`;
-      faults.push({ pointer: `/keys/${index}/roles/${at}`, message });
-    });
+    faults.push(...unknownRoles(roles, config, `/keys/${index}/roles`));
   });
-  const certain = config.clientPrincipal?.grants ?? [];
-  faults.push(...grantFaults(certain, "/tls/clientPrincipal/grants"));
+  const { grants: certain, roles: certified } = config.clientPrincipal ?? {};
+  faults.push(...unknownRoles(certified, config, "/tls/clientPrincipal/roles"));
+  faults.push(...grantFaults(certain ?? [], "/tls/clientPrincipal/grants"));
   return [...faults, ...grantFaults(config.anonymous?.grants ?? [], "/anonymous/grants")];
+}
+
+/** What the settings give to somebody by its name has to be in the settings. */
+function unknownRoles(
+  names: readonly string[] | undefined,
+  { roles }: AuthenticatorConfig,
+  pointer: string,
+): Fault[] {
+  return (names ?? []).flatMap((role, at) => {
+    if (Object.hasOwn(roles, role)) return [];
+    const message = `names the role "${role}", which is not configured`;
+    return [{ pointer: `${pointer}/${at}`, message }];
+  });
 }
 
 function pointerPart(name: string): string {
@@ -265,7 +275,8 @@ export function assertSafeToListen(plan: {
   );
 }
 
-function isLoopback(host: string): boolean {
+/** Whether nothing beyond this machine reaches it. */
+export function isLoopback(host: string): boolean {
   const bare = host.toLowerCase().replace(/^\[(.*)\]$/, "$1");
   return (
     bare === "localhost" ||

@@ -79,6 +79,7 @@ function stricter(a: Alternative, b: Alternative): Alternative {
     x === undefined || y === undefined ? (x ?? y) : Math.min(x, y);
   const maxPayloadBytes = least(a.maxPayloadBytes, b.maxPayloadBytes);
   const maxRatePerSecond = least(a.maxRatePerSecond, b.maxRatePerSecond);
+  const rates = [...(a.rates ?? []), ...(b.rates ?? [])];
   return {
     ...a,
     ...b,
@@ -86,5 +87,6 @@ function stricter(a: Alternative, b: Alternative): Alternative {
     ...(a.queues === false && { queues: false }),
     ...(maxPayloadBytes !== undefined && { maxPayloadBytes }),
     ...(maxRatePerSecond !== undefined && { maxRatePerSecond }),
+    ...(rates.length > 0 && { rates }),
   };
 }

@@ -6,6 +6,8 @@
 const MINUTE_MS = 60_000;
 /** No debt is longer, nor does a clock that was set back lock anyone out for longer. */
 const DEBT_MS = 60_000;
+/** A rate may be as small as a number can be; what it costs has to stay one. */
+const COST_MAX_MS = 1e12;
 /** What the rounding of many small sums may come to. */
 const ROUNDING_MS = 0.001;
 
@@ -16,8 +18,8 @@ export class Quota {
   readonly #burstMs: number;
 
   private constructor(costMs: number, burstMs: number) {
-    this.#costMs = costMs;
-    this.#burstMs = Math.max(burstMs, costMs);
+    this.#costMs = Math.min(costMs, COST_MAX_MS);
+    this.#burstMs = Math.max(burstMs, this.#costMs);
   }
 
   /** A bucket of `burstSeconds` times the rate; undefined for 0, which is no limit. */

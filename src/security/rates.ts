@@ -4,6 +4,7 @@
  * comes; nothing runs by itself.
  */
 import type { RateSettings, RoleRates } from "../../schemas/rates.ts";
+import type { GrantRate } from "../broker/terms.ts";
 import type { Clock } from "../clock.ts";
 import { WarrenError } from "../errors.ts";
 import { type Account, Accounts } from "./accounts.ts";
@@ -11,7 +12,7 @@ import { addressGroup } from "./addresses.ts";
 import { Meter, type Payer } from "./meter.ts";
 import { Quota } from "./quota.ts";
 
-export type Scope = "connection" | "principal" | "address" | "overall";
+export type Scope = "connection" | "principal" | "address" | "overall" | "grant";
 
 /** Who connects or asks, as far as it is known. */
 export interface Party {
@@ -25,6 +26,7 @@ interface Traffic {
 }
 
 const FULL_WAIT_MS = 5000;
+const ANONYMOUS = "anonymous";
 
 export class Rates {
   readonly settings: RateSettings;
@@ -34,11 +36,15 @@ export class Rates {
   readonly principals: Accounts;
   /** Those who may be banned for what they do, by whom the ban would mean. */
   readonly culprits: Accounts;
+  /** Of principals under grants that have a rate [P-14.6]. */
+  readonly grants: Accounts;
   /** Refused for a rate or a cap, since the start. */
   limited = 0;
   readonly #start: number;
   readonly #any: boolean;
   readonly #quotas = new Map<string, Quota | undefined>();
+  /** Tokens bring rates of any number, so these go with the rights that they belong to. */
+  readonly #ofGrants = new WeakMap<GrantRate, Quota>();
 
   constructor(settings: RateSettings, clock: Clock, maxIdle: number) {
     this.settings = settings;
@@ -48,6 +54,7 @@ export class Rates {
     this.addresses = new Accounts(maxIdle);
     this.principals = new Accounts(maxIdle);
     this.culprits = new Accounts(maxIdle);
+    this.grants = new Accounts(maxIdle);
     const { burstSeconds: _, flapping, abuse, ...scopes } = settings;
     const all = [...Object.values(scopes).flatMap((scope) => Object.values(scope))];
     this.#any = [...all, flapping.perMinute, abuse.perMinute].some((rate) => rate > 0);
@@ -161,6 +168,27 @@ export class Rates {
     return payers;
   }
 
+  /**
+   * One message under grants that have a rate; throws `rate_limited`, and takes nothing, when one of them has
+   * none left. Everyone who is anonymous has one name, so of these each address counts by itself.
+   */
+  underGrants({ address, principal }: Party, rates: readonly GrantRate[]): void {
+    const name = principal?.name ?? ANONYMOUS;
+    const who = name === ANONYMOUS ? `${name}\0${addressGroup(address)}` : name;
+    const now = this.now();
+    const charges = rates.map((rate) => ({
+      quota: this.#ofGrant(rate),
+      account: this.grants.of(`${who}\0${rate.grant}`),
+    }));
+    for (const { quota, account } of charges) {
+      const wait = quota.waitMs(account.messages, now);
+      if (wait > 0) throw this.limitedError("grant", "messages", wait);
+    }
+    for (const { quota, account } of charges) {
+      account.messages = quota.charged(account.messages, now, 1);
+    }
+  }
+
   limitedError(scope: Scope, what: string, retryAfterMs: number): WarrenError {
     this.limited++;
     return new WarrenError("rate_limited", `Too many ${what}; slow down.`, {
@@ -195,6 +223,15 @@ export class Rates {
 
   #perSecond(rate: number): Quota | undefined {
     return this.#quota(`${rate}/s`, () => Quota.perSecond(rate, this.settings.burstSeconds));
+  }
+
+  #ofGrant(rate: GrantRate): Quota {
+    const known = this.#ofGrants.get(rate);
+    if (known !== undefined) return known;
+    const quota = Quota.perSecond(rate.perSecond, this.settings.burstSeconds);
+    if (quota === undefined) throw new Error("A grant has no rate of 0.");
+    this.#ofGrants.set(rate, quota);
+    return quota;
   }
 
   /** Quotas hold no state of anyone's, so there is one for each rate: as many as settings name. */

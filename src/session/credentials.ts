@@ -2,13 +2,13 @@
  * Who a session is and until when, and what that allows. Rights are asked where they are needed and not
  * copied; only the topic last published to is remembered as allowed, since most devices have one.
  */
-import type { Qualifiers } from "../../schemas/access.ts";
 import type { Principal } from "../broker/access.ts";
 import type { Broker } from "../broker/broker.ts";
 import type { Draft } from "../broker/publication.ts";
 import type { Router, TopicEntry } from "../broker/router.ts";
 import { assertTerms, type PublishTerms, UNCONDITIONAL } from "../broker/terms.ts";
 import { WarrenError } from "../errors.ts";
+import type { Rates } from "../security/rates.ts";
 import type { Deadlines, HasDeadline } from "./deadlines.ts";
 
 const ANONYMOUS = "anonymous";
@@ -16,15 +16,23 @@ const ANONYMOUS = "anonymous";
 const EXPIRY_NOTICE_MS = 30_000;
 
 export interface CredentialsOwner {
+  readonly address: string;
   /** No principal came in time. */
   notAuthenticatedInTime(): void;
   expiring(expiresAt: number): void;
   expired(): void;
 }
 
+/** What all sessions share. */
+export interface CredentialsDeps {
+  readonly deadlines: Deadlines;
+  readonly admission: { readonly rates: Rates };
+}
+
 export class Credentials implements HasDeadline {
   readonly #owner: CredentialsOwner;
   readonly #deadlines: Deadlines;
+  readonly #rates: Rates;
   #principal: Principal | undefined;
   #topic: TopicEntry | undefined;
   /** Of that topic, as the rights were then. */
@@ -33,9 +41,10 @@ export class Credentials implements HasDeadline {
   deadline = 0;
   heapIndex = -1;
 
-  constructor(owner: CredentialsOwner, deadlines: Deadlines, principal: Principal | undefined) {
+  constructor(owner: CredentialsOwner, deps: CredentialsDeps, principal: Principal | undefined) {
     this.#owner = owner;
-    this.#deadlines = deadlines;
+    this.#deadlines = deps.deadlines;
+    this.#rates = deps.admission.rates;
     this.#principal = principal;
   }
 
@@ -85,11 +94,13 @@ export class Credentials implements HasDeadline {
   }
 
   /**
-   * The conditions under which the draft may go to the topic that `publishTo` was asked for last
-   * [P-14.6]. Throws `forbidden`.
+   * Whether the draft may go to the topic that `publishTo` was asked for last, under the conditions
+   * of its grants [P-14.6]; takes one message of their rates. Throws `forbidden`, `rate_limited`.
    */
-  admit({ message }: Draft, entry: TopicEntry, retain: boolean): Qualifiers {
-    return assertTerms(this.#terms, message, entry.queues, retain);
+  admit({ message }: Draft, entry: TopicEntry, retain: boolean): void {
+    const { rates } = assertTerms(this.#terms, message, entry.queues, retain);
+    if (rates === undefined) return;
+    this.#rates.underGrants({ address: this.#owner.address, principal: this.#principal }, rates);
   }
 
   /** Throws `forbidden`. */

@@ -73,7 +73,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.protocol = protocol;
     this.address = address;
     this.connectedAt = sessions.broker.clock.now();
-    this.#credentials = new Credentials(this, sessions.deadlines, principal);
+    this.#credentials = new Credentials(this, sessions, principal);
   }
 
   get socket(): Socket {

@@ -135,7 +135,7 @@ describe("[P-14.1] a token gives no more than its issuer may", () => {
         ],
       },
     );
-    expect(rights.publishTerms("a")?.alternatives).toEqual([
+    expect(rights.publishTerms("a")?.alternatives).toMatchObject([
       { maxPayloadBytes: 100, maxRatePerSecond: 5, queues: false },
     ]);
     expect(rights.publishTerms("a")).toBe(rights.publishTerms("a")!);
