@@ -19,10 +19,10 @@ import type { RoleRates } from "../../schemas/rates.ts";
 import { explain } from "./explanation.ts";
 import { isVariable, usableValue, type Variables } from "./grants.ts";
 import { FilterMatcher, NONE, type Values } from "./matcher.ts";
-import { type Alternative, PublishTerms, UNCONDITIONAL } from "./terms.ts";
+import { type Alternative, type GrantRate, PublishTerms, UNCONDITIONAL } from "./terms.ts";
 
 export { type Fault, grantFaults } from "./grants.ts";
-export type { Action, Deniable, Grant, Variables };
+export type { Action, Deniable, Grant, GrantRate, Variables };
 export { PublishTerms };
 
 /** A rule as it was written in a token, a role or a key. */

@@ -4,7 +4,7 @@
  * comes; nothing runs by itself.
  */
 import type { RateSettings, RoleRates } from "../../schemas/rates.ts";
-import type { GrantRate } from "../broker/terms.ts";
+import type { GrantRate } from "../broker/access.ts";
 import type { Clock } from "../clock.ts";
 import { WarrenError } from "../errors.ts";
 import { type Account, Accounts } from "./accounts.ts";
