@@ -19,7 +19,7 @@ for (const seed of fuzzSeeds(1)) {
       // So that it cannot pass because nothing happened.
       expect(messages).toBeGreaterThan(ROUNDS * 20);
       expect(deliveries).toBeGreaterThan(ROUNDS * 20);
-      expect(atPoints).toBeGreaterThan(ROUNDS / 5);
+      expect(atPoints).toBe(ROUNDS / 2);
     },
     BOUND_MS,
   );
