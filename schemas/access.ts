@@ -8,7 +8,7 @@ import { RoleRates } from "./rates.ts";
 const closed = { additionalProperties: false } as const;
 
 /** Names go into messages, logs and answers, so none of them may hold a control character. */
-const Name = (maxLength: number) =>
+export const Name = (maxLength: number) =>
   Type.String({ minLength: 1, maxLength, pattern: "^[^\\u0000-\\u001f\\u007f-\\u009f]*$" });
 
 /** What can be granted. `consume` is on queue names, `admin` on areas, the others on topic filters. */
@@ -74,7 +74,7 @@ export type Grant =
 export const Grants = Type.Array(Grant, { maxItems: 256 });
 
 const RoleName = Name(128);
-const RoleNames = Type.Array(RoleName, { maxItems: 64 });
+export const RoleNames = Type.Array(RoleName, { maxItems: 64 });
 
 /** Times in a token are seconds since 1970 UTC and may have a fraction (RFC 7519, NumericDate). */
 const NumericDate = Type.Number({ minimum: 0, maximum: 8_640_000_000_000 });
@@ -124,6 +124,7 @@ export const KeySettings = Type.Object(
       description: "SHA-256 of the whole key, in lower-case hexadecimal.",
     }),
     principal: Name(256),
+    client: Type.Optional(Name(256)),
     roles: Type.Optional(RoleNames),
     grants: Type.Optional(Grants),
     expiresAt: Type.Optional(
@@ -136,6 +137,7 @@ export interface KeySettings {
   readonly id: string;
   readonly hash: string;
   readonly principal: string;
+  readonly client?: string;
   readonly roles?: readonly string[];
   readonly grants?: readonly Grant[];
   readonly expiresAt?: number;

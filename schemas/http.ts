@@ -8,6 +8,7 @@ import { AUDIT_OPERATIONS } from "./http-audit.ts";
 import { CHANNEL_OPERATIONS } from "./http-channels.ts";
 import { CONNECTION_OPERATIONS } from "./http-connections.ts";
 import { DATA_OPERATIONS } from "./http-data.ts";
+import { KEY_OPERATIONS } from "./http-keys.ts";
 import { PLANE_OPERATIONS } from "./http-plane.ts";
 import { QUEUE_OPERATIONS } from "./http-queues.ts";
 import { TASK_OPERATIONS } from "./http-tasks.ts";
@@ -24,6 +25,7 @@ export const OPERATIONS = {
   ...ACCESS_OPERATIONS,
   ...CHANNEL_OPERATIONS,
   ...CONNECTION_OPERATIONS,
+  ...KEY_OPERATIONS,
 };
 
 export type OperationName = keyof typeof OPERATIONS;

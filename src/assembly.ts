@@ -20,11 +20,13 @@ import type { Figures, Services } from "./listeners/services.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { createMetrics, LagWatch, type Metrics } from "./metrics.ts";
 import { Admission } from "./security/admission.ts";
+import { ApiKeys, type StoredKey } from "./security/api-keys.ts";
 import {
   type Authenticator,
   type AuthenticatorConfig,
   createAuthenticator,
 } from "./security/authenticator.ts";
+import { KeyUse } from "./security/key-use.ts";
 import { Sessions } from "./session/sessions.ts";
 import { VERSION } from "./version.ts";
 import { Webhooks } from "./webhooks/webhooks.ts";
@@ -78,7 +80,8 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   });
   const { roles, channels } = rulesOf(config, broker, log);
   const admission = admissionOf(config, broker);
-  const identities = identitiesOf(config, roles, log);
+  const { keys, keyUse } = keysOf(config, broker);
+  const identities = identitiesOf(config, { roles, keys, keyUse, clock, log });
   const authenticator = admission.guard(identities);
   const node = newId();
   const sessions = new Sessions({
@@ -104,6 +107,8 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
     sessions,
     roles,
     channels,
+    keys,
+    keyUse,
     tasks: new Tasks({ engine, clock, newId }),
     leases: new Leases(engine, clock, limits.credit),
     webhooks,
@@ -175,10 +180,27 @@ function admissionOf({ rates, limits }: Config, broker: Broker): Admission {
   return admission;
 }
 
-function identitiesOf(config: Config, book: RoleBook, log: Logger): Authenticator {
+/** Keys of the settings and those that are stored, and when each was last used. */
+function keysOf(config: Config, broker: Broker): Pick<Services, "keys" | "keyUse"> {
+  const { engine, clock } = broker;
+  const keys = new ApiKeys(config.keys);
+  broker.watchRecords("keys", (id, key) => keys.recordChanged(id, key as StoredKey | undefined));
+  const write = (changed: readonly StoredKey[]) =>
+    engine.records.write(changed.map((key) => ({ collection: "keys", key: key.id, value: key })));
+  return { keys, keyUse: new KeyUse({ keys, clock, write }) };
+}
+
+function identitiesOf(
+  config: Config,
+  parts: Pick<Services, "roles" | "keys" | "keyUse" | "clock" | "log">,
+): Authenticator {
+  const { roles, keys, keyUse, clock, log } = parts;
   return createAuthenticator({
     ...accessOf(config),
-    book,
+    clock,
+    book: roles,
+    apiKeys: keys,
+    keyUsed: (id) => keyUse.used(id),
     keysFailed: (issuer, reason) => log.warn("an issuer's keys cannot be had", { issuer, reason }),
   });
 }

@@ -225,7 +225,7 @@ function explain(error: unknown): unknown {
 }
 
 async function stop(house: House, listener: Listener, reason: string): Promise<void> {
-  const { broker, clock, leases, tasks, log, config, webhooks } = house.services;
+  const { broker, clock, leases, tasks, log, config, webhooks, keyUse } = house.services;
   const startedAt = clock.now();
   log.info("draining", { reason, sessions: house.sessions.size });
   house.phase = "draining";
@@ -234,6 +234,7 @@ async function stop(house: House, listener: Listener, reason: string): Promise<v
   const bound = clock.after(config.limits.drainMs, resolve);
   // What a webhook has sent may still be answered, and need not be sent again then.
   await Promise.all([house.sessions.drain(), Promise.race([webhooks.stop(), late])]);
+  keyUse.stop();
   // What HTTP requests are waiting for is answered by the store as it closes, before it resolves.
   await broker.close();
   house.lag.stop();

@@ -51,6 +51,20 @@ export interface Principal {
   readonly rights: Rights;
   /** What its roles say of its rates, in the place of what the settings say [P-14.11]. */
   readonly rates?: RoleRates;
+  /** What it was let in with; absent where that was nothing. */
+  readonly credential?: CredentialFacts;
+}
+
+/** What is known of a credential, for whoever takes it back. */
+export interface CredentialFacts {
+  /** An API key, and the hash of the secret that was shown: while it is rotated it has several. */
+  readonly key?: { readonly id: string; readonly hash: string };
+  /** The id of a token. */
+  readonly jti?: string;
+  /** Milliseconds since 1970; absent where the credential does not say. */
+  readonly issuedAt?: number;
+  /** Whether the token's issuer still has the key that signed it; absent where that cannot change. */
+  readonly vouchedFor?: () => boolean;
 }
 
 /** Why something is allowed or not, for the operator. */

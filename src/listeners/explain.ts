@@ -6,6 +6,7 @@ import type { OperationQuery } from "../../schemas/http.ts";
 import type { Deniable, Rights } from "../broker/access.ts";
 import { GrantsFault } from "../broker/roles.ts";
 import { WarrenError } from "../errors.ts";
+import { keyHolder } from "../security/authenticator.ts";
 import type { Session } from "../session/session.ts";
 import { assertFilter, assertTopic } from "../topic.ts";
 import type { Handlers, Services } from "./services.ts";
@@ -77,7 +78,7 @@ function subjectOf({ id }: Session, { rights }: { rights: Rights }): Subject {
 function livingSubjects(
   name: string,
   client: string | undefined,
-  { sessions, config, roles }: Services,
+  { sessions, keys, roles }: Services,
 ): Subject[] {
   const subjects: Subject[] = [];
   for (const session of sessions) {
@@ -86,11 +87,10 @@ function livingSubjects(
     subjects.push(subjectOf(session, principal));
     if (subjects.length === SHOWN_AT_MOST) return subjects;
   }
-  for (const { id, principal, roles: names = [], grants } of config.keys) {
-    if (principal !== name) continue;
-    const source = { kind: "key", id } as const;
-    const variables = { principal: name };
-    subjects.push({ key: id, rights: roles.planned({ roles: names, grants, source, variables }) });
+  const page = keys.page({ principal: name, limit: SHOWN_AT_MOST });
+  for (const key of page.keys) {
+    if (client !== undefined && key.client !== client) continue;
+    subjects.push({ key: key.id, rights: roles.planned(keyHolder(key)) });
   }
   return subjects.slice(0, SHOWN_AT_MOST);
 }

@@ -5,6 +5,7 @@ import { auditHandlers } from "./audit.ts";
 import { channelHandlers } from "./channels.ts";
 import { connectionHandlers } from "./connections.ts";
 import { explainHandlers } from "./explain.ts";
+import { keyHandlers } from "./keys.ts";
 import { opsHandlers } from "./ops.ts";
 import { publishHandlers } from "./publish.ts";
 import { pullHandlers } from "./pull.ts";
@@ -25,4 +26,5 @@ export const HANDLERS: Handlers<OperationName> = {
   ...channelHandlers,
   ...explainHandlers,
   ...connectionHandlers,
+  ...keyHandlers,
 };

@@ -12,7 +12,9 @@ import type { Engine } from "../engine/engine.ts";
 import type { Logger } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Admission } from "../security/admission.ts";
+import type { ApiKeys } from "../security/api-keys.ts";
 import type { Authenticator } from "../security/authenticator.ts";
+import type { KeyUse } from "../security/key-use.ts";
 import type { Meter } from "../security/meter.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Webhooks } from "../webhooks/webhooks.ts";
@@ -33,6 +35,8 @@ export interface Services {
   readonly sessions: Sessions;
   readonly roles: RoleBook;
   readonly channels: ChannelBook;
+  readonly keys: ApiKeys;
+  readonly keyUse: KeyUse;
   readonly leases: Leases;
   readonly tasks: Tasks;
   readonly webhooks: Webhooks;

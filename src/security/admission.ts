@@ -89,6 +89,7 @@ export class Admission {
   guard(inner: Authenticator): Authenticator {
     const { rates } = this;
     return {
+      open: inner.open,
       get anonymousAllowed() {
         return inner.anonymousAllowed;
       },

@@ -15,6 +15,7 @@ import {
 } from "../broker/access.ts";
 import { GrantsFault, type Holder, RoleBook } from "../broker/roles.ts";
 import { WarrenError } from "../errors.ts";
+import { ApiKeys } from "./api-keys.ts";
 import { BoundedRights } from "./bounded-rights.ts";
 import {
   createIssuers,
@@ -23,7 +24,7 @@ import {
   issuerFaults,
   type Vouched,
 } from "./issuers.ts";
-import { createKeyRing, type KeyRing, looksLikeKey } from "./keys.ts";
+import { looksLikeKey } from "./keys.ts";
 import { ratesOf } from "./role-rates.ts";
 import { type ClientCertificate, principalOf } from "./tls.ts";
 import { claimFault } from "./tokens.ts";
@@ -38,6 +39,8 @@ export interface Authenticator {
    * `unauthenticated` or `token_expired`, or with `busy` when an issuer's keys cannot be had.
    */
   authenticate(credential: Credential | undefined, peer: { address: string }): Promise<Principal>;
+  /** Everyone is let in and may do everything: there is nothing to tell anyone apart by. */
+  readonly open: boolean;
   /** Whether a connection without a credential is let in, or has to send `auth` in time [P-1.3]. */
   readonly anonymousAllowed: boolean;
   /** Key files and fetched keys are read anew for the next token [P-14.1]. */
@@ -50,6 +53,10 @@ export interface AuthenticatorConfig extends IssuersConfig {
   /** Where rights come from, with these roles at the bottom of it; one of its own when absent. */
   readonly book?: RoleBook | undefined;
   readonly keys: readonly KeySettings[];
+  /** The keys that are good, with these at the bottom of them; only these when absent. */
+  readonly apiKeys?: ApiKeys | undefined;
+  /** Told of each use of a key. */
+  readonly keyUsed?: ((id: string) => void) | undefined;
   /** What a connection without a credential may do; undefined lets none in. */
   readonly anonymous: { readonly grants: readonly Grant[] } | undefined;
   /** Who the holder of a client certificate is [P-14.3]; absent, nobody. */
@@ -85,14 +92,17 @@ export function hasCredentials(
 
 const EVERYONE: Principal = { name: ANONYMOUS, rights: ALLOW_ALL };
 const OPEN: Authenticator = {
+  open: true,
   anonymousAllowed: true,
   authenticate: () => Promise.resolve(EVERYONE),
   refreshKeys: () => undefined,
 };
 
 class ConfiguredAuthenticator implements Authenticator {
+  readonly open = false;
   readonly #issuers: Issuers | undefined;
-  readonly #keys: KeyRing;
+  readonly #keys: ApiKeys;
+  readonly #keyUsed: AuthenticatorConfig["keyUsed"];
   readonly #book: RoleBook;
   readonly #anonymous: Principal | undefined;
   readonly #clientPrincipal: ClientPrincipal | undefined;
@@ -102,7 +112,8 @@ class ConfiguredAuthenticator implements Authenticator {
     this.#clock = config.clock;
     this.#issuers = createIssuers(config);
     this.#clientPrincipal = config.clientPrincipal;
-    this.#keys = createKeyRing(config.keys);
+    this.#keys = config.apiKeys ?? new ApiKeys(config.keys);
+    this.#keyUsed = config.keyUsed;
     this.#book = config.book ?? new RoleBook(config.roles);
     this.#anonymous = config.anonymous && {
       name: ANONYMOUS,
@@ -137,21 +148,25 @@ class ConfiguredAuthenticator implements Authenticator {
     this.#issuers?.refresh();
   }
 
-  #byKey(key: string): Principal {
-    const entry = this.#keys.find(key);
-    if (entry === undefined) throw new WarrenError("unauthenticated", "The API key is not valid.");
-    const { principal: name, expiresAt } = entry;
+  #byKey(text: string): Principal {
+    const shown = this.#keys.find(text);
+    if (shown === undefined) throw new WarrenError("unauthenticated", "The API key is not valid.");
+    const { key, hash, expiresAt, issuedAt } = shown;
+    const { id, principal: name, client, roles } = key;
     if (expiresAt !== undefined && expiresAt <= this.#clock.now()) {
       throw new WarrenError("token_expired", "The API key has expired.");
     }
-    const rights = rightsOf(this.#book, {
-      roles: entry.roles ?? [],
-      grants: entry.grants,
-      source: { kind: "key", id: entry.id },
-      variables: { principal: name },
-    });
-    const rates = this.#ratesOf(entry.roles);
-    return { name, rights, ...(rates && { rates }), ...(expiresAt !== undefined && { expiresAt }) };
+    const rights = rightsOf(this.#book, keyHolder(key));
+    this.#keyUsed?.(id);
+    const rates = this.#ratesOf(roles);
+    return {
+      name,
+      rights,
+      ...(rates && { rates }),
+      ...(client !== undefined && { client }),
+      ...(expiresAt !== undefined && { expiresAt }),
+      credential: { key: { id, hash }, ...(issuedAt !== undefined && { issuedAt }) },
+    };
   }
 
   #ratesOf(roles: readonly string[] | undefined): RoleRates | undefined {
@@ -211,6 +226,11 @@ class ConfiguredAuthenticator implements Authenticator {
       ...(Number.isFinite(expiresAt) && { expiresAt }),
     };
   }
+}
+
+/** Whose rights a key's are. */
+export function keyHolder({ id, principal, client, roles = [], grants }: KeySettings): Holder {
+  return { roles, grants, source: { kind: "key", id }, variables: { principal, client } };
 }
 
 /** Throws `unauthenticated` when the credential's own grants are none. */

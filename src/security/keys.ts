@@ -3,7 +3,6 @@
  * bits needs no slow hash, so a key costs next to nothing to check.
  */
 import { timingSafeEqual } from "node:crypto";
-import type { KeySettings } from "../../schemas/access.ts";
 
 const PREFIX = "wk_";
 // The id holds no `_`, so the first one after it begins the secret, which may hold more.
@@ -46,24 +45,8 @@ function randomText(bytes: number): string {
   return Buffer.from(crypto.getRandomValues(new Uint8Array(bytes))).toString("base64url");
 }
 
-/** Finds the entry of a presented key. */
-export interface KeyRing {
-  /** The entry whose hash the key has, else undefined; an unknown id takes as long as a wrong secret. */
-  find(key: string): KeySettings | undefined;
-}
-
-/** The ring of the configured keys. Ids must be unique. */
-export function createKeyRing(keys: readonly KeySettings[]): KeyRing {
-  const byId = new Map(
-    keys.map((entry) => [entry.id, { entry, hash: Buffer.from(entry.hash, "hex") }]),
-  );
-  return {
-    find(key) {
-      const id = keyId(key);
-      if (id === undefined) return undefined;
-      const kept = byId.get(id);
-      const same = timingSafeEqual(Buffer.from(hashKey(key), "hex"), kept?.hash ?? NO_HASH);
-      return same ? kept?.entry : undefined;
-    },
-  };
+/** Whether two hashes are the same, in the same time whichever they are; an absent one is none's. */
+export function sameHash(one: string, other: string | undefined): boolean {
+  const kept = other === undefined ? NO_HASH : Buffer.from(other, "hex");
+  return timingSafeEqual(Buffer.from(one, "hex"), kept) && other !== undefined;
 }

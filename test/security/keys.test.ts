@@ -1,6 +1,7 @@
 /** API keys [P-13.2]. */
 import { describe, expect, test } from "bun:test";
-import { createKeyRing, hashKey, keyId, looksLikeKey, makeKey } from "../../src/security/keys.ts";
+import { ApiKeys } from "../../src/security/api-keys.ts";
+import { hashKey, keyId, looksLikeKey, makeKey } from "../../src/security/keys.ts";
 
 describe("[P-13.2] making a key", () => {
   test("gives wk_<id>_<secret> and the hash that is kept", () => {
@@ -54,14 +55,14 @@ describe("[P-13.2] reading a key", () => {
 describe("[P-13.2] finding a key", () => {
   const one = makeKey("one");
   const two = makeKey("two");
-  const ring = createKeyRing([
+  const ring = new ApiKeys([
     { id: one.id, hash: one.hash, principal: "first" },
     { id: two.id, hash: two.hash, principal: "second" },
   ]);
 
   test("by its id and its secret together", () => {
-    expect(ring.find(one.key)?.principal).toBe("first");
-    expect(ring.find(two.key)?.principal).toBe("second");
+    expect(ring.find(one.key)?.key.principal).toBe("first");
+    expect(ring.find(two.key)?.key.principal).toBe("second");
     expect(ring.find(one.key.replace("wk_one_", "wk_two_"))).toBeUndefined();
     expect(ring.find(one.key.replace("wk_one_", "wk_three_"))).toBeUndefined();
     expect(ring.find(`${one.key}x`)).toBeUndefined();
@@ -75,6 +76,6 @@ describe("[P-13.2] finding a key", () => {
   });
 
   test("an empty ring knows no key", () => {
-    expect(createKeyRing([]).find(one.key)).toBeUndefined();
+    expect(new ApiKeys([]).find(one.key)).toBeUndefined();
   });
 });
