@@ -59,6 +59,8 @@ export interface Operation {
   readonly items?: TSchema;
   /** Anything may be sent, and means itself. */
   readonly rawBody?: true;
+  /** The body has a field `payload`, which is left as it lies in MessagePack [P-2.6]. */
+  readonly packedPayload?: true;
   /** Absent where the answer is no object of the two encodings. */
   readonly answer?: TSchema;
   readonly status?: 204;

@@ -16,7 +16,11 @@ export const Filters = {
     }),
   ),
   header: Type.Optional(
-    Type.String({ pattern: "^[^=]+=", maxLength: 4096, description: "`name=value`." }),
+    Type.Array(Type.String({ pattern: "^[^=]+=", maxLength: 4096 }), {
+      minItems: 1,
+      maxItems: 16,
+      description: "`name=value`; all of them must be there.",
+    }),
   ),
 };
 
@@ -101,6 +105,7 @@ export const TASK_OPERATIONS = {
     access: "admin",
     area: "queues",
     body: ResendBody,
+    packedPayload: true,
     answer: Type.Object({ messageId: Type.String(), queue: Type.String() }),
   },
   redriveQueue: {

@@ -72,7 +72,15 @@ export class Channel {
 
   /** Why the message may not go on, if that is so; counts it. */
   refusal(message: Message, now: number): WarrenError | undefined {
-    const { maxPayloadBytes, maxRatePerSecond, name, onInvalid } = this.view;
+    const misfit = this.misfit(message);
+    const { maxRatePerSecond } = this.view;
+    if (misfit !== undefined || maxRatePerSecond === undefined) return misfit;
+    return this.#overRate(maxRatePerSecond, now);
+  }
+
+  /** Why no such message may be here, however few there are; counts it. */
+  misfit(message: Message): WarrenError | undefined {
+    const { maxPayloadBytes, name, onInvalid } = this.view;
     if (this.#fault !== undefined) return refusalOfFaulty(name, this.#fault);
     if (maxPayloadBytes !== undefined && message.payload.storedBytes().length > maxPayloadBytes) {
       const text = `The channel ${name} takes at most ${maxPayloadBytes} bytes of payload.`;
@@ -87,7 +95,7 @@ export class Channel {
         return new WarrenError("schema_violation", text, { channel: name, pointer });
       }
     }
-    return maxRatePerSecond === undefined ? undefined : this.#overRate(maxRatePerSecond, now);
+    return undefined;
   }
 
   #overRate(perSecond: number, now: number): WarrenError | undefined {

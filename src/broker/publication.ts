@@ -87,7 +87,7 @@ export function toMessage(body: PublishBody, context: MessageContext): Draft {
     id: body.messageId ?? context.newId(),
     topic: body.topic,
     time: context.now,
-    payload: payloadOf(body, context),
+    payload: payloadOf(body, context.limits),
   };
   if (context.from !== undefined) message.from = context.from;
   addOptions(message, body, context);
@@ -117,9 +117,12 @@ function addOptions(message: Mutable<Message>, body: PublishBody, context: Messa
   if (body.contentType !== undefined) message.contentType = body.contentType;
 }
 
-function payloadOf(body: PublishBody, context: MessageContext): Payload {
+/** The payload of a body, checked; throws `invalid_frame`. */
+export function payloadOf(
+  body: Pick<PublishBody, "payload" | "payloadEncoding">,
+  { payloadDepth: limit }: Pick<Limits, "payloadDepth">,
+): Payload {
   const { payload } = body;
-  const limit = context.limits.payloadDepth;
   if (body.payloadEncoding === "base64") return Payload.fromBinary(decodeBase64(payload));
   if (payload instanceof PackedPayload) {
     if (payload.depth > limit) throw tooDeep(limit);
@@ -166,7 +169,11 @@ function withinDepth(value: unknown, depth: number): boolean {
   return true;
 }
 
-function assertHeaders(headers: Readonly<Record<string, string>>, limits: Limits): void {
+/** Throws `too_large`. */
+export function assertHeaders(
+  headers: Readonly<Record<string, string>>,
+  limits: Pick<Limits, "headers" | "headerBytes">,
+): void {
   let entries = 0;
   let bytes = 0;
   for (const name in headers) {

@@ -26,7 +26,7 @@ export interface Input {
 }
 
 export interface Command {
-  /** One word, or two for what is done to queues. */
+  /** One word, or more for what is done to one kind of thing; of two that fit the first is taken. */
   readonly name: string;
   /** The arguments, such as `<topic> [payload]`. */
   readonly usage: string;

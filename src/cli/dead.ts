@@ -9,37 +9,23 @@ import {
   integerFlag,
   textFlag,
 } from "./command.ts";
+import { FILTER_FLAGS, filterQuery } from "./message-filters.ts";
 import { counted, printMessages, type QueueMessage } from "./queue-view.ts";
-import { table } from "./terminal.ts";
+import { begin, printTasks, TASK_FLAGS, type Task, tellTask } from "./task-view.ts";
 
 const PAGE = 1000;
-const FILTERS = ["topic", "reason", "search", "header"] as const;
-
-const filterFlags: Flags = {
-  topic: { type: "string", value: "FILTER", help: "Only topics that match." },
-  reason: { type: "string", value: "REASON", help: "Only what died of it: rejected, expired, …" },
-  search: { type: "string", value: "WORDS", help: "Only with all these words somewhere." },
-  header: { type: "string", value: "NAME=VALUE", help: "Only with this header." },
+const LIST_FLAGS: Flags = {
+  ...CLIENT_FLAGS,
+  ...FILTER_FLAGS,
   limit: { type: "string", value: "N", help: "At most so many." },
 };
-
-interface Task {
-  readonly id: string;
-  readonly kind: string;
-  readonly queue: string;
-  readonly state: string;
-  readonly moved: number;
-  readonly held: number;
-  readonly failed: number;
-  readonly total?: number;
-}
 
 export const deadCommands: readonly Command[] = [
   {
     name: "dead list",
     usage: "<queue>",
     summary: "List dead letters and why they died.",
-    flags: { ...CLIENT_FLAGS, ...filterFlags },
+    flags: LIST_FLAGS,
     args: [1, 1],
     run: (input) => list(input, textFlag(input, "search")),
   },
@@ -47,7 +33,7 @@ export const deadCommands: readonly Command[] = [
     name: "dead search",
     usage: "<queue> <words>",
     summary: "Find dead letters by words in topic, headers, payload or reason.",
-    flags: { ...CLIENT_FLAGS, ...filterFlags },
+    flags: LIST_FLAGS,
     args: [2, 2],
     run: (input) => list(input, input.args[1]),
   },
@@ -68,15 +54,9 @@ export const deadCommands: readonly Command[] = [
     name: "dead redrive",
     usage: "<queue> [messageId…]",
     summary: "Send dead letters back to work: all, those that fit, or those that are named.",
-    flags: {
-      ...CLIENT_FLAGS,
-      ...filterFlags,
-      rate: { type: "string", value: "N", help: "So many a second." },
-      to: { type: "string", value: "QUEUE", help: "Into this queue; else the one they died in." },
-      "dry-run": { type: "boolean", help: "Only count them." },
-    },
+    flags: { ...CLIENT_FLAGS, ...TASK_FLAGS },
     args: [1, PAGE],
-    run: redrive,
+    run: (input) => begin(input, `${queuePath(input)}/redrive`, "redrive"),
   },
   {
     name: "dead resend",
@@ -117,6 +97,14 @@ export const deadCommands: readonly Command[] = [
     },
   },
   {
+    name: "dead tasks cancel",
+    usage: "<task>",
+    summary: "End a redrive or a replay where it is.",
+    flags: CLIENT_FLAGS,
+    args: [1, 1],
+    run: cancel,
+  },
+  {
     name: "dead tasks",
     usage: "",
     summary: "List redrives and replays, and how far they are.",
@@ -128,7 +116,7 @@ export const deadCommands: readonly Command[] = [
 
 async function list(input: Input, search: string | undefined): Promise<number> {
   let left = integerFlag(input, "limit", 1) ?? 20;
-  const query = new URLSearchParams(filtersOf(input));
+  const query = filterQuery(input);
   if (search !== undefined) query.set("search", search);
   let found = 0;
   for (let more = true; more && left > 0; ) {
@@ -142,28 +130,6 @@ async function list(input: Input, search: string | undefined): Promise<number> {
     query.set("after", page.next ?? "");
   }
   if (found === 0 && !input.terminal.json) input.terminal.line("Nothing there.");
-  return 0;
-}
-
-async function redrive(input: Input): Promise<number> {
-  const ids = input.args.slice(1);
-  const limit = integerFlag(input, "limit", 1);
-  const ratePerSecond = integerFlag(input, "rate", 1);
-  const to = textFlag(input, "to");
-  const task = await ask<Task>(input, "POST", `${queuePath(input)}/redrive`, {
-    ...filtersOf(input),
-    ...(ids.length === 0 ? {} : { ids }),
-    ...(limit === undefined ? {} : { limit }),
-    ...(ratePerSecond === undefined ? {} : { ratePerSecond }),
-    ...(to === undefined ? {} : { to }),
-    ...(input.flags["dry-run"] === true ? { dryRun: true } : {}),
-  });
-  const { moved, held, id } = task;
-  const sentence =
-    task.state === "running"
-      ? `task ${id} is running; see: warren dead tasks`
-      : `${counted(moved, "message")} would go, ${held} are held`;
-  tell(input, task, sentence);
   return 0;
 }
 
@@ -182,19 +148,14 @@ async function resend(input: Input): Promise<number> {
 }
 
 async function tasks(input: Input): Promise<number> {
-  const { terminal } = input;
   const page = await ask<{ tasks: Task[] }>(input, "GET", `/admin/v1/tasks?limit=${PAGE}`);
-  if (terminal.json) {
-    for (const task of page.tasks) terminal.object(task);
-  } else if (page.tasks.length === 0) {
-    terminal.line("There are no tasks.");
-  } else {
-    const titles = ["TASK", "KIND", "QUEUE", "STATE", "MOVED", "HELD", "FAILED", "OF"];
-    const rows = page.tasks.map(({ id, kind, queue, state, moved, held, failed, total }) => {
-      return [id, kind, queue, state, moved, held, failed, total ?? moved];
-    });
-    terminal.line(table(terminal, titles, rows));
-  }
+  printTasks(input, page.tasks);
+  return 0;
+}
+
+async function cancel(input: Input): Promise<number> {
+  const path = `/admin/v1/tasks/${encodeURIComponent(input.args[0] as string)}`;
+  tellTask(input, await ask<Task>(input, "DELETE", path));
   return 0;
 }
 
@@ -204,15 +165,6 @@ function parsed(text: string): unknown {
   } catch {
     throw new Failure("The payload is not JSON; text needs quotes of its own: '\"text\"'.");
   }
-}
-
-function filtersOf(input: Input): Record<string, string> {
-  const filters: Record<string, string> = {};
-  for (const name of FILTERS) {
-    const value = textFlag(input, name);
-    if (value !== undefined) filters[name] = value;
-  }
-  return filters;
 }
 
 /** The dead-letter queue of the named queue, which may be named itself. */

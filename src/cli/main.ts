@@ -1,6 +1,7 @@
 #!/usr/bin/env bun
 /** The `warren` command: finds the command that the words name, runs it, and ends with its code [P-13.7]. */
 import { ConfigError, environment } from "../config.ts";
+import { auditCommand } from "./audit.ts";
 import { banCommands } from "./ban.ts";
 import { checkCommand } from "./check.ts";
 import { type Command, Failure, helpOf, parseWords, UsageError } from "./command.ts";
@@ -26,6 +27,7 @@ const COMMANDS: readonly Command[] = [
   ...deadCommands,
   ...connCommands,
   ...banCommands,
+  auditCommand,
   tokenCheckCommand,
   tokenCommand,
   versionCommand,

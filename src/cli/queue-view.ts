@@ -20,6 +20,7 @@ export interface QueueMessage {
   readonly time: number;
   readonly state: string;
   readonly attempts: number;
+  readonly held?: boolean;
   readonly deaths?: readonly DeathRecord[];
 }
 
@@ -49,11 +50,11 @@ export function printMessages(terminal: Terminal, messages: readonly QueueMessag
       terminal.object(message);
       continue;
     }
-    const { time, messageId, topic, payload, state, attempts, deaths } = message;
+    const { time, messageId, topic, payload, state, attempts, held, deaths } = message;
     const tries = attempts > 0 ? `, ${counted(attempts, "attempt")}` : "";
     terminal.line(
       `${terminal.dim(`${clockTime(time)} ${brief(messageId)}`)} ${terminal.bold(topic)} ` +
-        `${brief(payload)} ${terminal.dim(`(${state}${tries})`)}`,
+        `${brief(payload)} ${terminal.dim(`(${state}${tries}${held === true ? ", held" : ""})`)}`,
     );
     for (const death of deaths ?? []) {
       const detail = death.detail === undefined ? "" : `: ${brief(death.detail)}`;

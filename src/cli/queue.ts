@@ -1,8 +1,10 @@
 /** `warren queue …`: what an operator does with queues. */
 import { ask } from "./admin-client.ts";
 import { CLIENT_FLAGS, type Command, type Input, integerFlag, textFlag } from "./command.ts";
+import { FILTER_FLAGS, filterQuery, timeFlag } from "./message-filters.ts";
 import { defineCommand } from "./queue-define.ts";
 import { counted, printMessages, printQueue, type Queue, type QueueMessage } from "./queue-view.ts";
+import { begin, TASK_FLAGS } from "./task-view.ts";
 import { table } from "./terminal.ts";
 
 const PAGE = 1000;
@@ -71,9 +73,14 @@ const deleteCommand: Command = {
 
 const peekFlags: Command["flags"] = {
   ...CLIENT_FLAGS,
-  state: { type: "string", value: "STATE", help: "Only ready, delayed or inflight ones." },
-  topic: { type: "string", value: "FILTER", help: "Only topics that match." },
-  search: { type: "string", value: "TEXT", help: "Only with this in topic, headers or payload." },
+  state: {
+    type: "string",
+    value: "STATE",
+    help: "Only ready, delayed or inflight ones; or the acked ones that are kept.",
+  },
+  ...FILTER_FLAGS,
+  from: { type: "string", value: "TIME", help: "Only what came since then, died or was acked." },
+  to: { type: "string", value: "TIME", help: "Only until then: a date, or milliseconds." },
   limit: { type: "string", value: "N", help: "At most so many; 20 if absent." },
 };
 
@@ -93,6 +100,15 @@ const deadCommand: Command = {
   flags: peekFlags,
   args: [1, 1],
   run: (input) => peek(input, `${input.args[0]}.dead`),
+};
+
+const replayCommand: Command = {
+  name: "queue replay",
+  usage: "<queue> [messageId…]",
+  summary: "Work once more on acked messages that were kept: copies them back to work.",
+  flags: { ...CLIENT_FLAGS, ...TASK_FLAGS },
+  args: [1, PAGE],
+  run: (input) => begin(input, `${pathOf(input)}/replay`, "replay"),
 };
 
 const purgeCommand: Command = {
@@ -116,6 +132,7 @@ export const queueCommands: readonly Command[] = [
   peekCommand,
   deadCommand,
   purgeCommand,
+  replayCommand,
   switchCommand("pause", "Stop handing out messages; they are still stored."),
   switchCommand("drain", "Let nothing more in; hand out what is there."),
   switchCommand("resume", "End a pause or a drain."),
@@ -138,10 +155,13 @@ function switchCommand(verb: "pause" | "drain" | "resume", summary: string): Com
 
 async function peek(input: Input, queue: string): Promise<number> {
   const limit = integerFlag(input, "limit", 1) ?? 20;
-  const query = new URLSearchParams({ limit: String(Math.min(limit, PAGE)) });
-  for (const name of ["state", "topic", "search"]) {
-    const value = textFlag(input, name);
-    if (value !== undefined) query.set(name, value);
+  const query = filterQuery(input);
+  query.set("limit", String(Math.min(limit, PAGE)));
+  const state = textFlag(input, "state");
+  if (state !== undefined) query.set("state", state);
+  for (const name of ["from", "to"]) {
+    const time = timeFlag(input, name);
+    if (time !== undefined) query.set(name, `${time}`);
   }
   let left = limit;
   let found = 0;

@@ -9,8 +9,8 @@ export interface Selection {
   readonly topic?: string;
   /** Why it died last. */
   readonly reason?: DeathReason;
-  /** A header and its whole value. */
-  readonly header?: { readonly name: string; readonly value: string };
+  /** Headers and their whole values; all of them must be there. */
+  readonly headers?: readonly { readonly name: string; readonly value: string }[];
   /**
    * When it came to where it is, milliseconds since 1970, both included: into the queue, into the
    * dead-letter queue (its death), or to the acked ones (its ack).
@@ -34,7 +34,7 @@ export interface Candidate {
 
 /** A selection made ready for many candidates. */
 export function matcherOf(selection: Selection): (candidate: Candidate) => boolean {
-  const { topic, reason, header, from, to, search } = selection;
+  const { topic, reason, headers, from, to, search } = selection;
   const ids = selection.ids === undefined ? undefined : new Set(selection.ids);
   const words = search
     ?.toLowerCase()
@@ -46,13 +46,18 @@ export function matcherOf(selection: Selection): (candidate: Candidate) => boole
     (to === undefined || at <= to) &&
     (reason === undefined || deaths?.[0]?.reason === reason) &&
     (topic === undefined || filterMatches(topic, message.topic)) &&
-    (header === undefined || message.headers?.[header.name] === header.value) &&
+    (headers === undefined ||
+      headers.every(({ name, value }) => hasHeader(message, name, value))) &&
     (words === undefined || hasWords(words, textOf(message, deaths)));
 }
 
 /** How often the message died in this queue. */
 export function deathsIn(queue: string, deaths: readonly DeathRecord[] | undefined): number {
   return deaths?.filter((death) => death.queue === queue).length ?? 0;
+}
+
+function hasHeader({ headers }: Message, name: string, value: string): boolean {
+  return headers !== undefined && Object.hasOwn(headers, name) && headers[name] === value;
 }
 
 function hasWords(words: readonly string[], text: string): boolean {

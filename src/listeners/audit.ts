@@ -2,6 +2,7 @@
  * Who changed what over the operator's plane: written to the audit trail and to the log, whatever became of
  * it, and asked for again [P-14.8].
  */
+import type { Operation } from "../../schemas/http.ts";
 import type { AuditEntry, AuditQuery } from "../engine/audit.ts";
 import { toWarrenError } from "../errors.ts";
 import type { Call, Handlers, Services } from "./services.ts";
@@ -11,6 +12,9 @@ export interface Change {
   readonly action: string;
   readonly on?: string;
 }
+
+/** Failures that a handler has told of. */
+const failuresTold = new WeakSet<object>();
 
 type Told = Pick<AuditEntry, "count" | "detail">;
 
@@ -32,8 +36,37 @@ export async function audited<T>(
   } catch (thrown) {
     const { code, retry } = toWarrenError(thrown);
     tell(call, services, change, { outcome: retry ? "failed" : "refused", code });
+    if (thrown instanceof Error) failuresTold.add(thrown);
     throw thrown;
   }
+}
+
+/**
+ * The change that a request is, by the name of its operation, before anything of it is known to be right:
+ * `putQueue` is `queue.put`. Undefined for what changes nothing, or is not the operator's.
+ */
+export function changeOf(
+  name: string,
+  { access, method }: Operation,
+  params: Readonly<Record<string, string>>,
+): Change | undefined {
+  if (access !== "admin" || method === "GET") return undefined;
+  const [, verb = "", noun = ""] = /^([a-z]+)(\w+)$/.exec(name) ?? [];
+  const [on] = Object.values(params);
+  const action = `${noun.charAt(0).toLowerCase()}${noun.slice(1)}.${verb}`;
+  return { action, ...(on === undefined ? {} : { on: on.slice(0, ON_AT_MOST) }) };
+}
+
+/** Tells of a change that was refused before a handler could tell: for its body, its query or what it names. */
+export function auditUntold(
+  thrown: unknown,
+  change: Change,
+  call: Pick<Call, "principal" | "address">,
+  services: Services,
+): void {
+  if (thrown instanceof Error && failuresTold.has(thrown)) return;
+  const { code, retry } = toWarrenError(thrown);
+  tell(call, services, change, { outcome: retry ? "failed" : "refused", code });
 }
 
 function tell(
@@ -52,6 +85,8 @@ function tell(
   log.info("audit", entry);
 }
 
+/** Longest name out of a request's path that goes into an entry. */
+const ON_AT_MOST = 256;
 /** Entries of an export that are read at a time. */
 const EXPORT_PAGE = 1000;
 

@@ -65,9 +65,14 @@ export function mediaType(request: Request): string {
 /** The query as an object of what the schema says, defaults filled in; `invalid_frame` otherwise. */
 export function checkedQuery<S extends TSchema>(schema: S, url: URL): Static<S> {
   const given = new Map<string, string>();
+  const lists: Record<string, string[]> = {};
   for (const [name, text] of url.searchParams) {
     // A credential, and no part of any operation [P-1.3].
     if (name === "access_token") continue;
+    if (schema.properties?.[name]?.type === "array") {
+      lists[name] = [...(Object.hasOwn(lists, name) ? lists[name]! : []), text];
+      continue;
+    }
     if (given.has(name)) {
       throw new WarrenError("invalid_frame", `The query gives ${name} more than once.`, {
         pointer: `/${name}`,
@@ -75,7 +80,8 @@ export function checkedQuery<S extends TSchema>(schema: S, url: URL): Static<S> 
     }
     given.set(name, text);
   }
-  const query = Value.Convert(schema, Object.fromEntries(given)) as Record<string, unknown>;
+  const one = Object.fromEntries(given);
+  const query = Value.Convert(schema, { ...one, ...lists }) as Record<string, unknown>;
   for (const [name, text] of given) {
     // Only what is written as an integer is one: "1e3" would become 1, and "5.9" 5.
     if (typeof query[name] === "number" && String(query[name]) !== text) query[name] = text;

@@ -5,9 +5,19 @@
 import { OPERATIONS, type Operation } from "../../schemas/http.ts";
 import type { Principal } from "../broker/access.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
+import { decodeMsgpack } from "../protocols/native/msgpack.ts";
 import type { Credential } from "../security/authenticator.ts";
 import { findCredential, redactUrl } from "../security/credentials.ts";
-import { checked, checkedQuery, decoded, encodedResponse, mediaType, readBytes } from "./body.ts";
+import { auditUntold, type Change, changeOf } from "./audit.ts";
+import {
+  checked,
+  checkedQuery,
+  decoded,
+  encodedResponse,
+  MSGPACK,
+  mediaType,
+  readBytes,
+} from "./body.ts";
 import { assertNotForged, corsHeaders } from "./cors.ts";
 import { assertOrigin, type Frontier } from "./frontier.ts";
 import { HANDLERS } from "./operations.ts";
@@ -59,6 +69,7 @@ async function respond(
   if (operation.access !== "nobody") services.admission.request(address);
   const credential = findCredential(request, origins) ?? server.certificate;
   const principal = await principalOf(operation, credential, who, services);
+  who.change = changeOf(name, operation, params);
   const meter = services.admission.meterOf({ address, principal });
   const call = {
     request,
@@ -81,6 +92,8 @@ async function respond(
 interface Who {
   address?: string;
   principal?: Principal;
+  /** What was to be changed, once it is certain that the asker has the right to. */
+  change?: Change | undefined;
 }
 
 async function principalOf(
@@ -103,24 +116,27 @@ async function principalOf(
 }
 
 async function bodyOf(
-  { body }: Operation,
+  { body, packedPayload }: Operation,
   { request, meter }: Pick<Call, "request" | "meter">,
   maxBytes: number,
 ): Promise<unknown> {
   if (body === undefined) return undefined;
   const bytes = await readBytes(request, maxBytes, meter);
   // No body says as much as an empty object does.
-  return checked(body, bytes.length === 0 ? {} : decoded(bytes, mediaType(request)));
+  if (bytes.length === 0) return checked(body, {});
+  const type = mediaType(request);
+  const leavesPayload = packedPayload === true && type === MSGPACK;
+  return checked(body, leavesPayload ? decodeMsgpack(bytes) : decoded(bytes, type));
 }
 
-function renderFailure(
-  thrown: unknown,
-  request: Request,
-  { log, broker }: Services,
-  who: Who,
-): Response {
+function renderFailure(thrown: unknown, request: Request, services: Services, who: Who): Response {
+  const { log, broker } = services;
   const error = toWarrenError(thrown);
   broker.refusals.note(error, who);
+  const { change, principal, address = "" } = who;
+  if (change !== undefined && principal !== undefined) {
+    auditUntold(thrown, change, { principal, address }, services);
+  }
   if (error.code === "internal") {
     const { method } = request;
     log.error("request failed", { method, url: redactUrl(request.url), error: error.cause });

@@ -1,11 +1,10 @@
 /** Working on dead letters and acked messages over the operator's plane [P-13.9], [P-13.10]. */
-import type { OperationBody } from "../../schemas/http.ts";
+import { assertFits, toEdit } from "../broker/edit.ts";
 import type { TaskKind } from "../broker/tasks.ts";
 import type { Selection } from "../engine/selection.ts";
-import type { MessageEdit, TransferRequest } from "../engine/transfer.ts";
+import type { TransferRequest } from "../engine/transfer.ts";
 import { WarrenError } from "../errors.ts";
-import { Payload } from "../payload.ts";
-import { assertFilter, assertTopic } from "../topic.ts";
+import { assertFilter } from "../topic.ts";
 import { audited } from "./audit.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
 
@@ -22,7 +21,7 @@ interface Filters {
   readonly topic?: string;
   readonly reason?: Selection["reason"];
   readonly search?: string;
-  readonly header?: string;
+  readonly header?: readonly string[];
 }
 
 export const taskHandlers: Handlers<TaskOperation> = {
@@ -39,14 +38,18 @@ export const taskHandlers: Handlers<TaskOperation> = {
     const on = param(call, "name");
     const messageId = param(call, "messageId");
     const { to } = call.body;
-    const { deadLetterOf } = services.engine.queues.describe(on);
-    const edit = editOf(call, services);
-    const resend = () =>
-      moveOne(services, on, messageId, { edit, ...(to === undefined ? {} : { to }) });
+    const { broker, engine } = services;
+    const resend = async () => {
+      const { deadLetterOf } = engine.queues.describe(on);
+      const edit = toEdit(call.body, broker);
+      const found = await engine.queues.find(on, messageId);
+      if (found !== undefined) assertFits(found.message, edit, broker);
+      await moveOne(services, on, messageId, { edit, ...(to === undefined ? {} : { to }) });
+      return { messageId: edit.id ?? messageId, queue: to ?? deadLetterOf ?? on };
+    };
     const detail = { messageId, fields: Object.keys(call.body) };
     const change = { action: "message.resend", on };
-    await audited(call, services, change, resend, () => ({ count: 1, detail }));
-    return { messageId: edit.id ?? messageId, queue: to ?? deadLetterOf ?? on };
+    return audited(call, services, change, resend, () => ({ count: 1, detail }));
   },
 
   redriveQueue(call, services) {
@@ -89,15 +92,18 @@ export const taskHandlers: Handlers<TaskOperation> = {
 export function selectionOf(filters: Filters, { config }: Services): Selection {
   const { topic, reason, search, header } = filters;
   if (topic !== undefined) assertFilter(topic, config.limits);
-  const split = header?.indexOf("=") ?? -1;
   return {
     ...(topic === undefined ? {} : { topic }),
     ...(reason === undefined ? {} : { reason }),
     ...(search === undefined ? {} : { search }),
-    ...(header === undefined
-      ? {}
-      : { header: { name: header.slice(0, split), value: header.slice(split + 1) } }),
+    ...(header === undefined ? {} : { headers: header.map(pairOf) }),
   };
+}
+
+/** `name=value`; the schema has made sure of the `=`. */
+function pairOf(text: string): { name: string; value: string } {
+  const split = text.indexOf("=");
+  return { name: text.slice(0, split), value: text.slice(split + 1) };
 }
 
 function createTask(
@@ -158,28 +164,4 @@ async function moveOne(
     throw new WarrenError("not_found", `The queue ${queue} does not hold this message.`, detail);
   }
   throw new WarrenError("conflict", "The message is in flight.", detail);
-}
-
-function editOf(
-  { body }: { body: OperationBody<"resendMessage"> },
-  services: Services,
-): MessageEdit {
-  const { payload, payloadEncoding, headers, topic, key, priority, messageId: id } = body;
-  if (topic !== undefined) assertTopic(topic, services.config.limits);
-  return {
-    ...(payload === undefined ? {} : { payload: payloadOf(payload, payloadEncoding) }),
-    ...(headers === undefined ? {} : { headers }),
-    ...(topic === undefined ? {} : { topic }),
-    ...(key === undefined ? {} : { key }),
-    ...(priority === undefined ? {} : { priority }),
-    ...(id === undefined ? {} : { id }),
-  };
-}
-
-function payloadOf(payload: unknown, encoding: "base64" | undefined): Payload {
-  if (encoding === undefined) {
-    return payload instanceof Uint8Array ? Payload.fromBinary(payload) : Payload.fromValue(payload);
-  }
-  if (typeof payload === "string") return Payload.fromBinary(Buffer.from(payload, "base64"));
-  throw new WarrenError("invalid_frame", "A base64 payload is a string.", { pointer: "/payload" });
 }

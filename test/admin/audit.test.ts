@@ -32,6 +32,7 @@ test("[P-14.8, P-13.5] every change is told, with who made it and what became of
     ]),
   ).toEqual([
     ["queue.define", "done", { fields: ["bindings", "maxDeliveries"] }],
+    ["queue.put", "refused", "invalid_frame"],
     ["queue.change", "refused", "invalid_filter"],
     ["queue.pause", "done", undefined],
     ["queue.resume", "done", undefined],
@@ -78,4 +79,46 @@ test("[P-14.8] the export has every entry, one a line, and keeps to the filters"
       .map((n) => `${JSON.stringify({ time: n, action: "a.b", outcome: "done", count: n })}\n`)
       .join(""),
   );
+});
+
+const operator = { grants: [{ allow: ["admin"], on: ["queues"] }] };
+
+test("[P-14.8] what is refused before it is known what it would do is told too, whatever it is", async () => {
+  await using broker = await startTestWarren({ anonymous: operator, queues: { jobs: {} } });
+  const { engine } = broker.warren.broker;
+  const statuses = [];
+  for (const [method, path, body] of [
+    ["PUT", QUEUE, { maxDeliveries: "many" }],
+    ["PUT", QUEUE, "{"],
+    ["DELETE", `${QUEUE}?force=perhaps`, undefined],
+    ["POST", `${QUEUE}.dead/redrive`, { ratePerSecond: 0 }],
+    ["POST", `${QUEUE}.dead/redrive`, { topic: "a/#/b" }],
+    ["POST", `${QUEUE}.dead/messages/m/resend`, { priority: 11 }],
+    ["GET", `${QUEUE}?x=1`, undefined],
+    ["GET", `${QUEUE}/messages?limit=0`, undefined],
+    ["PUT", "/admin/v1/roles/boss", { grants: [] }],
+    ["PUT", "/admin/v1/roles/boss", "{"],
+  ] as const) {
+    statuses.push((await broker.json(method, path, body)).status);
+  }
+  expect(statuses).toEqual([400, 400, 400, 400, 400, 400, 200, 400, 403, 403]);
+  const { entries } = await engine.audit.query({ limit: 100 });
+  expect(
+    entries.toReversed().map(({ action, on, outcome, code }) => [action, on, outcome, code]),
+  ).toEqual([
+    ["queue.put", "jobs", "refused", "invalid_frame"],
+    ["queue.put", "jobs", "refused", "malformed_frame"],
+    ["queue.delete", "jobs", "refused", "invalid_frame"],
+    ["queue.redrive", "jobs.dead", "refused", "invalid_frame"],
+    ["queue.redrive", "jobs.dead", "refused", "invalid_filter"],
+    ["message.resend", "jobs.dead", "refused", "invalid_frame"],
+    ["access.admin", "roles", "refused", "forbidden"],
+  ]);
+  for (const { principal, address } of entries) {
+    expect([principal, address]).toEqual(["anonymous", "127.0.0.1"]);
+  }
+  // Told together while they are the same: the second is counted.
+  broker.warren.broker.refusals.flush();
+  const later = await engine.audit.query({ limit: 1 });
+  expect(later.entries).toMatchObject([{ action: "access.admin", on: "roles", count: 1 }]);
 });

@@ -54,6 +54,9 @@ describe("[P-13.9] dead letters", () => {
     expect(await find("&search=order%204")).toEqual(["m4"]);
     expect(await find("&search=BROKEN%20number")).toHaveLength(6);
     expect(await find("&header=kind=a")).toEqual(["m0", "m3"]);
+    expect(await find("&header=kind=a&header=kind=a")).toEqual(["m0", "m3"]);
+    expect(await find("&header=kind=a&header=other=")).toEqual([]);
+    expect(await find("&header=toString=")).toEqual([]);
     expect(await find("&topic=jobs/1&reason=rejected")).toEqual(["m1", "m3", "m5"]);
     expect(await find("&reason=expired")).toEqual([]);
     expect(await find(`&from=${Date.now() + 60_000}`)).toEqual([]);
@@ -102,7 +105,7 @@ describe("[P-13.10] tasks", () => {
     await using broker = await startTestWarren(settings);
     const ids = await dead(broker, 20);
     const redrive = (body: object) => broker.json("POST", `${QUEUES}/jobs.dead/redrive`, body);
-    const dry = await redrive({ dryRun: true, header: "kind=a" });
+    const dry = await redrive({ dryRun: true, header: ["kind=a"] });
     expect(dry.body).toMatchObject({ state: "done", moved: 7, total: 7, dryRun: true });
     expect(await idsIn(broker, "jobs.dead")).toHaveLength(20);
     const some = await redrive({ topic: "jobs/1", limit: 3, to: "other" });

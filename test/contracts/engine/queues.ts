@@ -268,7 +268,7 @@ export function describeQueues(kind: EngineKind): void {
       expect(await find({ search: "needle" })).toEqual(["1", "2", "3", "4", "5", "6"]);
       expect(await find({ search: "needle", topic: "t/1" })).toEqual(["1", "4", "5", "6"]);
       expect(await find({ search: "NEEDLE here" })).toEqual(["2"]);
-      expect(await find({ header: { name: "h", value: "a needle here" } })).toEqual(["2"]);
+      expect(await find({ headers: [{ name: "h", value: "a needle here" }] })).toEqual(["2"]);
       expect(await find({ from: subject.clock.now() + 1 })).toEqual([]);
       expect(await find({ search: "100%_" })).toEqual([]);
     });
