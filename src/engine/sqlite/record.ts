@@ -4,8 +4,11 @@
  */
 import type { DeathRecord, Message } from "../../message.ts";
 import { PAYLOAD_FORMAT, Payload, type PayloadFormat } from "../../payload.ts";
+import { LastQuoted, quoted } from "../../quoted.ts";
 
 const NEWLINE = 10;
+/** The topic that was written last. */
+const lastWritten = new LastQuoted();
 
 interface Header {
   id: string;
@@ -50,10 +53,9 @@ export function encodeRecord(
   if (payload.format !== PAYLOAD_FORMAT.json) rest += `,"format":${payload.format}`;
   if (enteredAt !== message.time) rest += `,"enteredAt":${enteredAt}`;
   if (deaths !== undefined) rest += `,"deaths":${JSON.stringify(deaths)}`;
-  const id = JSON.stringify(message.id);
-  const topic = JSON.stringify(message.topic);
+  const topic = lastWritten.of(message.topic);
   return {
-    header: `{"id":${id},"topic":${topic},"time":${message.time}${rest}${optional(message)}}\n`,
+    header: `{"id":${quoted(message.id)},"topic":${topic},"time":${message.time}${rest}${optional(message)}}\n`,
     payload: payload.format === PAYLOAD_FORMAT.json ? payload.json() : payload.storedBytes(),
   };
 }

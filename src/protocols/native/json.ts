@@ -7,6 +7,7 @@ import type { Receipt } from "../../broker/publication.ts";
 import type { Bytes } from "../../broker/route.ts";
 import { WarrenError } from "../../errors.ts";
 import type { Delivery, Message } from "../../message.ts";
+import { LastQuoted, quoted } from "../../quoted.ts";
 import type { FrameEncoder } from "../../session/protocol.ts";
 
 /** The frame or frames of one text message. Throws `malformed_frame`. */
@@ -20,7 +21,6 @@ export function decodeJson(text: string): unknown {
 
 export class JsonEncoder implements FrameEncoder {
   readonly name = "json";
-  /** Quoted text of the last topic, filter and queue: the same ones come again and again. */
   readonly #topic = new LastQuoted();
   readonly #filter = new LastQuoted();
   readonly #queue = new LastQuoted();
@@ -62,7 +62,10 @@ export class JsonEncoder implements FrameEncoder {
   }
 
   batch(frames: readonly Bytes[]): string {
-    return `[${frames.join(",")}]`;
+    // Not `join`: it would make each frame a text of its own first, and the whole once more for the brackets.
+    let text = `[${frames[0]}`;
+    for (let i = 1; i < frames.length; i++) text += `,${frames[i]}`;
+    return `${text}]`;
   }
 
   /** The fields that events and deliveries share. */
@@ -79,36 +82,6 @@ export class JsonEncoder implements FrameEncoder {
     this.#lastBody = body;
     return body;
   }
-}
-
-class LastQuoted {
-  #text = "";
-  #quoted = '""';
-
-  of(text: string): string {
-    if (text !== this.#text) {
-      this.#quoted = quoted(text);
-      this.#text = text;
-    }
-    return this.#quoted;
-  }
-}
-
-const QUOTE = 34;
-const BACKSLASH = 92;
-const LONGEST_CHECKED = 64;
-
-/** Most ids and topics need no escapes; to see that is faster than to call into the runtime. */
-function quoted(text: string): string {
-  const { length } = text;
-  if (length > LONGEST_CHECKED) return JSON.stringify(text);
-  for (let i = 0; i < length; i++) {
-    const unit = text.charCodeAt(i);
-    if (unit < 32 || unit > 126 || unit === QUOTE || unit === BACKSLASH) {
-      return JSON.stringify(text);
-    }
-  }
-  return `"${text}"`;
 }
 
 function quotedId(id: FrameId): string {
