@@ -98,8 +98,8 @@ export function measureOnce(
       warmMs: WARM_MS[length],
       measureMs: MEASURE_MS[length],
       lowest: lowestOf(before),
-      start: async () => {
-        const server = await ServerProcess.start(side, dir, profileDir);
+      start: async (settings) => {
+        const server = await ServerProcess.start(side, dir, settings, profileDir);
         servers.push(server);
         return server;
       },
@@ -136,6 +136,7 @@ export async function measureCase(
   for (let round = 1; round <= options.rounds; round++) {
     const figures: Partial<Record<Side, Figures>> = {};
     for (const side of options.sides) {
+      if (item.sides?.includes(side) === false) continue;
       try {
         figures[side] = await measureOnce(item, side, options, before);
         progress(`${scenario.name}/${item.name} ${round} ${side}: ${inShort(item, figures[side])}`);

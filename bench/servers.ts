@@ -55,14 +55,22 @@ function command(side: Side, port: number, dataDir: string, profileDir?: string)
   return [process.execPath, ...profile, ...script, "--port", String(port), "--data-dir", dataDir];
 }
 
-/** Without the caller's own settings: the broker is measured with its defaults. */
-function environment(port: number, dataDir: string): Record<string, string | undefined> {
+/** Settings of the broker, as `WARREN_…` variables; the bare server knows none. */
+export type Settings = Readonly<Record<`WARREN_${string}`, string>>;
+
+/** Without the caller's own settings: the broker is measured with its defaults, or what a case sets. */
+function environment(
+  port: number,
+  dataDir: string,
+  settings: Settings,
+): Record<string, string | undefined> {
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("WARREN_"));
   return {
     ...Object.fromEntries(inherited),
     WARREN_PORT: String(port),
     WARREN_DATA_DIR: dataDir,
     WARREN_LOG: "json",
+    ...settings,
   };
 }
 
@@ -74,7 +82,7 @@ export class ServerProcess {
   readonly #child: Bun.Subprocess;
   readonly #logFile: string;
 
-  private constructor(side: Side, dir: string, profileDir: string | undefined) {
+  private constructor(side: Side, dir: string, settings: Settings, profileDir: string | undefined) {
     const dataDir = join(dir, "data");
     mkdirSync(dataDir, { recursive: true });
     this.port = freePort();
@@ -82,7 +90,7 @@ export class ServerProcess {
     const log = openSync(this.#logFile, "a");
     this.#child = Bun.spawn(command(side, this.port, dataDir, profileDir), {
       cwd: dir,
-      env: environment(this.port, dataDir),
+      env: environment(this.port, dataDir, settings),
       stdin: "ignore",
       stdout: log,
       stderr: log,
@@ -93,9 +101,14 @@ export class ServerProcess {
     void this.#child.exited.then(() => runningServers.delete(this));
   }
 
-  static async start(side: Side, dir: string, profileDir?: string): Promise<ServerProcess> {
+  static async start(
+    side: Side,
+    dir: string,
+    settings: Settings = {},
+    profileDir?: string,
+  ): Promise<ServerProcess> {
     const startedAt = performance.now();
-    const server = new ServerProcess(side, dir, profileDir);
+    const server = new ServerProcess(side, dir, settings, profileDir);
     while (!(await server.#isReady())) {
       const failed = server.#child.exitCode !== null;
       if (failed || performance.now() - startedAt > START_LIMIT_MS) {
@@ -124,14 +137,23 @@ export class ServerProcess {
   }
 
   /** Defines the queue that the queue scenarios publish to. */
-  async defineQueue(): Promise<void> {
-    const answer = await fetch(`http://127.0.0.1:${this.port}/admin/v1/queues/${QUEUE}`, {
-      method: "PUT",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ bindings: [QUEUE_TOPIC] }),
+  async defineQueue(settings: object = {}): Promise<void> {
+    const path = `/admin/v1/queues/${QUEUE}`;
+    await this.request("PUT", path, { ...settings, bindings: [QUEUE_TOPIC] });
+  }
+
+  /** One HTTP request; fails on any answer but a success. */
+  async request(method: string, path: string, body?: object): Promise<unknown> {
+    const answer = await fetch(`http://127.0.0.1:${this.port}${path}`, {
+      method,
+      ...(body && {
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(body),
+      }),
     });
     const text = await answer.text();
-    if (!answer.ok) throw new Error(`the queue was not defined: ${answer.status} ${text}`);
+    if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
+    return JSON.parse(text);
   }
 
   cpuUs(): number {

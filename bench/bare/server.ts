@@ -6,8 +6,9 @@
  */
 import { parseArgs } from "node:util";
 import type { ServerWebSocket } from "bun";
-import { Floor, type PublishFrame } from "./floor.ts";
+import { type Definition, Floor, type PublishFrame } from "./floor.ts";
 import { dropPeer, newPeer, type Peer } from "./peer.ts";
+import { type Endpoint, pull, push, settle } from "./plane.ts";
 
 interface Frame extends PublishFrame {
   readonly type: string;
@@ -60,6 +61,8 @@ function handle(ws: ServerWebSocket<Peer>, frame: Frame): void {
     publish(ws, frame);
   } else if (frame.type === "ack") {
     floor?.ack(ws.data, frame.tags ?? []);
+  } else if (frame.type === "reject") {
+    floor?.reject(ws.data, frame.tags ?? []);
   } else {
     if (frame.type === "subscribe") subscribe(ws, frame.filter ?? "");
     else if (frame.type === "consume") floor?.consume(ws.data, frame.credit ?? 0);
@@ -67,23 +70,39 @@ function handle(ws: ServerWebSocket<Peer>, frame: Frame): void {
   }
 }
 
-const server = Bun.serve<Peer, "/admin/v1/queues/:name">({
+async function define(name: string, request: Request): Promise<void> {
+  const definition = (await request.json()) as Definition & { webhook?: Endpoint };
+  floor ??= new Floor(values["data-dir"] ?? ".", name, definition);
+  if (definition.webhook !== undefined) push(floor, definition.webhook);
+}
+
+const missing = () => new Response("not found", { status: 404 });
+
+const server = Bun.serve<Peer, string>({
   hostname: "127.0.0.1",
   port: Number(values.port ?? 0),
   routes: {
     "/admin/v1/queues/:name": async (request) => {
-      if (request.method === "PUT") {
-        const { bindings } = (await request.json()) as { bindings: string[] };
-        floor = new Floor(values["data-dir"] ?? ".", request.params.name, bindings[0] ?? "");
-      }
-      return Response.json({ name: request.params.name, counts: floor?.counts() });
+      const { name = "" } = request.params;
+      if (request.method === "PUT") await define(name, request);
+      return Response.json({ name, counts: floor?.counts() });
+    },
+    "/admin/v1/queues/:name/redrive": async () =>
+      Response.json({ id: "redrive", state: "done", moved: await floor?.redrive() }),
+    "/v1/queues/:queue/pull": async (request) => {
+      const { max } = (await request.json()) as { max: number };
+      return floor === undefined ? missing() : pull(floor, max);
+    },
+    "/v1/queues/:queue/settle": async (request) => {
+      const { ack } = (await request.json()) as { ack: number[] };
+      return floor === undefined ? missing() : settle(floor, ack);
     },
   },
   fetch(request, self) {
     const { pathname } = new URL(request.url);
     if (pathname === "/readyz") return new Response("ready");
     if (pathname === "/ws" && self.upgrade(request, { data: newPeer() })) return;
-    return new Response("not found", { status: 404 });
+    return missing();
   },
   websocket: {
     perMessageDeflate: false,

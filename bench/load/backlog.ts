@@ -5,7 +5,7 @@ import { startMeter } from "./meter.ts";
 import { Consumer, Ledger, Publisher, QUEUE } from "./settlement.ts";
 import { type JobContext, until } from "./timing.ts";
 
-const LIMIT_MS = 240_000;
+export const LIMIT_MS = 240_000;
 
 /** How many messages the queue holds, in whatever state, as the server says. */
 export async function queueDepth(port: number): Promise<number> {
@@ -32,7 +32,7 @@ export async function fill(job: FillJob, context: JobContext): Promise<JobResult
   const connections = await openMany(job.publishers, job.port, context.fail);
   const ledger = new Ledger(context.fail, job.verify);
   const publishers = connections.map(
-    (connection, index) => new Publisher(ledger, connection, index, job.window, job.payloadBytes),
+    (connection, index) => new Publisher(ledger, connection, index, job),
   );
   const end = startMeter(job.serverPid);
   ledger.confirms.active = true;
@@ -54,7 +54,7 @@ export async function fill(job: FillJob, context: JobContext): Promise<JobResult
 export async function drain(job: DrainJob, context: JobContext): Promise<JobResult> {
   const connections = await openMany(job.consumers, job.port, context.fail);
   const ledger = new Ledger(context.fail, job.verify);
-  for (const connection of connections) new Consumer(ledger, connection, false);
+  for (const connection of connections) new Consumer(ledger, connection, false, job.outcome);
   const end = startMeter(job.serverPid);
   for (const connection of connections) {
     void connection.request({ type: "consume", queue: QUEUE, credit: job.credit });

@@ -32,8 +32,12 @@ const REQUEST_HEAD = [
   "Upgrade: websocket",
   "Sec-WebSocket-Version: 13",
   "Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEA==",
-  "\r\n",
 ].join("\r\n");
+
+function requestHead(credential: string | undefined): Buffer {
+  const authorization = credential === undefined ? "" : `\r\nAuthorization: Bearer ${credential}`;
+  return Buffer.from(`${REQUEST_HEAD}${authorization}\r\n\r\n`);
+}
 
 const END_OF_HEAD = Buffer.from("\r\n\r\n");
 
@@ -59,7 +63,7 @@ export class Connection implements MessageSink {
   }
 
   /** Resolves after `welcome`. */
-  static async open(port: number, fail: Fail): Promise<Connection> {
+  static async open(port: number, fail: Fail, credential?: string): Promise<Connection> {
     const connection = new Connection(fail);
     const welcomed = new Promise<void>((resolve) => {
       connection.#welcomed = resolve;
@@ -71,7 +75,7 @@ export class Connection implements MessageSink {
       socket: HANDLERS,
     });
     connection.#socket.setNoDelay(true);
-    connection.send(Buffer.from(REQUEST_HEAD));
+    connection.send(requestHead(credential));
     await welcomed;
     return connection;
   }

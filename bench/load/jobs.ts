@@ -2,6 +2,7 @@
 import type { PeerName } from "../peers/names.ts";
 import type { LatencySummary } from "./latency.ts";
 import type { Window } from "./meter.ts";
+import type { Outcome } from "./wire.ts";
 
 /** Closed loop: this many publishes in flight. Open loop: this many publishes a second in all. */
 export type Load = { readonly window: number } | { readonly perSecond: number };
@@ -47,8 +48,13 @@ export interface QueueJob extends Target, Timing {
   readonly payloadBytes: number;
   /** `window` is per publisher, `perSecond` for all of them together. */
   readonly load: Load;
+  /** Ordering keys, or priorities, in turn. */
+  readonly keys?: number;
+  readonly priorities?: boolean;
   /** Publishers wait while this many messages are published and not delivered. */
   readonly backlog?: number;
+  /** So many messages are in the queue before. */
+  readonly waiting?: number;
   /** Keeps running after `ready` until told to finish, instead of for `measureMs`. */
   readonly untilTold?: boolean;
 }
@@ -72,6 +78,38 @@ export interface DrainJob extends Target {
   readonly consumers: number;
   readonly credit: number;
   readonly count: number;
+  readonly outcome?: Outcome;
+}
+
+/** Messages that are due later, and what is delivered when they are. */
+export interface DelayedJob extends Target {
+  readonly kind: "delayed";
+  readonly publishers: number;
+  readonly consumers: number;
+  readonly window: number;
+  readonly credit: number;
+  readonly payloadBytes: number;
+  readonly count: number;
+  /** The first is due so long after the start, the others within `spreadMs` of it. */
+  readonly dueInMs: number;
+  readonly spreadMs: number;
+}
+
+/** Emptying a queue over HTTP: pull, settle, and again. */
+export interface PullJob extends Target {
+  readonly kind: "pull";
+  readonly workers: number;
+  /** Messages in one pull, at most. */
+  readonly max: number;
+  readonly count: number;
+}
+
+/** Connecting, being welcomed, leaving: again and again. */
+export interface ChurnJob extends Target, Timing {
+  readonly kind: "churn";
+  readonly atOnce: number;
+  /** A token or a key, for the header of the upgrade. */
+  readonly credential?: string | undefined;
 }
 
 export interface IdleJob extends Target {
@@ -87,13 +125,18 @@ export type Job =
   | PeerQueueJob
   | FillJob
   | DrainJob
+  | DelayedJob
+  | PullJob
+  | ChurnJob
   | IdleJob;
 
 export interface JobResult {
   /** Events or deliveries received, or publishes confirmed, within the window. */
   readonly messages: number;
   readonly window: Window;
-  /** Publish to event, or publish to confirm. */
+  /** Of what came before the window. */
+  readonly filled?: Window;
+  /** Publish to event, publish to confirm, or connect to welcome. */
   readonly latency?: LatencySummary;
   /** Publish to delivery. */
   readonly endToEnd?: LatencySummary;

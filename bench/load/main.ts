@@ -1,11 +1,14 @@
 /** A generator process: takes one job over IPC, does it, answers and ends. */
 import { peerQueue } from "../peers/load.ts";
 import { drain, fill } from "./backlog.ts";
+import { churn } from "./churn.ts";
+import { delayed } from "./delayed.ts";
 import { echo } from "./echo.ts";
 import { fanin } from "./fanin.ts";
 import { fanout } from "./fanout.ts";
 import { idle } from "./idle.ts";
 import type { FromLoad, Job, JobResult, ToLoad } from "./jobs.ts";
+import { pull } from "./pull.ts";
 import { queue } from "./queue.ts";
 import type { JobContext } from "./timing.ts";
 
@@ -41,6 +44,12 @@ function run(job: Job): Promise<JobResult> {
       return fill(job, context);
     case "drain":
       return drain(job, context);
+    case "delayed":
+      return delayed(job, context);
+    case "pull":
+      return pull(job);
+    case "churn":
+      return churn(job, context);
     case "idle":
       return idle(job, context);
   }

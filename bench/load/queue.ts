@@ -41,10 +41,17 @@ export async function queue(job: QueueJob, context: JobContext): Promise<JobResu
   const { load } = job;
   const connections = await openMany(job.publishers + job.consumers, job.port, context.fail);
   const ledger = new Ledger(context.fail, job.verify);
+  const { waiting = 0 } = job;
+  ledger.published = waiting;
+  ledger.confirmed = waiting;
+  // What is there already was numbered by as many publishers.
+  const first = waiting > 0 ? job.publishers : 0;
   const window = "window" in load ? load.window : OPEN_WINDOW;
   const publishers = connections
     .slice(0, job.publishers)
-    .map((connection, index) => new Publisher(ledger, connection, index, window, job.payloadBytes));
+    .map(
+      (connection, index) => new Publisher(ledger, connection, index + first, { ...job, window }),
+    );
   for (const connection of connections.slice(job.publishers)) {
     new Consumer(ledger, connection, "perSecond" in load);
     await connection.request({ type: "consume", queue: QUEUE, credit: job.credit });

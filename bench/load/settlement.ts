@@ -3,7 +3,15 @@ import { type Connection, type Fail, parseFrames } from "./connection.ts";
 import { firstFrameAt, readDigits, recordStamps, UniformFrames } from "./counting.ts";
 import { LatencyRecorder } from "./latency.ts";
 import type { MessageSink } from "./reader.ts";
-import { AckFrame, PublishBlock, SEQUENCE_BASE, stampUs } from "./wire.ts";
+import {
+  DELAY_MS,
+  type Outcome,
+  PublishBlock,
+  type PublishShape,
+  SEQUENCE_BASE,
+  SettleFrame,
+  stampUs,
+} from "./wire.ts";
 
 export const QUEUE = "bench";
 export const QUEUE_TOPIC = "bench/work";
@@ -45,28 +53,32 @@ export class Ledger {
   }
 }
 
+export interface PublisherOptions extends Omit<PublishShape, "topic" | "confirmed" | "delayed"> {
+  readonly window: number;
+  /** When the message of a number is due, on the generator's clock: it is then what `sent` says. */
+  readonly dueUs?: (number: number) => number;
+}
+
 export class Publisher implements MessageSink {
   inFlight = 0;
   readonly #ledger: Ledger;
   readonly #connection: Connection;
   readonly #block: PublishBlock;
   readonly #window: number;
+  readonly #dueUs: PublisherOptions["dueUs"];
   readonly #firstNumber: number;
   #number = 0;
   readonly #sentAt = new Float64Array(IN_FLIGHT_SLOTS).fill(-1);
 
-  constructor(
-    ledger: Ledger,
-    connection: Connection,
-    index: number,
-    window: number,
-    payloadBytes: number,
-  ) {
+  constructor(ledger: Ledger, connection: Connection, index: number, options: PublisherOptions) {
+    const { window, dueUs } = options;
     this.#ledger = ledger;
     this.#connection = connection;
     this.#window = window;
+    this.#dueUs = dueUs;
     this.#firstNumber = index * NUMBERS;
-    const shape = { topic: QUEUE_TOPIC, payloadBytes, confirmed: true };
+    const delayed = dueUs !== undefined;
+    const shape = { ...options, topic: QUEUE_TOPIC, confirmed: true, delayed };
     this.#block = new PublishBlock(shape, window);
     connection.listen(this);
   }
@@ -82,12 +94,25 @@ export class Publisher implements MessageSink {
         this.#ledger.fail(new Error("a confirm is missing that far newer publishes have"));
       }
       this.#sentAt[slot] = now;
-      this.#block.set(index, this.#firstNumber + this.#number++, now);
+      if (this.#dueUs === undefined) {
+        this.#block.set(index, this.#firstNumber + this.#number++, now);
+      } else {
+        this.#schedule(index, this.#dueUs(this.#number), now);
+      }
     }
     this.#connection.send(this.#block.first(step));
     this.inFlight += step;
     this.#ledger.published += step;
     return step;
+  }
+
+  #schedule(index: number, dueUs: number, now: number): void {
+    const delayMs = Math.round((dueUs - now) / 1000);
+    if (delayMs < DELAY_MS.least || delayMs > DELAY_MS.most) {
+      this.#ledger.fail(new Error(`a delay of ${delayMs} ms: this machine schedules too slowly`));
+    }
+    this.#block.set(index, this.#firstNumber + this.#number++, dueUs);
+    this.#block.delay(index, delayMs);
   }
 
   skim(): boolean {
@@ -145,10 +170,11 @@ export class Consumer implements MessageSink {
   readonly #ledger: Ledger;
   readonly #connection: Connection;
   readonly #timed: boolean;
-  readonly #ack = new AckFrame();
+  readonly #ack: SettleFrame;
 
   /** With `timed` the age of every delivery is recorded, too. */
-  constructor(ledger: Ledger, connection: Connection, timed: boolean) {
+  constructor(ledger: Ledger, connection: Connection, timed: boolean, outcome: Outcome = "ack") {
+    this.#ack = new SettleFrame(outcome);
     this.#ledger = ledger;
     this.#connection = connection;
     this.#timed = timed;

@@ -64,7 +64,17 @@ export interface PublishShape {
   readonly payloadBytes: number;
   /** With an `id` every publish is answered. */
   readonly confirmed: boolean;
+  /** Ordering keys in turn, so many of them; at most 100,000. */
+  readonly keys?: number | undefined;
+  /** The ten priorities in turn. */
+  readonly priorities?: boolean | undefined;
+  /** Each has a delay of its own, of four digits. */
+  readonly delayed?: boolean | undefined;
 }
+
+const KEY_DIGITS = 5;
+/** Delays in milliseconds, all of the same length. */
+export const DELAY_MS = { least: 1000, most: 9999, digits: 4 } as const;
 
 /** Room for several publishes, each a WebSocket message of its own, that leave in one write. */
 export class PublishBlock {
@@ -73,17 +83,33 @@ export class PublishBlock {
   readonly #seqAt: number;
   readonly #sentAt: number;
   readonly #idAt: number;
+  readonly #keys: number;
+  readonly #keyAt: number;
+  readonly #priorityAt: number;
+  readonly #delayAt: number;
 
   constructor(shape: PublishShape, capacity: number) {
-    const id = shape.confirmed ? `"id":${SEQUENCE_BASE},` : "";
-    const payload = payloadText(shape.payloadBytes);
+    const { topic, confirmed, keys = 0, priorities = false, delayed = false } = shape;
     const frame = textFrame(
-      `{"type":"publish",${id}"topic":${JSON.stringify(shape.topic)},"payload":${payload}}`,
+      [
+        `{"type":"publish",${confirmed ? `"id":${SEQUENCE_BASE},` : ""}`,
+        `"topic":${JSON.stringify(topic)},`,
+        keys > 0 ? `"key":"${"0".repeat(KEY_DIGITS)}",` : "",
+        priorities ? '"priority":0,' : "",
+        delayed ? `"delayMs":${DELAY_MS.least},` : "",
+        `"payload":${payloadText(shape.payloadBytes)}}`,
+      ].join(""),
     );
+    const behind = (name: string, wanted: boolean) =>
+      wanted ? frame.indexOf(name) + name.length : -1;
     this.frameBytes = frame.length;
-    this.#seqAt = frame.indexOf('"seq":') + 6;
-    this.#sentAt = frame.indexOf('"sent":') + 7;
-    this.#idAt = shape.confirmed ? frame.indexOf('"id":') + 5 : -1;
+    this.#seqAt = behind('"seq":', true);
+    this.#sentAt = behind('"sent":', true);
+    this.#idAt = behind('"id":', confirmed);
+    this.#keys = keys;
+    this.#keyAt = behind('"key":"', keys > 0);
+    this.#priorityAt = behind('"priority":', priorities);
+    this.#delayAt = behind('"delayMs":', delayed);
     this.#bytes = Buffer.alloc(frame.length * capacity);
     for (let index = 0; index < capacity; index++) this.#bytes.set(frame, index * frame.length);
   }
@@ -92,9 +118,17 @@ export class PublishBlock {
   set(index: number, number: number, sentUs: number): void {
     const start = index * this.frameBytes;
     const value = SEQUENCE_BASE + number;
-    writeDigits(this.#bytes, start + this.#seqAt, SEQUENCE_DIGITS, value);
-    writeDigits(this.#bytes, start + this.#sentAt, SENT_DIGITS, sentUs);
-    if (this.#idAt >= 0) writeDigits(this.#bytes, start + this.#idAt, SEQUENCE_DIGITS, value);
+    const bytes = this.#bytes;
+    writeDigits(bytes, start + this.#seqAt, SEQUENCE_DIGITS, value);
+    writeDigits(bytes, start + this.#sentAt, SENT_DIGITS, sentUs);
+    if (this.#idAt >= 0) writeDigits(bytes, start + this.#idAt, SEQUENCE_DIGITS, value);
+    if (this.#keyAt >= 0) writeDigits(bytes, start + this.#keyAt, KEY_DIGITS, number % this.#keys);
+    if (this.#priorityAt >= 0) writeDigits(bytes, start + this.#priorityAt, 1, number % 10);
+  }
+
+  delay(index: number, delayMs: number): void {
+    const start = index * this.frameBytes;
+    writeDigits(this.#bytes, start + this.#delayAt, DELAY_MS.digits, delayMs);
   }
 
   /** The bytes of the first `count` publishes. */
@@ -103,21 +137,24 @@ export class PublishBlock {
   }
 }
 
-/** An `ack` frame built digit by digit, with room for its header in front. */
-export class AckFrame {
+export type Outcome = "ack" | "reject";
+
+/** An `ack` or `reject` frame built digit by digit, with room for its header in front. */
+export class SettleFrame {
   static readonly #HEAD = 8;
-  static readonly #OPENING = Buffer.from('{"type":"ack","tags":[');
+  readonly #opening: Buffer;
   readonly #bytes = Buffer.alloc(32 * 1024);
   #end = 0;
   count = 0;
 
-  constructor() {
-    this.#bytes.set(AckFrame.#OPENING, AckFrame.#HEAD);
+  constructor(outcome: Outcome) {
+    this.#opening = Buffer.from(`{"type":"${outcome}","tags":[`);
+    this.#bytes.set(this.#opening, SettleFrame.#HEAD);
     this.clear();
   }
 
   clear(): void {
-    this.#end = AckFrame.#HEAD + AckFrame.#OPENING.length;
+    this.#end = SettleFrame.#HEAD + this.#opening.length;
     this.count = 0;
   }
 
@@ -132,13 +169,13 @@ export class AckFrame {
   finish(): Buffer {
     this.#bytes[this.#end] = 93;
     this.#bytes[this.#end + 1] = 125;
-    const length = this.#end + 2 - AckFrame.#HEAD;
+    const length = this.#end + 2 - SettleFrame.#HEAD;
     const head = length < 126 ? 6 : 8;
-    const start = AckFrame.#HEAD - head;
-    this.#bytes.fill(0, start, AckFrame.#HEAD);
+    const start = SettleFrame.#HEAD - head;
+    this.#bytes.fill(0, start, SettleFrame.#HEAD);
     this.#bytes[start] = TEXT;
     this.#bytes[start + 1] = MASKED | Math.min(length, 126);
     if (length >= 126) this.#bytes.writeUInt16BE(length, start + 2);
-    return this.#bytes.subarray(start, AckFrame.#HEAD + length);
+    return this.#bytes.subarray(start, SettleFrame.#HEAD + length);
   }
 }

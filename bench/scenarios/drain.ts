@@ -2,12 +2,9 @@
 
 import { runJob } from "../generator.ts";
 import type { DrainJob, FillJob } from "../load/jobs.ts";
-import { type Bench, CPU, jobBase, type Metric, RATE, type Scenario } from "../scenario.ts";
+import { type Bench, CPU, FILL_CPU, FILL_RATE, jobBase, RATE, type Scenario } from "../scenario.ts";
 import type { ServerProcess } from "../servers.ts";
 import { QUEUE_CREDIT, QUEUE_PAYLOAD_BYTES, QUEUE_PEERS, QUEUE_WINDOW } from "./durable.ts";
-
-const FILL_RATE: Metric = { name: "fillRate", title: "filled", unit: "/s" };
-const FILL_CPU: Metric = { name: "fillCpuUs", title: "CPU per message filled", unit: "µs" };
 
 export function fillJob(bench: Bench, server: ServerProcess, count: number): FillJob {
   return {
@@ -16,6 +13,16 @@ export function fillJob(bench: Bench, server: ServerProcess, count: number): Fil
     publishers: QUEUE_PEERS,
     window: QUEUE_WINDOW,
     payloadBytes: QUEUE_PAYLOAD_BYTES,
+    count,
+  };
+}
+
+export function drainJob(bench: Bench, server: ServerProcess, count: number): DrainJob {
+  return {
+    kind: "drain",
+    ...jobBase(bench, server),
+    consumers: QUEUE_PEERS,
+    credit: QUEUE_CREDIT,
     count,
   };
 }
@@ -34,14 +41,7 @@ export const drain: Scenario = {
         await server.defineQueue();
         const count = bench.quick ? 20_000 : 200_000;
         const filled = await runJob(fillJob(bench, server, count));
-        const job: DrainJob = {
-          kind: "drain",
-          ...jobBase(bench, server),
-          consumers: QUEUE_PEERS,
-          credit: QUEUE_CREDIT,
-          count,
-        };
-        const { window } = await runJob(job);
+        const { window } = await runJob(drainJob(bench, server, count));
         return {
           rate: count / window.seconds,
           cpuUs: window.serverCpuUs / count,

@@ -7,6 +7,8 @@ import type { Load, QueueJob } from "../load/jobs.ts";
 import {
   type Bench,
   type Case,
+  CONFIRM_P50,
+  CONFIRM_P99,
   CPU,
   type Figures,
   figures,
@@ -21,28 +23,34 @@ export const QUEUE_PAYLOAD_BYTES = 256;
 export const QUEUE_WINDOW = 256;
 export const QUEUE_CREDIT = 100;
 export const QUEUE_PEERS = 4;
-const BACKLOG = 20_000;
+export const BACKLOG = 20_000;
 
-const CONFIRM_P50: Metric = { name: "p50Us", title: "confirm p50", unit: "µs" };
-const CONFIRM_P99: Metric = { name: "p99Us", title: "confirm p99", unit: "µs" };
 const DELIVERY_P50: Metric = { name: "deliveryP50Us", title: "delivery p50", unit: "µs" };
 const DELIVERY_P99: Metric = { name: "deliveryP99Us", title: "delivery p99", unit: "µs" };
 
-async function run(
+interface Shape {
+  readonly publishers: number;
+  readonly consumers: number;
+  readonly keys?: number;
+  readonly priorities?: boolean;
+}
+
+export async function runQueue(
   bench: Bench,
-  peers: { readonly publishers: number; readonly consumers: number },
+  shape: Shape,
   load: Load,
+  settings: object = {},
 ): Promise<Figures> {
   const server = await bench.start();
-  await server.defineQueue();
+  await server.defineQueue(settings);
   const job: QueueJob = {
     kind: "queue",
     ...jobBase(bench, server),
-    ...peers,
+    ...shape,
     credit: QUEUE_CREDIT,
     payloadBytes: QUEUE_PAYLOAD_BYTES,
     load,
-    ...(peers.consumers > 0 ? { backlog: BACKLOG } : {}),
+    ...(shape.consumers > 0 ? { backlog: BACKLOG } : {}),
   };
   return figures(await runJob(job));
 }
@@ -58,7 +66,7 @@ function loadCase(publishers: number): Case {
     metrics: [RATE, CPU, CONFIRM_P50, CONFIRM_P99],
     goals: rateGoal(0.8),
     measure: (bench) =>
-      run(bench, { publishers, consumers: QUEUE_PEERS }, { window: QUEUE_WINDOW }),
+      runQueue(bench, { publishers, consumers: QUEUE_PEERS }, { window: QUEUE_WINDOW }),
   };
 }
 
@@ -72,7 +80,7 @@ const half: Case = {
   metrics: [RATE, CPU, CONFIRM_P50, CONFIRM_P99, DELIVERY_P50, DELIVERY_P99],
   goals: [{ metric: "deliveryP99Us", of: "warren", bound: "at most", value: 3000 }],
   measure: (bench) =>
-    run(
+    runQueue(
       bench,
       { publishers: QUEUE_PEERS, consumers: QUEUE_PEERS },
       { perSecond: halfDurableRate(bench) },
@@ -94,7 +102,7 @@ export const serial: Scenario = {
       title: "1 publisher, 1 in flight",
       metrics: [RATE, CPU, CONFIRM_P50, CONFIRM_P99],
       goals: rateGoal(0.9),
-      measure: (bench) => run(bench, { publishers: 1, consumers: 0 }, { window: 1 }),
+      measure: (bench) => runQueue(bench, { publishers: 1, consumers: 0 }, { window: 1 }),
     },
   ],
 };
