@@ -9,6 +9,8 @@ import type { SqliteQueue } from "./queue.ts";
 
 /** Expired messages that are seen to in one go. */
 const EXPIRED_AT_ONCE = 1000;
+/** Rows in one read of single ones: however large they are, all of them come. */
+const READ_AT_ONCE = 256;
 /** Until the index of own expiries is read again, when all that was due there is in memory. */
 const LOOK_AGAIN_MS = 1000;
 
@@ -70,8 +72,11 @@ export class Lookups {
   }
 
   fetchWanted(): void {
-    if (this.#wanted.length === 0) return;
-    const ids = this.#wanted.splice(0);
+    // All are asked for before any is answered: what else comes into memory meanwhile comes behind them.
+    while (this.#wanted.length > 0) this.#fetch(this.#wanted.splice(0, READ_AT_ONCE));
+  }
+
+  #fetch(ids: readonly string[]): void {
     const fetched = this.#readIds(ids, (queue, rows) => {
       for (const row of rows) queue.backlog.fetched(row);
       this.#host.pumpSoon(queue);

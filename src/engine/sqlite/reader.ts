@@ -59,8 +59,8 @@ export class RowReader {
   }
 
   /**
-   * Packs the rows of a read into `buffer` as `unpackRows` wants them, as many as fit and at least one.
-   * `complete` says that there are none behind them.
+   * Packs the rows of a read into `buffer` as `unpackRows` wants them, as many as fit and at least one; rows
+   * that were named all come, into a larger one if need be. `complete` says that there are none behind them.
    */
   read(
     read: Read,
@@ -69,6 +69,7 @@ export class RowReader {
     const rows = new BatchWriter(buffer);
     const found = this.#rows(read);
     const wanted = "select" in read ? wantedBy(read.select, read.kind) : undefined;
+    const isBounded = read.kind !== "ids";
     let looked = 0;
     for (const row of found) {
       const [lane, sequence, attempts, dueAt, expiresAt, record] = row;
@@ -76,7 +77,7 @@ export class RowReader {
         looked++;
         continue;
       }
-      if (rows.operations > 0 && !rows.fits(record?.length ?? 0)) break;
+      if (isBounded && rows.operations > 0 && !rows.fits(record?.length ?? 0)) break;
       const times = {
         attempts,
         dueAt: dueAt ?? undefined,

@@ -1,5 +1,6 @@
 /** How an engine hands out messages [P-5.2], [P-5.7]. */
 import { describe, expect, test } from "bun:test";
+import { Payload } from "../../../src/payload.ts";
 import { type EngineKind, type Peer, Subject } from "./subject.ts";
 
 const SMALL_WINDOW = { queueWindowMessages: 4, queueWindowBytes: 4096 };
@@ -328,6 +329,18 @@ export function describeConsume(kind: EngineKind): void {
         expect(subject.states("a")).toEqual([0, 30 - due, due]);
       }
       expect(peer.ids).toEqual(numbered(30).toSorted((x, y) => dueOf(x) - dueOf(y)));
+    });
+
+    test("[P-3.2] many large messages that come due at once are all handed out", async () => {
+      await using subject = await Subject.open(kind);
+      await subject.define("a");
+      const peer = subject.consume("a", 100);
+      const dueAt = subject.clock.now() + 1000;
+      const payload = Payload.fromValue("x".repeat(100_000));
+      for (const id of numbered(30)) await subject.append("a", { id, dueAt, payload });
+      subject.clock.advance(1000);
+      await peer.has(30);
+      expect(peer.ids.toSorted()).toEqual(numbered(30));
     });
   });
 
