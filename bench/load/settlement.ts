@@ -14,6 +14,7 @@ import {
 } from "./wire.ts";
 
 export const QUEUE = "bench";
+export const DEAD_LETTERS = `${QUEUE}.dead`;
 export const QUEUE_TOPIC = "bench/work";
 /** Numbers of one publisher; they stay unique over all of them. */
 const NUMBERS = 100_000_000;

@@ -2,7 +2,7 @@
 
 import { runJob } from "../generator.ts";
 import { expectDepth } from "../load/backlog.ts";
-import { QUEUE } from "../load/settlement.ts";
+import { DEAD_LETTERS } from "../load/settlement.ts";
 import { sleep } from "../load/timing.ts";
 import { type Bench, CPU, type Figures, type Metric, RATE, type Scenario } from "../scenario.ts";
 import { drainJob, fillJob } from "./drain.ts";
@@ -24,7 +24,7 @@ async function measure(bench: Bench): Promise<Figures> {
   const buried = await runJob({ ...drainJob(bench, server, count), outcome: "reject" });
   const cpu = server.cpuUs();
   const at = performance.now();
-  const post = server.request("POST", `/admin/v1/queues/${QUEUE}/redrive`, {});
+  const post = server.request("POST", `/admin/v1/queues/${DEAD_LETTERS}/redrive`, {});
   let task = (await post) as Task;
   while (task.state === "running") {
     await sleep(10);
