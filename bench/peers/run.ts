@@ -1,6 +1,6 @@
 /**
  * Warren beside other brokers as a durable work queue, in one run, in turn:
- * `bun bench/peers/run.ts [--rounds N] [--quick] [name…]`. Same payload, same window, same credit; what a
+ * `bun bench/peers/run.ts [--rounds N] [--quick] [--workload NAME]… [name…]`. Same payload, same window, same credit; what a
  * confirm means is said beside each.
  */
 import { mkdirSync } from "node:fs";
@@ -161,7 +161,11 @@ function versions(): string[] {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { rounds: { type: "string", default: "3" }, quick: { type: "boolean", default: false } },
+  options: {
+    rounds: { type: "string", default: "3" },
+    quick: { type: "boolean", default: false },
+    workload: { type: "string", multiple: true, default: WORKLOADS.map(({ name }) => name) },
+  },
 });
 const quick = values.quick;
 const rounds = quick ? 1 : Number(values.rounds);
@@ -171,10 +175,11 @@ const missing = wanted.filter((name) => isPeer(name) && missingProgram(name) !==
 for (const name of missing)
   console.log(`SKIPPED-MISSING-PROGRAM: ${missingProgram(name as PeerName)}`);
 const sides = wanted.filter((name) => !missing.includes(name));
-const rows: Row[] = WORKLOADS.flatMap((work) =>
+const workloads = WORKLOADS.filter(({ name }) => values.workload.includes(name));
+const rows: Row[] = workloads.flatMap((work) =>
   sides.map((side) => ({ workload: work.name, side, rounds: [], faults: [] })),
 );
-for (const work of WORKLOADS) {
+for (const work of workloads) {
   for (let round = 1; round <= rounds; round++) {
     for (const row of rows.filter(({ workload }) => workload === work.name)) {
       try {
@@ -199,10 +204,11 @@ const text = [
     `256 B payloads, loopback TCP. ${versions().join("; ")}.`,
   "",
   ...sides.map((side) => `- **${side}**: ${SIDES[side]}`),
-  ...WORKLOADS.flatMap((work) => table(work, rows)),
+  ...workloads.flatMap((work) => table(work, rows)),
   "",
 ].join("\n");
-const name = `${date}-${machineSlug(machine)}-peers${quick ? "-quick" : ""}`;
+const part = workloads.length === WORKLOADS.length ? [] : workloads.map(({ name }) => name);
+const name = [date, machineSlug(machine), "peers", ...part, ...(quick ? ["quick"] : [])].join("-");
 const results = join(import.meta.dir, "../results");
 mkdirSync(results, { recursive: true });
 await Bun.write(join(results, `${name}.md`), text);
