@@ -43,6 +43,7 @@ import type { WarrenError } from "../errors.ts";
 import type { DeathRecord, Delivery, Message } from "../message.ts";
 import type { AuditTrail } from "./audit.ts";
 import type { Collection, Records } from "./records.ts";
+import type { ScheduleRequest } from "./schedule.ts";
 import type { Selection } from "./selection.ts";
 import type { TransferPage, TransferRequest } from "./transfer.ts";
 
@@ -329,6 +330,11 @@ export interface Engine {
   append(request: AppendRequest): void;
   /** Stores several messages or none, refusing like `append`. */
   appendBatch(request: BatchRequest): void;
+  /**
+   * Changes a message that waits for its first due time, or takes it back (see schedule.ts). Refusals
+   * come through `request.failed`.
+   */
+  reschedule(request: ScheduleRequest): void;
   /**
    * Throws `unknown_queue`, or `storage_unavailable` while it is not known what is stored. A consumer
    * starts with no credit.

@@ -14,6 +14,7 @@ import { describeOverflow } from "./engine/overflow.ts";
 import { describeQueues } from "./engine/queues.ts";
 import { describeRecords } from "./engine/records.ts";
 import { describeRetention } from "./engine/retention.ts";
+import { describeSchedule } from "./engine/schedule.ts";
 import { describeSettle } from "./engine/settle.ts";
 import type { EngineKind } from "./engine/subject.ts";
 import { describeTransfers } from "./engine/transfers.ts";
@@ -26,6 +27,7 @@ export function describeEngine(kind: EngineKind): void {
     describeAppend(kind);
     describeOverflow(kind);
     describeBatch(kind);
+    describeSchedule(kind);
     describeConsume(kind);
     describeHandOut(kind);
     describeSettle(kind);

@@ -20,12 +20,14 @@ import type {
   EngineHealth,
   EngineListener,
 } from "../engine.ts";
+import type { ScheduleRequest } from "../schedule.ts";
 import { MemoryAudit } from "./audit.ts";
 import { MemoryConsumer } from "./consumer.ts";
 import { Pulse } from "./pulse.ts";
 import type { Entry, MemoryQueue } from "./queue.ts";
 import { MemoryQueues } from "./queues.ts";
 import { MemoryRecords } from "./records.ts";
+import { reschedule } from "./schedule.ts";
 
 export interface MemoryEngineOptions {
   readonly clock: Clock;
@@ -107,6 +109,10 @@ export class MemoryEngine implements Engine {
       }
     }
     this.#carryOut(plan, request);
+  }
+
+  reschedule(request: ScheduleRequest): void {
+    reschedule(this.#pulse, this.queues.all(), storedSize, request);
   }
 
   consume(name: string, sink: DeliverySink): Consumer {

@@ -29,11 +29,13 @@ export interface Lease {
 }
 
 export interface Entry {
-  readonly message: Message;
+  message: Message;
   readonly age: number;
   readonly priority: number;
   readonly enteredAt: number;
-  readonly bytes: number;
+  bytes: number;
+  /** It was published for later. */
+  readonly isScheduled: boolean;
   readonly deaths: readonly DeathRecord[] | undefined;
   /** Whether its publisher has been told; nobody works on it before. */
   confirmed: boolean;
@@ -111,6 +113,7 @@ export class MemoryQueue {
       priority: priorityOf(message, this.settings),
       enteredAt: now,
       bytes,
+      isScheduled: dueAt > now,
       deaths: undefined,
       confirmed: false,
       attempts: 0,
@@ -123,6 +126,14 @@ export class MemoryQueue {
   arrive(message: Message, bytes: number, deaths: Entry["deaths"]): void {
     const entry = this.enter(message, bytes, 0);
     this.entries[this.entries.indexOf(entry)] = { ...entry, deaths, confirmed: true };
+    this.#pulse.wake();
+  }
+
+  /** A message that waits for its first due time is another from now on. */
+  change(entry: Entry, message: Message, bytes: number, dueAt: number): void {
+    this.bytes += bytes - entry.bytes;
+    Object.assign(entry, { message, bytes, dueAt });
+    this.#watch(entry);
     this.#pulse.wake();
   }
 
@@ -353,6 +364,7 @@ export class MemoryQueue {
       deaths: withDeath(entry.deaths, record),
       confirmed: true,
       attempts: 0,
+      isScheduled: false,
       dueAt: now,
     });
     this.#pulse.wake();

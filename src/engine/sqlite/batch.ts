@@ -16,6 +16,8 @@ export const OPERATION = {
   keep: 10,
   /** A message waits for its time no longer. */
   release: 5,
+  /** The message inserted before waits for its first due time, to be found by its key. */
+  schedule: 12,
   /** Guards the inserts that follow: they are left out when the id was seen. */
   dedupe: 6,
   /** A message dies: the insert that follows, its dead letter, is left out when it is gone already. */
@@ -95,10 +97,18 @@ export class BatchWriter {
     this.#u32(bytes);
   }
 
-  /** A conditional operation: the item is told when there is no such message any more. */
-  release(lane: number, sequence: number): void {
-    this.#start(OPERATION.release, 12);
+  /** A conditional operation: the item is told when there is no such message that is due by then. */
+  release(lane: number, sequence: number, dueAt: number): void {
+    this.#start(OPERATION.release, 20);
     this.#place(lane, sequence);
+    this.#f64(dueAt);
+  }
+
+  /** Beside the insert of a message; nothing where that was left out. */
+  schedule(lane: number, sequence: number, key: string): void {
+    this.#start(OPERATION.schedule, 12);
+    this.#place(lane, sequence);
+    this.#text(key);
   }
 
   /**

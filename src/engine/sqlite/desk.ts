@@ -5,6 +5,7 @@ import { type Durability, explain, type OpenDatabase } from "./database.ts";
 import type { WriterReply, WriterRequest } from "./exchange.ts";
 import { RowReader } from "./reader.ts";
 import { RecordTable } from "./record-table.ts";
+import { ScheduledTable } from "./scheduled-table.ts";
 import { Store } from "./store.ts";
 
 type Open = (dataDir: string, durability: Durability) => OpenDatabase;
@@ -77,7 +78,12 @@ function furnish(open: OpenDatabase): House {
   const records = new RecordTable(database);
   const audit = new AuditTable(database);
   const acked = new AckedTable(database);
-  const store = new Store(database, { records, audit, acked });
+  const store = new Store(database, {
+    records,
+    audit,
+    acked,
+    scheduled: new ScheduledTable(database),
+  });
   return { database: open, store, reader: new RowReader(database, acked), records, audit };
 }
 

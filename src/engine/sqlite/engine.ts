@@ -16,6 +16,7 @@ import type {
   EngineHealth,
   EngineListener,
 } from "../engine.ts";
+import type { ScheduleRequest } from "../schedule.ts";
 import { SqliteAudit } from "./audit.ts";
 import { SqliteConsumer } from "./consumer.ts";
 import type { Durability } from "./database.ts";
@@ -28,6 +29,7 @@ import { PendingChange, PendingRelease } from "./pending.ts";
 import type { SqliteQueue } from "./queue.ts";
 import { SqliteRecords } from "./records.ts";
 import { QueueRegistry } from "./registry.ts";
+import { Schedule } from "./schedule.ts";
 import { type Opened, Storage } from "./storage.ts";
 import { type StartWriter, WriterThread } from "./thread.ts";
 import { Timetable } from "./timetable.ts";
@@ -67,6 +69,7 @@ export class SqliteEngine implements Engine, IntakeHost {
   readonly #delayed: DelayedWindow;
   readonly #timetable: Timetable;
   readonly #lookups: Lookups;
+  readonly #schedule: Schedule;
   readonly #intake = new Intake(this);
   readonly #dirty = new Set<SqliteQueue>();
   readonly #pump = () => this.#pumpDirty();
@@ -110,6 +113,7 @@ export class SqliteEngine implements Engine, IntakeHost {
       this.#listener?.queueChanged(name, description),
     );
     this.#lookups = new Lookups(this, this.queues, (time) => this.#timetable.at(time));
+    this.#schedule = new Schedule(this, this.queues);
   }
 
   get health(): EngineHealth {
@@ -161,6 +165,10 @@ export class SqliteEngine implements Engine, IntakeHost {
 
   appendBatch(request: BatchRequest): void {
     this.#intake.appendBatch(request);
+  }
+
+  reschedule(request: ScheduleRequest): void {
+    this.#schedule.change(request);
   }
 
   consume(name: string, sink: DeliverySink): Consumer {
@@ -241,6 +249,10 @@ export class SqliteEngine implements Engine, IntakeHost {
     this.#lookups.want(lane, sequence);
   }
 
+  get scheduleChanges(): number {
+    return this.#schedule.changes;
+  }
+
   get fetching(): boolean {
     return this.#lookups.fetching;
   }
@@ -303,10 +315,10 @@ export class SqliteEngine implements Engine, IntakeHost {
     if ((this.#delayed.nextDueAt ?? Number.POSITIVE_INFINITY) > now) return;
     if (this.storageRefusal() !== undefined) return;
     for (const place of this.#delayed.takeDue(now, RELEASED_AT_ONCE)) {
-      const { lane, sequence } = place;
+      const { lane, sequence, dueAt } = place;
       const queue = this.queues.byNumber(queueNumberOf(lane));
       if (queue === undefined) continue;
-      this.storage.writer.release(lane, sequence);
+      this.storage.writer.release(lane, sequence, dueAt);
       this.storage.add(
         new PendingRelease(
           (gone) => queue.released(lane, sequence, gone),

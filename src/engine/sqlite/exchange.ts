@@ -1,6 +1,7 @@
 /** What passes between the event loop and the writer thread. */
 import type { AuditQuery } from "../audit.ts";
 import type { Collection } from "../records.ts";
+import type { ScheduleChange } from "../schedule.ts";
 import type { Selection } from "../selection.ts";
 import type { MessageEdit } from "../transfer.ts";
 import type { Durability } from "./database.ts";
@@ -92,6 +93,7 @@ export type Control =
       readonly limit: number;
     }
   | { readonly move: Move }
+  | Reschedule
   | { readonly forgetIdsBefore: number }
   | { readonly probe: number };
 
@@ -122,7 +124,7 @@ export interface Trimmed {
 }
 
 /** What a control tells of its doing. */
-export type ControlAnswer = Purged | Trimmed | Moved;
+export type ControlAnswer = Purged | Trimmed | Moved | Rescheduled;
 
 /** A page of messages that goes from one queue to another (src/engine/transfer.ts). */
 export interface Move {
@@ -181,6 +183,39 @@ export interface Moved {
   /** What came to the target: bytes, lanes, and the earliest expiry of its own. */
   readonly arrivedBytes: number;
   readonly lanes: readonly number[];
+  readonly ownExpiry: number | null;
+}
+
+/** A change of the rows that wait for their first due time under a key [P-5.13]. */
+export interface Reschedule {
+  readonly reschedule: string;
+  /** Null: they go. */
+  readonly change: PackedScheduleChange | null;
+  /** Only these places, as `lane.sequence`; null: all of the key. */
+  readonly only: readonly string[] | null;
+  /** With more rows than this nothing is changed. */
+  readonly limit: number;
+  readonly dryRun: boolean;
+}
+
+export interface PackedScheduleChange extends Omit<ScheduleChange, "payload"> {
+  readonly payload?: { readonly format: number; readonly base64: string };
+}
+
+export interface ScheduledCopy {
+  readonly lane: number;
+  readonly sequence: number;
+  readonly dueAt: number;
+  /** By how many bytes its record becomes longer. */
+  readonly growth: number;
+}
+
+export interface Rescheduled {
+  readonly kind: "rescheduled";
+  readonly copies: readonly ScheduledCopy[];
+  /** Why nothing was changed. */
+  readonly refused: "too early" | "too many" | null;
+  /** The earliest expiry of its own of any copy. */
   readonly ownExpiry: number | null;
 }
 

@@ -36,6 +36,8 @@ export interface QueueHost {
   tryAgain(): void;
   /** Whether messages are on their way from disk to their places. */
   readonly fetching: boolean;
+  /** How many changes of scheduled messages have begun. */
+  readonly scheduleChanges: number;
   /** Reads one message from disk and gives it to the queue's backlog. */
   fetch(lane: number, sequence: number): void;
 }

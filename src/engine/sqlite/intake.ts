@@ -12,7 +12,7 @@ import type { Entry } from "./entry.ts";
 import type { QueueHost } from "./host.ts";
 import { PendingAppend, PendingLookup } from "./pending.ts";
 import type { SqliteQueue } from "./queue.ts";
-import { type EncodedRecord, encodeRecord, recordBytes } from "./record.ts";
+import { type EncodedRecord, encodeRecord, messageKey, recordBytes } from "./record.ts";
 import type { QueueRegistry } from "./registry.ts";
 import { Room } from "./room.ts";
 
@@ -370,7 +370,6 @@ function asRefusal(error: unknown): WarrenError {
   throw toWarrenError(error);
 }
 
-/** What a message id is remembered under: it counts per topic [P-3.5]. */
-function recentKey(message: Message): string {
-  return `${message.topic}\0${message.id}`;
+function recentKey({ topic, id }: Message): string {
+  return messageKey(topic, id);
 }

@@ -107,7 +107,14 @@ export class Lookups {
     if (over.length === 0) return;
     // Reads those of which the window knows nothing; the window sees to the others itself.
     const ids = over.map((row) => idText(row.lane, row.sequence));
-    await this.#readIds(ids, (queue, found) => queue.backlog.expireFound(found, now));
+    const { scheduleChanges } = this.#host;
+    await this.#readIds(ids, (queue, found) => {
+      // What was read of a scheduled message may be outdated by a change on its way.
+      const isCurrent = scheduleChanges === this.#host.scheduleChanges;
+      const certain = isCurrent ? found : found.filter((row) => row.dueAt === undefined);
+      if (!isCurrent) this.expiresEarly(now);
+      queue.backlog.expireFound(certain, now);
+    });
   }
 
   async #readIds(

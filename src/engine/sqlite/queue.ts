@@ -23,7 +23,7 @@ import type { Moved, Purged, QueueRow, QueueState, Recounted } from "./exchange.
 import type { QueueHost } from "./host.ts";
 import { laneOf, rankOf } from "./lanes.ts";
 import { Line } from "./line.ts";
-import { type EncodedRecord, recordBytes } from "./record.ts";
+import { type EncodedRecord, messageKey, recordBytes } from "./record.ts";
 import { Retained } from "./retained.ts";
 import { Settlement } from "./settlement.ts";
 import { Totals } from "./totals.ts";
@@ -145,6 +145,7 @@ export class SqliteQueue implements HeapItem {
       times.dueAt === undefined && times.expiresAt === undefined
         ? writer.insert(lane, sequence, record)
         : writer.insertFull(lane, sequence, times, record);
+    if (dueAt !== undefined) writer.schedule(lane, sequence, messageKey(message.topic, message.id));
     this.totals.pendingMessages++;
     this.totals.pendingBytes += entry.bytes;
     this.totals.pendingByRank[rankOf(lane)]!++;

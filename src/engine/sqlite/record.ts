@@ -60,6 +60,11 @@ export function encodeRecord(
   };
 }
 
+/** What a message id is remembered and found by: it counts per topic [P-3.5]. */
+export function messageKey(topic: string, messageId: string): string {
+  return `${topic}\0${messageId}`;
+}
+
 /** The length of a record as it will be stored. */
 export function recordBytes({ header, payload }: EncodedRecord): number {
   const body = typeof payload === "string" ? Buffer.byteLength(payload) : payload.length;

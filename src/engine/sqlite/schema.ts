@@ -35,6 +35,8 @@ export const messages = sqliteTable(
     dueAt: integer("due_at"),
     /** Set only for a message that expires sooner than its queue's `ttlMs` says. */
     expiresAt: integer("expires_at"),
+    /** Topic, a zero character and id of a message that waits for its first due time [P-5.13]. */
+    scheduled: text("scheduled"),
     /** One line of JSON (id, topic, time, headers, deaths …), a newline, the payload: see record.ts. */
     record: blob("record", { mode: "buffer" }).notNull(),
   },
@@ -42,6 +44,7 @@ export const messages = sqliteTable(
     // Partial: rows without such a time, nearly all, are in neither index.
     index("messages_due").on(table.dueAt).where(sql`${table.dueAt} is not null`),
     index("messages_expiry").on(table.expiresAt).where(sql`${table.expiresAt} is not null`),
+    index("messages_scheduled").on(table.scheduled).where(sql`${table.scheduled} is not null`),
   ],
 );
 

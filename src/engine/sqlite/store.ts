@@ -12,11 +12,20 @@ import type { BatchResult, Control, ControlAnswer, Purged, Recounted } from "./e
 import { ID, QUEUE_LANES, SEQUENCE_MASK } from "./lanes.ts";
 import { Mover } from "./mover.ts";
 import type { RecordTable } from "./record-table.ts";
+import type { ScheduledTable } from "./scheduled-table.ts";
 import { queues } from "./schema.ts";
 
 interface Totals {
   messages: number;
   bytes: number;
+}
+
+/** What the store writes beside messages. */
+export interface Tables {
+  readonly records: RecordTable;
+  readonly audit: AuditTable;
+  readonly acked: AckedTable;
+  readonly scheduled: ScheduledTable;
 }
 
 export class Store {
@@ -25,12 +34,12 @@ export class Store {
   readonly #records: RecordTable;
   readonly #audit: AuditTable;
   readonly #acked: AckedTable;
+  readonly #scheduled: ScheduledTable;
   readonly #mover: Mover;
   readonly #insert: Statement;
   readonly #insertFull: Statement;
   readonly #update: Statement;
   readonly #delete: Statement;
-  readonly #release: Statement;
   readonly #isRecent: Statement;
   readonly #dedupe: Statement;
   readonly #addTotals: Statement;
@@ -43,11 +52,9 @@ export class Store {
   /** Queues whose totals cannot be had by adding up what it changes. */
   readonly #miscounted = new Set<number>();
 
-  constructor(
-    database: Database,
-    { records, audit, acked }: { records: RecordTable; audit: AuditTable; acked: AckedTable },
-  ) {
+  constructor(database: Database, { records, audit, acked, scheduled }: Tables) {
     this.#database = database;
+    this.#scheduled = scheduled;
     this.#records = records;
     this.#audit = audit;
     this.#acked = acked;
@@ -65,9 +72,6 @@ export class Store {
     );
     this.#delete = prepare(
       `DELETE FROM messages WHERE id BETWEEN ${ID("?1", "?2")} AND ${ID("?1", "?3")}`,
-    );
-    this.#release = prepare(
-      `UPDATE messages SET due_at = NULL WHERE id = ${ID("?1", "?2")} AND due_at IS NOT NULL`,
     );
     this.#isRecent = prepare("SELECT 1 FROM recent_ids WHERE key = ?1 AND expires_at > ?2");
     this.#dedupe = prepare(
@@ -133,8 +137,13 @@ export class Store {
           conditional++;
           break;
         case OPERATION.release:
-          if (this.#release.run(batch.u32(), batch.f64()).changes === 0) without.push(conditional);
+          if (!this.#scheduled.release(batch.u32(), batch.f64(), batch.f64())) {
+            without.push(conditional);
+          }
           conditional++;
+          break;
+        case OPERATION.schedule:
+          this.#scheduled.mark(batch.u32(), batch.f64(), batch.text());
           break;
         case OPERATION.control:
           this.#control(JSON.parse(batch.text()) as Control, answers, now);
@@ -267,6 +276,8 @@ export class Store {
       this.#deletes.clear();
       const count = this.#count.bind(this);
       answers.push(this.#mover.move(control.move, now, count));
+    } else if ("reschedule" in control) {
+      answers.push(this.#scheduled.change(control, this.#count.bind(this)));
     } else if ("trimAcked" in control) {
       answers.push(this.#acked.trim(control));
     } else if ("records" in control) {

@@ -12,6 +12,7 @@ import type {
   QueueReport,
 } from "../../../src/engine/engine.ts";
 import { completeSettings } from "../../../src/engine/rules.ts";
+import type { ScheduleChange } from "../../../src/engine/schedule.ts";
 import type { WarrenError } from "../../../src/errors.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../../src/limits.ts";
 import type { Delivery, Message } from "../../../src/message.ts";
@@ -146,6 +147,17 @@ export class Subject {
         stored,
         failed,
       }),
+    );
+  }
+
+  /** Resolves to how many copies were changed, or taken back where there is no change. */
+  reschedule(
+    messageId: string,
+    change: ScheduleChange | null,
+    topic = "sensors/1",
+  ): Promise<number> {
+    return new Promise((done, failed) =>
+      this.engine.reschedule({ topic, messageId, change, done, failed }),
     );
   }
 
