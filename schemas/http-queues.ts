@@ -2,7 +2,13 @@
 import { Type } from "@sinclair/typebox";
 import { Count, closed, Message, type Operation, Page, Time } from "./http-operation.ts";
 import { Filters } from "./http-tasks.ts";
-import { QueueDefinition, QueueSettings, WebhookSettings } from "./queue.ts";
+import {
+  QUEUE_COUNTERS,
+  type QueueCounter,
+  QueueDefinition,
+  QueueSettings,
+  WebhookSettings,
+} from "./queue.ts";
 
 const MessageState = Type.Union([
   Type.Literal("ready"),
@@ -28,6 +34,9 @@ const ShownWebhook = Type.Object({
   headerNames: Type.Array(Type.String()),
 });
 
+const PerSecond = Type.Number({ minimum: 0, description: "Per second." });
+const Rates = Type.Object({ published: PerSecond, delivered: PerSecond, acked: PerSecond });
+
 const Queue = Type.Object({
   name: Type.String(),
   bindings: Type.Array(Type.String()),
@@ -39,11 +48,21 @@ const Queue = Type.Object({
     ready: Count,
     delayed: Count,
     inFlight: Count,
+    dead: Count,
     bytes: Count,
     consumers: Count,
     retained: Count,
   }),
+  counters: Type.Object(
+    Object.fromEntries(QUEUE_COUNTERS.map((name) => [name, Count])) as Record<
+      QueueCounter,
+      typeof Count
+    >,
+    { description: "Since the broker started, or the queue was defined." },
+  ),
+  rates: Type.Object({ over10s: Rates, over60s: Rates }),
   oldestTime: Type.Optional(Time),
+  oldestAgeMs: Type.Optional(Count),
 });
 
 const queuePath = "/admin/v1/queues/{name}";

@@ -148,9 +148,42 @@ export interface QueueCounts {
   ready: number;
   delayed: number;
   inFlight: number;
+  /** Messages in its dead-letter queue, whatever their state; 0 for a dead-letter queue. */
+  dead: number;
   /** Bytes of all messages of the queue, as stored. */
   bytes: number;
   consumers: number;
   /** Acked messages that are kept; they are in none of the other counts. */
   retained: number;
+}
+
+/** What each queue counts since the broker started, or since it was defined [P-5.18]. */
+export const QUEUE_COUNTERS = [
+  "published",
+  "delivered",
+  "redelivered",
+  "acked",
+  "nacked",
+  "rejected",
+  "timedOut",
+  "expired",
+  "deadLettered",
+  "displaced",
+  "redriven",
+] as const;
+export type QueueCounter = (typeof QUEUE_COUNTERS)[number];
+export type QueueCounters = Readonly<Record<QueueCounter, number>>;
+
+/** Those of them whose rates are known. */
+export const RATED_COUNTERS = [
+  "published",
+  "delivered",
+  "acked",
+] as const satisfies readonly QueueCounter[];
+export type RatedCounter = (typeof RATED_COUNTERS)[number];
+
+/** Per second, over the last 10 and 60 seconds. */
+export interface QueueRates {
+  readonly over10s: Readonly<Record<RatedCounter, number>>;
+  readonly over60s: Readonly<Record<RatedCounter, number>>;
 }

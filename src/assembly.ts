@@ -126,13 +126,12 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
 }
 
 function metricsOf(broker: Broker, figures: Figures, durability: Config["durability"]): Metrics {
-  const { engine, clock } = broker;
+  const { engine } = broker;
   return createMetrics({
     ...figures,
     version: VERSION,
     engine: engine.name,
     durability: engine.capabilities.durable ? durability : "none",
-    now: () => clock.now(),
     queues: () => queueGauges(broker),
   });
 }

@@ -3,6 +3,7 @@
  * anyway; it is looked at when somebody asks and never counted twice on the way of a message.
  */
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import type { QueueCounter, QueueCounters, QueueCounts } from "../schemas/queue.ts";
 import type { Clock, Timer } from "./clock.ts";
 
 /** Queues that have lines of their own; labels without a bound would fill the reader's memory. */
@@ -11,15 +12,10 @@ const QUEUES_LISTED = 500;
 const LAG_SAMPLE_MS = 500;
 const LAG_SAMPLES = 30;
 
-export interface QueueGauges {
+export interface QueueGauges extends Readonly<QueueCounts> {
   readonly name: string;
-  readonly ready: number;
-  readonly delayed: number;
-  readonly inFlight: number;
-  readonly bytes: number;
-  readonly consumers: number;
-  /** When the oldest message was published, milliseconds since 1970. */
-  readonly oldestTime?: number;
+  readonly counters: QueueCounters;
+  readonly oldestAgeMs?: number;
 }
 
 /** The plain numbers; each is called when `/metrics` is read. */
@@ -27,7 +23,6 @@ export interface MetricSources {
   readonly version: string;
   readonly engine: string;
   readonly durability: string;
-  now(): number;
   /** Present values by name, such as `sessions`. */
   gauges(): Readonly<Record<string, number>>;
   /** Values that only grow, since the start, such as `published`. */
@@ -68,9 +63,12 @@ const COUNTERS: Readonly<Record<string, string>> = {
   redelivered: "Deliveries that were not the first of their message.",
   acked: "Deliveries acked.",
   nacked: "Deliveries nacked.",
+  rejected: "Deliveries rejected.",
   dead_lettered: "Messages dead-lettered.",
   expired: "Messages that outlived their ttl in a queue.",
   timed_out: "Deliveries not settled in time.",
+  displaced: "Messages that gave way to others in a full queue.",
+  redriven: "Messages brought to a queue by a redrive, a replay or a resend.",
   duplicates: "Publishes recognised as repetitions.",
   audit_dropped: "Entries of the audit trail that could not be stored.",
   commits: "Storage transactions.",
@@ -81,19 +79,34 @@ const COUNTERS: Readonly<Record<string, string>> = {
 const QUEUE_GAUGES: readonly (readonly [
   name: string,
   help: string,
-  read: (queue: QueueGauges, now: number) => number,
+  read: (queue: QueueGauges) => number,
 ])[] = [
   ["ready", "Messages waiting to be handed out now.", (queue) => queue.ready],
   ["delayed", "Messages waiting for their time.", (queue) => queue.delayed],
   ["in_flight", "Deliveries not settled yet.", (queue) => queue.inFlight],
+  ["dead", "Messages in its dead-letter queue.", (queue) => queue.dead],
+  ["retained", "Acked messages that are kept.", (queue) => queue.retained],
   ["bytes", "Bytes of all messages, as stored.", (queue) => queue.bytes],
   ["consumers", "Consumers.", (queue) => queue.consumers],
   [
     "oldest_seconds",
-    "Age of the oldest message.",
-    (queue, now) =>
-      queue.oldestTime === undefined ? 0 : Math.max(0, now - queue.oldestTime) / 1000,
+    "Time that the oldest message has been in the queue.",
+    (queue) => (queue.oldestAgeMs ?? 0) / 1000,
   ],
+];
+
+const QUEUE_COUNTERS: readonly (readonly [name: string, help: string, counter: QueueCounter])[] = [
+  ["published", "Copies of messages stored.", "published"],
+  ["delivered", "Deliveries handed out.", "delivered"],
+  ["redelivered", "Deliveries that were not the first of their message.", "redelivered"],
+  ["acked", "Deliveries acked.", "acked"],
+  ["nacked", "Deliveries nacked.", "nacked"],
+  ["rejected", "Deliveries rejected.", "rejected"],
+  ["timed_out", "Deliveries not settled in time.", "timedOut"],
+  ["expired", "Messages that outlived their ttl.", "expired"],
+  ["dead_lettered", "Messages dead-lettered.", "deadLettered"],
+  ["displaced", "Messages that gave way to others.", "displaced"],
+  ["redriven", "Messages brought by a redrive, a replay or a resend.", "redriven"],
 ];
 
 /** Watches how late timers are: what a long computation or an overload does to everyone. */
@@ -131,12 +144,11 @@ interface Snapshot {
   gauges: Readonly<Record<string, number>>;
   counters: Readonly<Record<string, number>>;
   queues: readonly QueueGauges[];
-  now: number;
 }
 
 export function createMetrics(sources: MetricSources): Metrics {
   const registry = new Registry();
-  const snapshot: Snapshot = { gauges: {}, counters: {}, queues: [], now: 0 };
+  const snapshot: Snapshot = { gauges: {}, counters: {}, queues: [] };
   addProcess(registry);
   const info = { version: sources.version, engine: sources.engine, durability: sources.durability };
   new Gauge({
@@ -154,7 +166,6 @@ export function createMetrics(sources: MetricSources): Metrics {
       snapshot.gauges = sources.gauges();
       snapshot.counters = sources.counters();
       snapshot.queues = sources.queues().slice(0, QUEUES_LISTED);
-      snapshot.now = sources.now();
       return registry.metrics();
     },
   };
@@ -207,7 +218,21 @@ function addQueues(registry: Registry, snapshot: Snapshot): void {
       collect() {
         this.reset();
         for (const queue of snapshot.queues) {
-          this.set({ queue: queue.name }, read(queue, snapshot.now));
+          this.set({ queue: queue.name }, read(queue));
+        }
+      },
+    });
+  }
+  for (const [name, help, counter] of QUEUE_COUNTERS) {
+    new Counter({
+      name: `warren_queue_${name}_total`,
+      help: `${help} The first ${QUEUES_LISTED} queues by name.`,
+      labelNames: ["queue"],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const queue of snapshot.queues) {
+          this.inc({ queue: queue.name }, queue.counters[counter]);
         }
       },
     });

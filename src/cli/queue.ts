@@ -26,16 +26,20 @@ const listCommand: Command = {
         `/admin/v1/queues?limit=${PAGE}${after}`,
       );
       for (const queue of page.queues) {
-        const { ready, delayed, inFlight, consumers } = queue.counts;
+        const { ready, delayed, inFlight, dead, consumers } = queue.counts;
+        const { published, acked } = queue.rates.over10s;
         if (terminal.json) terminal.object(queue);
-        rows.push([queue.name, ready, delayed, inFlight, consumers, queue.bindings.join(" ")]);
+        const bindings = queue.bindings.join(" ");
+        const counts = [ready, delayed, inFlight, dead, consumers, published, acked];
+        rows.push([queue.name, ...counts, bindings]);
       }
       after = page.next === undefined ? "" : `&after=${encodeURIComponent(page.next)}`;
     } while (after !== "");
     if (terminal.json) return 0;
     if (rows.length === 0) terminal.line("There are no queues. Make one: warren queue define");
     else {
-      const titles = ["QUEUE", "READY", "DELAYED", "IN FLIGHT", "CONSUMERS", "BINDINGS"];
+      const counts = ["READY", "DELAYED", "IN FLIGHT", "DEAD", "CONSUMERS", "IN/S", "ACKED/S"];
+      const titles = ["QUEUE", ...counts, "BINDINGS"];
       terminal.line(table(terminal, titles, rows));
     }
     return 0;

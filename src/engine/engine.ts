@@ -38,10 +38,11 @@
  *   bounds of the queue, until that time or `retainAckedBytes` is over; soon after, the oldest first
  *   [P-5.15]. What is kept goes with the queue.
  */
-import type { QueueCounts, QueueSettings } from "../../schemas/queue.ts";
+import type { QueueCounters, QueueCounts, QueueRates, QueueSettings } from "../../schemas/queue.ts";
 import type { WarrenError } from "../errors.ts";
 import type { DeathRecord, Delivery, Message } from "../message.ts";
 import type { AuditTrail } from "./audit.ts";
+import type { EngineCounters } from "./counters.ts";
 import type { Collection, Records } from "./records.ts";
 import type { ScheduleRequest } from "./schedule.ts";
 import type { Selection } from "./selection.ts";
@@ -190,8 +191,15 @@ export interface QueueDescription {
 
 export interface QueueReport extends QueueDescription {
   readonly counts: QueueCounts;
-  /** When the oldest message of the queue was published; absent when it is empty. */
+  /** Exact; what was in doubt when a store was lost counts as not done [P-5.18]. */
+  readonly counters: QueueCounters;
+  readonly rates: QueueRates;
+  /**
+   * When the message came that has been in the queue for longest, delayed ones aside, and how long ago
+   * that is; absent when there is none, and for a moment while that is being looked up on disk.
+   */
   readonly oldestTime?: number;
+  readonly oldestAgeMs?: number;
 }
 
 /** `acked`: in the queue no more, and kept for a replay [P-5.15]. */
@@ -284,33 +292,6 @@ export interface EngineListener {
    * recovered, which `records.all` tells.
    */
   recordChanged?(collection: Collection, key: string, value: unknown): void;
-}
-
-/** Plain counters since the start, for metrics. */
-export interface EngineCounters {
-  /** Copies stored by `append`: a message in two queues counts twice. */
-  stored: number;
-  /** Deliveries handed out, and those among them that were not a first attempt. */
-  delivered: number;
-  redelivered: number;
-  acked: number;
-  nacked: number;
-  /** Messages that entered a dead-letter queue, for whatever reason. */
-  deadLettered: number;
-  /**
-   * Messages that expired, in a dead-letter queue (for good) or before (so dead-lettered as well).
-   */
-  expired: number;
-  /** Deliveries whose ack timeout passed. */
-  timedOut: number;
-  /** Appends answered as duplicates. */
-  duplicates: number;
-  /** Entries of the audit trail that could not be stored. */
-  auditDropped: number;
-  /** Transactions, the operations in them, and the time they took; 0 in an engine without any. */
-  commits: number;
-  commitOperations: number;
-  commitMs: number;
 }
 
 export interface Engine {

@@ -146,15 +146,14 @@ export const adminHandlers: Handlers<AdminOperation> = {
 
 /** A queue as `PUT` takes it, with what is known of it beside. */
 export function queueView(report: QueueReport): object {
-  const { name, bindings, settings, createdAt, deadLetterOf, counts, oldestTime } = report;
+  const { name, bindings, settings, createdAt, deadLetterOf, ...figures } = report;
   return {
     name,
     bindings,
     ...shownSettings(settings),
     createdAt,
     ...(deadLetterOf === undefined ? {} : { deadLetterOf }),
-    counts,
-    ...(oldestTime === undefined ? {} : { oldestTime }),
+    ...figures,
   };
 }
 

@@ -45,9 +45,12 @@ export function createFigures(sources: FigureSources, isDraining: () => boolean)
         redelivered: store.redelivered,
         acked: store.acked,
         nacked: store.nacked,
+        rejected: store.rejected,
         dead_lettered: store.deadLettered,
         expired: store.expired,
         timed_out: store.timedOut,
+        displaced: store.displaced,
+        redriven: store.redriven,
         duplicates: duplicates + store.duplicates,
         audit_dropped: store.auditDropped,
         commits: store.commits,
@@ -60,9 +63,10 @@ export function createFigures(sources: FigureSources, isDraining: () => boolean)
 
 /** The queues with what is in them, by name. */
 export function queueGauges({ engine }: Broker): QueueGauges[] {
-  return engine.queues.list().map(({ name, counts, oldestTime }) => ({
+  return engine.queues.list().map(({ name, counts, counters, oldestAgeMs }) => ({
     name,
     ...counts,
-    ...(oldestTime === undefined ? {} : { oldestTime }),
+    counters,
+    ...(oldestAgeMs === undefined ? {} : { oldestAgeMs }),
   }));
 }

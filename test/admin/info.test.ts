@@ -19,7 +19,7 @@ test("[P-13.4] info says what runs here and how durable it is", async () => {
   expect(relaxed.log.join("")).toContain("durability is os");
 });
 
-test("[P-13.4] stats are the figures of /metrics", async () => {
+test("[P-13.4] [P-5.18] stats are the figures of /metrics", async () => {
   await using broker = await startTestWarren({ queues: { jobs: { bindings: ["jobs/#"] } } });
   await broker.json("POST", "/v1/publish", [{ topic: "jobs/a" }, { topic: "b" }, { topic: "c/#" }]);
   const { body } = await broker.json("GET", "/admin/v1/stats");
@@ -28,6 +28,9 @@ test("[P-13.4] stats are the figures of /metrics", async () => {
   const metrics = await (await broker.request("GET", "/metrics")).text();
   expect(metrics).toContain("warren_published_total 2\n");
   expect(metrics).toContain("warren_stored_total 1\n");
+  const label = metrics.match(/warren_queue_published_total\{queue="(\w+)"\} 1\n/)?.[1];
+  expect(label).toBeDefined();
+  expect(metrics).toContain(`warren_queue_dead{queue="${label}"} 0\n`);
   expect(metrics).toContain('warren_queue_ready{queue="jobs"} 1\n');
   expect(metrics).toContain('durability="fsync"');
   expect(metrics).toContain("process_resident_memory_bytes");

@@ -11,12 +11,19 @@ function terminalOf(isTTY: boolean, env: Record<string, string> = {}, json = fal
   return { terminal, text: () => lines.join("") };
 }
 
+const RATES = { published: 1.5, delivered: 0, acked: 0 };
+
 const queue: Queue = {
   ...completeSettings({}),
   name: "jobs",
   bindings: ["a/#"],
   createdAt: 0,
-  counts: { ready: 12, delayed: 0, inFlight: 1, bytes: 99, consumers: 2, retained: 0 },
+  counts: { ready: 12, delayed: 0, inFlight: 1, dead: 3, bytes: 99, consumers: 2, retained: 0 },
+  counters: {
+    ...{ published: 13, delivered: 2, redelivered: 0, acked: 0, nacked: 0, rejected: 0 },
+    ...{ timedOut: 0, expired: 0, deadLettered: 0, displaced: 0, redriven: 0 },
+  },
+  rates: { over10s: RATES, over60s: RATES },
 };
 
 describe("[P-13.7] the terminal", () => {
@@ -48,6 +55,8 @@ describe("[P-13.7] the terminal", () => {
     const { terminal, text } = terminalOf(true, { NO_COLOR: "1" });
     printQueue(terminal, queue);
     expect(text()).toContain("12 ready, 0 delayed, 1 in flight, 99 bytes");
+    expect(text()).toMatch(/\n {2}so far +13 published, 2 delivered\n/);
+    expect(text()).toContain("1.5 published, 0 delivered, 0 acked in 10 s");
     expect(text()).toMatch(/\n {2}maxDeliveries +5\n/);
     const death = {
       queue: "jobs",

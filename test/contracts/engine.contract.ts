@@ -7,6 +7,7 @@ import { describe } from "bun:test";
 import { describeAppend } from "./engine/append.ts";
 import { describeBatch } from "./engine/batch.ts";
 import { describeConsume } from "./engine/consume.ts";
+import { describeCounters } from "./engine/counters.ts";
 import { describeDeadLetters } from "./engine/dead-letters.ts";
 import { describeHandOut } from "./engine/hand-out.ts";
 import { describeLife } from "./engine/life.ts";
@@ -36,6 +37,7 @@ export function describeEngine(kind: EngineKind): void {
     describeRetention(kind);
     describeTransfers(kind);
     describeRecords(kind);
+    describeCounters(kind);
     describeLife(kind);
   });
 }

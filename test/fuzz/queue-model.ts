@@ -2,7 +2,7 @@
  * What queues should do, said as naively as possible: lists and scans, one thing at a time. It is told
  * of every call in the order of the calls, predicts the answers, and judges every delivery as it comes.
  */
-import type { QueueSettings } from "../../schemas/queue.ts";
+import { QUEUE_COUNTERS, type QueueCounter, type QueueSettings } from "../../schemas/queue.ts";
 import type { Outcome, StoredMessage } from "../../src/engine/engine.ts";
 import type { DeathReason, DeathRecord, Delivery } from "../../src/message.ts";
 
@@ -46,7 +46,11 @@ export interface ModelQueue {
   peers: ModelPeer[];
   /** How many copies have gone since the engine had done everything. */
   leaving: number;
+  /** What the engine should have counted since it was opened [P-5.18]. */
+  tally: Tally;
 }
+
+export type Tally = Record<QueueCounter, number>;
 
 export interface ModelAppend {
   readonly serial: number;
@@ -63,8 +67,7 @@ export class QueueModel {
   readonly queues = new Map<string, ModelQueue>();
   /** What went wrong; the driver looks. */
   readonly faults: string[] = [];
-  /** What the engine's counters should say since it was opened. */
-  tally = emptyTally();
+  duplicates = 0;
   readonly #graceMs: number;
   readonly #seen = new Map<string, number>();
   readonly #tags = new Set<number>();
@@ -109,7 +112,7 @@ export class QueueModel {
   append(request: ModelAppend): { answer: string; copies: Copy[] } {
     const queues = request.queues.map((name) => this.queues.get(name)!);
     if (request.dedupe && (this.#seen.get(request.seenAs) ?? 0) > this.now) {
-      this.tally.duplicates++;
+      this.duplicates++;
       // Until that is found out on disk it may take up room.
       for (const queue of queues) queue.leaving++;
       return { answer: "duplicate", copies: [] };
@@ -120,6 +123,7 @@ export class QueueModel {
       toGiveWay(queue, this.now)!.map((copy) => ({ queue, copy })),
     );
     for (const { queue, copy } of going) {
+      queue.tally.displaced++;
       if (queue.settings.overflow === "dead-letter-oldest") this.#die(queue, copy, "overflow");
       else this.#drop(queue, copy);
     }
@@ -128,7 +132,7 @@ export class QueueModel {
       this.#seen.set(request.seenAs, this.now + windowMs);
     }
     const copies = queues.map((queue) => this.#enter(queue, request));
-    this.tally.stored += copies.length;
+    for (const queue of queues) queue.tally.published++;
     const displaced = going.length > 0 ? ` for ${going.length}` : "";
     return { answer: `stored ${copies.length}${displaced}`, copies };
   }
@@ -174,8 +178,8 @@ export class QueueModel {
     );
     demand(before === undefined, `delivered before #${before?.serial}`);
     this.#tags.add(delivery.tag);
-    this.tally.delivered++;
-    if (copy.attempts > 0) this.tally.redelivered++;
+    queue.tally.delivered++;
+    if (copy.attempts > 0) queue.tally.redelivered++;
     const deadline = this.now + queue.settings.ackTimeoutMs;
     copy.lease = { peer, tag: delivery.tag, since: this.now, deadline };
     peer.held.set(delivery.tag, copy);
@@ -183,6 +187,7 @@ export class QueueModel {
 
   /** The code of the error that the call will be answered with, if any. */
   settle(peer: ModelPeer, tags: readonly number[], outcome: Outcome): string | undefined {
+    const { tally } = peer.queue;
     if (tags.some((tag) => !peer.held.has(tag))) return "stale_delivery";
     for (const tag of new Set(tags)) {
       const copy = peer.held.get(tag)!;
@@ -192,12 +197,13 @@ export class QueueModel {
       }
       this.#release(copy);
       if (outcome.kind === "ack") {
-        this.tally.acked++;
+        tally.acked++;
         this.#drop(peer.queue, copy);
       } else if (outcome.kind === "nack") {
-        this.tally.nacked++;
+        tally.nacked++;
         this.#return(peer.queue, copy, true, this.now + nackDelayMs(peer.queue, copy, outcome));
       } else {
+        tally.rejected++;
         copy.attempts++;
         this.#die(peer.queue, copy, "rejected");
       }
@@ -225,8 +231,9 @@ export class QueueModel {
   /** A new engine on the old store. */
   restart(): void {
     // What then turns out to have expired is counted in the new life.
-    this.tally = emptyTally();
+    this.duplicates = 0;
     for (const queue of this.queues.values()) {
+      queue.tally = emptyTally();
       for (const peer of [...queue.peers]) this.leave(peer, "cancel");
     }
   }
@@ -252,7 +259,7 @@ export class QueueModel {
     for (const queue of this.queues.values()) {
       for (const copy of [...queue.copies]) {
         if (copy.lease !== undefined && copy.lease.deadline <= now) {
-          this.tally.timedOut++;
+          queue.tally.timedOut++;
           this.#release(copy);
           this.#return(queue, copy, true, now);
         } else if (copy.lease === undefined && expiryOf(queue, copy) <= now) {
@@ -303,8 +310,14 @@ export class QueueModel {
       ready: of("ready"),
       delayed: of("delayed"),
       inFlight: of("inflight"),
+      dead: queue.dead?.copies.length ?? 0,
       consumers: queue.peers.length,
     };
+  }
+
+  /** Of all queues together. */
+  sum(counter: QueueCounter): number {
+    return [...this.queues.values()].reduce((sum, { tally }) => sum + tally[counter], 0);
   }
 
   state(copy: Copy): StoredMessage["state"] {
@@ -375,14 +388,14 @@ export class QueueModel {
   }
 
   #expire(queue: ModelQueue, copy: Copy): void {
-    this.tally.expired++;
+    queue.tally.expired++;
     this.#die(queue, copy, "expired");
   }
 
   #die(queue: ModelQueue, copy: Copy, reason: DeathReason): void {
     this.#drop(queue, copy);
     if (queue.dead === undefined) return;
-    this.tally.deadLettered++;
+    queue.tally.deadLettered++;
     queue.dead.copies.push({
       ...copy,
       // Of those that die in the same millisecond the contract does not say which comes first.
@@ -400,7 +413,7 @@ export class QueueModel {
 }
 
 function newQueue(name: string, settings: QueueSettings, dead: ModelQueue | undefined): ModelQueue {
-  return { name, dead, settings, copies: [], peers: [], leaving: 0 };
+  return { name, dead, settings, copies: [], peers: [], leaving: 0, tally: emptyTally() };
 }
 
 function firstRefusal(queues: readonly ModelQueue[], now: number): string | undefined {
@@ -435,18 +448,8 @@ function nackDelayMs(
   return outcome.delayMs ?? Math.min(maxMs, minMs * factor ** copy.attempts);
 }
 
-function emptyTally() {
-  return {
-    stored: 0,
-    delivered: 0,
-    redelivered: 0,
-    acked: 0,
-    nacked: 0,
-    deadLettered: 0,
-    expired: 0,
-    timedOut: 0,
-    duplicates: 0,
-  };
+function emptyTally(): Tally {
+  return Object.fromEntries(QUEUE_COUNTERS.map((name) => [name, 0])) as Tally;
 }
 
 /** Who goes so that there is room for one more; undefined when too few can. */

@@ -24,7 +24,6 @@ export async function metricsTableFaults(page: string): Promise<Finding[]> {
     version: "",
     engine: "",
     durability: "",
-    now: () => 0,
     gauges: () => ({}),
     counters: () => ({}),
     queues: () => [],

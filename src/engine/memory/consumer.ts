@@ -96,20 +96,22 @@ export class MemoryConsumer implements Consumer {
   }
 
   #settleOne(entry: Entry, outcome: Outcome): void {
-    const { clock, counters, random } = this.#pulse;
+    const { clock, random } = this.#pulse;
+    const { tally } = this.#queue;
     switch (outcome.kind) {
       case "ack":
-        counters.acked++;
+        tally.acked++;
         this.#queue.ack(entry);
         break;
       case "nack": {
-        counters.nacked++;
+        tally.nacked++;
         const { settings } = this.#queue;
         const delayMs = outcome.delayMs ?? backoffMs(settings, entry.attempts + 1, random);
         this.#queue.giveBack(entry, true, clock.now() + delayMs, outcome.reason);
         break;
       }
       case "reject":
+        tally.rejected++;
         this.#queue.reject(entry, outcome.reason);
         break;
       case "extend":

@@ -7,6 +7,7 @@ import { toWarrenError, WarrenError } from "../../errors.ts";
 import type { Limits } from "../../limits.ts";
 import type { Message } from "../../message.ts";
 import { PAYLOAD_FORMAT } from "../../payload.ts";
+import type { EngineCounters } from "../counters.ts";
 import type {
   AppendItem,
   AppendReceipt,
@@ -16,7 +17,6 @@ import type {
   Consumer,
   DeliverySink,
   Engine,
-  EngineCounters,
   EngineHealth,
   EngineListener,
 } from "../engine.ts";
@@ -71,6 +71,7 @@ export class MemoryEngine implements Engine {
     );
     this.queues = new MemoryQueues(this.#pulse, this.records);
     this.audit = new MemoryAudit(this.#pulse);
+    this.#pulse.tallies = () => this.queues.all().map(({ tally }) => tally);
     this.#pulse.onTurn = () => {
       for (const queue of this.queues.all()) queue.handOut();
     };
@@ -127,6 +128,7 @@ export class MemoryEngine implements Engine {
       this.#pulse.refusal = new WarrenError("draining");
       this.queues.close(this.#pulse.refusal);
       this.#pulse.stopTimer();
+      this.#pulse.rates.stop();
       // Answers are given in the order of asking: all that were asked for come before this one.
       this.#pulse.answer(resolve);
     });
@@ -169,10 +171,9 @@ export class MemoryEngine implements Engine {
       this.#pulse.at(until);
     }
     const entries = items.flatMap(({ item, queues, bytes }) =>
-      queues.map((queue) => queue.enter(item.message, bytes, item.dueAt ?? 0)),
+      queues.map((queue) => queue.publish(item.message, bytes, item.dueAt ?? 0)),
     );
     const { counters } = this.#pulse;
-    counters.stored += entries.length;
     counters.duplicates += items.filter(({ queues }) => queues.length === 0).length;
     this.#pulse.answer(() => {
       for (const entry of entries) entry.confirmed = true;

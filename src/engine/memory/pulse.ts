@@ -5,13 +5,17 @@
 import type { Clock, Random, Timer } from "../../clock.ts";
 import type { WarrenError } from "../../errors.ts";
 import type { Limits } from "../../limits.ts";
-import { newCounters } from "../counters.ts";
+import { EngineTally, type QueueTally } from "../counters.ts";
+import { RateSampler } from "../rates.ts";
 
 export class Pulse {
   readonly clock: Clock;
   readonly random: Random;
   readonly limits: Limits;
-  readonly counters = newCounters();
+  /** The counters of the queues that there are; the engine says which. */
+  tallies: () => Iterable<QueueTally> = () => [];
+  readonly counters = new EngineTally(() => this.tallies());
+  readonly rates: RateSampler;
   /** Set by the engine: what the end of a turn and a time reached mean to its queues. */
   onTurn: () => void = () => {};
   onTime: () => void = () => {};
@@ -28,6 +32,7 @@ export class Pulse {
     this.clock = clock;
     this.random = random;
     this.limits = limits;
+    this.rates = new RateSampler(clock, () => this.tallies());
     // Tags begin with the time, so that a later process does not give out the tags of this one.
     this.#tag = clock.now() * 1000;
   }
@@ -58,6 +63,7 @@ export class Pulse {
       this.#answers = [];
       for (const answer of answers) answer();
       this.onTurn();
+      this.rates.wake();
     });
   }
 

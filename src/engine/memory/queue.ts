@@ -5,8 +5,9 @@
  *   waiting (ready once `dueAt` has come) -> held -> waiting, or removed, or dead-lettered
  *   waiting -> dead-lettered as expired, or purged
  */
-import type { QueueCounts, QueueSettings } from "../../../schemas/queue.ts";
+import type { QueueSettings } from "../../../schemas/queue.ts";
 import type { DeathReason, DeathRecord, Message } from "../../message.ts";
+import { QueueTally } from "../counters.ts";
 import type { MessageState, QueueReport, StoredMessage } from "../engine.ts";
 import {
   deadLetterExpiresAt,
@@ -19,6 +20,7 @@ import {
 import { deathsIn } from "../selection.ts";
 import type { MemoryConsumer } from "./consumer.ts";
 import type { Pulse } from "./pulse.ts";
+import { reportOf } from "./report.ts";
 import { MemoryRetained } from "./retained.ts";
 
 export interface Lease {
@@ -56,8 +58,9 @@ export class MemoryQueue {
   /** The next in turn first. */
   readonly consumers: MemoryConsumer[] = [];
   bytes = 0;
+  readonly tally = new QueueTally();
   readonly #pulse: Pulse;
-  readonly #deadLetters: MemoryQueue | undefined;
+  readonly deadLetters: MemoryQueue | undefined;
 
   /** `deadLetters` takes what this queue gives up on; a dead-letter queue has none. */
   constructor(
@@ -71,7 +74,7 @@ export class MemoryQueue {
     this.settings = settings;
     this.createdAt = pulse.clock.now();
     this.retained = new MemoryRetained(pulse, this);
-    this.#deadLetters = "deadLetters" in place ? place.deadLetters : undefined;
+    this.deadLetters = "deadLetters" in place ? place.deadLetters : undefined;
     this.deadLetterOf = "deadLetterOf" in place ? place.deadLetterOf : undefined;
   }
 
@@ -100,20 +103,25 @@ export class MemoryQueue {
 
   /** A message goes because of a new one. */
   displace(entry: Entry): void {
+    this.tally.displaced++;
     if (this.settings.overflow === "dead-letter-oldest") this.#die(entry, "overflow");
     else this.remove(entry);
   }
 
   /** A new message from a publisher, not to be handed out before it is `confirmed`. */
-  enter(message: Message, bytes: number, dueAt: number): Entry {
-    const now = this.#pulse.clock.now();
+  publish(message: Message, bytes: number, dueAt: number): Entry {
+    this.tally.published++;
+    return this.#enter(message, bytes, dueAt, message.time);
+  }
+
+  #enter(message: Message, bytes: number, dueAt: number, enteredAt: number): Entry {
     return this.#insert({
       message,
       age: this.#pulse.nextAge(),
       priority: priorityOf(message, this.settings),
-      enteredAt: now,
+      enteredAt,
       bytes,
-      isScheduled: dueAt > now,
+      isScheduled: dueAt > this.#pulse.clock.now(),
       deaths: undefined,
       confirmed: false,
       attempts: 0,
@@ -124,7 +132,8 @@ export class MemoryQueue {
 
   /** A message that comes from another queue, or comes again [P-13.10]. */
   arrive(message: Message, bytes: number, deaths: Entry["deaths"]): void {
-    const entry = this.enter(message, bytes, 0);
+    this.tally.redriven++;
+    const entry = this.#enter(message, bytes, 0, this.#pulse.clock.now());
     this.entries[this.entries.indexOf(entry)] = { ...entry, deaths, confirmed: true };
     this.#pulse.wake();
   }
@@ -198,7 +207,7 @@ export class MemoryQueue {
     const now = this.#pulse.clock.now();
     for (const entry of [...this.entries]) {
       if (entry.lease !== undefined && entry.lease.deadline <= now) {
-        this.#pulse.counters.timedOut++;
+        this.tally.timedOut++;
         this.giveBack(entry, true, now, "The ack timeout passed.");
       } else if (entry.lease === undefined && this.expiresAt(entry) <= now) {
         this.#expire(entry);
@@ -211,7 +220,7 @@ export class MemoryQueue {
 
   /** By the settings as they are now. */
   expiresAt({ message, enteredAt }: Entry): number {
-    return this.#deadLetters === undefined
+    return this.deadLetters === undefined
       ? deadLetterExpiresAt(this.settings, enteredAt)
       : expiresAtOf(message, this.settings, enteredAt);
   }
@@ -245,32 +254,7 @@ export class MemoryQueue {
   }
 
   report(): QueueReport {
-    const oldestTime = this.entries.reduce(
-      (oldest, { message }) => Math.min(oldest, message.time),
-      Number.POSITIVE_INFINITY,
-    );
-    return {
-      name: this.name,
-      settings: this.settings,
-      bindings: this.bindings,
-      createdAt: this.createdAt,
-      ...(this.deadLetterOf !== undefined && { deadLetterOf: this.deadLetterOf }),
-      counts: this.#counts(),
-      ...(this.entries.length > 0 && { oldestTime }),
-    };
-  }
-
-  #counts(): QueueCounts {
-    const count = (state: MessageState) =>
-      this.entries.filter((entry) => this.state(entry) === state).length;
-    return {
-      ready: count("ready"),
-      delayed: count("delayed"),
-      inFlight: count("inflight"),
-      bytes: this.bytes,
-      consumers: this.consumers.length,
-      retained: this.retained.all.length,
-    };
+    return reportOf(this, this.#pulse);
   }
 
   #insert(entry: Entry): Entry {
@@ -324,13 +308,12 @@ export class MemoryQueue {
   }
 
   #lend(entry: Entry, consumer: MemoryConsumer): void {
-    const { clock, counters } = this.#pulse;
-    const now = clock.now();
+    const now = this.#pulse.clock.now();
     const tag = this.#pulse.nextTag();
     entry.lease = { consumer, tag, since: now, deadline: now + this.settings.ackTimeoutMs };
     this.#watch(entry);
-    counters.delivered++;
-    if (entry.attempts > 0) counters.redelivered++;
+    this.tally.delivered++;
+    if (entry.attempts > 0) this.tally.redelivered++;
     consumer.receive(tag, entry);
   }
 
@@ -340,14 +323,14 @@ export class MemoryQueue {
   }
 
   #expire(entry: Entry): void {
-    this.#pulse.counters.expired++;
+    this.tally.expired++;
     this.#die(entry, "expired");
   }
 
   #die(entry: Entry, reason: DeathReason, detail?: string): void {
     this.remove(entry);
-    if (this.#deadLetters === undefined) return;
-    this.#pulse.counters.deadLettered++;
+    if (this.deadLetters === undefined) return;
+    this.tally.deadLettered++;
     const now = this.#pulse.clock.now();
     const record = {
       queue: this.name,
@@ -357,7 +340,7 @@ export class MemoryQueue {
       lastAt: now,
       ...(detail !== undefined && { detail }),
     };
-    this.#deadLetters.#insert({
+    this.deadLetters.#insert({
       ...entry,
       age: this.#pulse.nextAge(),
       enteredAt: now,

@@ -88,6 +88,7 @@ export class MemoryQueues implements Queues {
     }
     for (const gone of [queue, this.get(deadLetterName(name))]) {
       this.#byName.delete(gone.name);
+      this.#pulse.counters.retire(gone.tally);
       for (const consumer of [...gone.consumers]) consumer.end(unknownQueue(gone.name));
     }
     await this.#tell(name, undefined);

@@ -5,7 +5,7 @@
 import type { Clock, Random } from "../../clock.ts";
 import { WarrenError } from "../../errors.ts";
 import type { Limits } from "../../limits.ts";
-import { newCounters } from "../counters.ts";
+import { EngineTally } from "../counters.ts";
 import type {
   AppendRequest,
   BatchRequest,
@@ -16,6 +16,7 @@ import type {
   EngineHealth,
   EngineListener,
 } from "../engine.ts";
+import { RateSampler } from "../rates.ts";
 import type { ScheduleRequest } from "../schedule.ts";
 import { SqliteAudit } from "./audit.ts";
 import { SqliteConsumer } from "./consumer.ts";
@@ -59,7 +60,8 @@ export class SqliteEngine implements Engine, IntakeHost {
   readonly queues: QueueRegistry;
   readonly records: SqliteRecords;
   readonly audit = new SqliteAudit(this);
-  readonly counters = newCounters();
+  readonly counters = new EngineTally(() => this.queues.tallies());
+  readonly rates: RateSampler;
   readonly clock: Clock;
   readonly random: Random;
   readonly limits: Limits;
@@ -85,6 +87,7 @@ export class SqliteEngine implements Engine, IntakeHost {
     this.random = deps.random;
     this.limits = deps.limits;
     this.durability = deps.durability;
+    this.rates = new RateSampler(deps.clock, () => this.queues.tallies());
     this.#delayed = new DelayedWindow(deps.limits.delayedWindow);
     this.#timetable = new Timetable(deps.clock, this.#delayed, (now) => this.#wake(now));
     this.storage = new Storage({
@@ -95,6 +98,7 @@ export class SqliteEngine implements Engine, IntakeHost {
         this.counters.commitOperations += operations;
         this.counters.commitMs += durationMs;
         this.#lookups.fetchWanted();
+        this.rates.wake();
         this.tryAgain();
       },
       healthChanged: (health) => {
@@ -187,6 +191,7 @@ export class SqliteEngine implements Engine, IntakeHost {
     }
     this.#state = "closed";
     this.#timetable.stop();
+    this.rates.stop();
     this.tryAgain();
     for (const queue of this.queues.all()) queue.endConsumers(new WarrenError("draining"));
     await this.storage.close();
@@ -263,6 +268,7 @@ export class SqliteEngine implements Engine, IntakeHost {
 
   #pumpDirty(): void {
     if (this.#state !== "open") return;
+    this.rates.wake();
     for (const queue of this.#dirty) {
       this.#dirty.delete(queue);
       queue.pump();

@@ -2,7 +2,8 @@
 import type { Clock, Random } from "../../clock.ts";
 import type { WarrenError } from "../../errors.ts";
 import type { Limits } from "../../limits.ts";
-import type { EngineCounters } from "../engine.ts";
+import type { EngineTally } from "../counters.ts";
+import type { RateSampler } from "../rates.ts";
 import type { Place } from "./delayed.ts";
 import type { Entry } from "./entry.ts";
 import type { SqliteQueue } from "./queue.ts";
@@ -15,7 +16,8 @@ export interface QueueHost {
   readonly limits: Limits;
   readonly storage: Storage;
   readonly records: SqliteRecords;
-  readonly counters: EngineCounters;
+  readonly counters: EngineTally;
+  readonly rates: RateSampler;
   /** Why nothing can be stored now; undefined when it can. */
   storageRefusal(): WarrenError | undefined;
   nextTag(): number;

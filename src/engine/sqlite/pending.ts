@@ -1,6 +1,7 @@
 /** What waits for a commit: each knows what its becoming durable, or its failing, changes. */
 import type { WarrenError } from "../../errors.ts";
-import type { AppendRequest, EngineCounters, Settled } from "../engine.ts";
+import type { EngineTally, QueueTally } from "../counters.ts";
+import type { AppendRequest, Settled } from "../engine.ts";
 import type { Entry } from "./entry.ts";
 import type { Pending } from "./storage.ts";
 
@@ -10,7 +11,7 @@ export class PendingAppend implements Pending {
   readonly #entries: readonly Entry[];
   readonly #dueAt: number | undefined;
   readonly #displaced: number;
-  readonly #counters: EngineCounters;
+  readonly #counters: EngineTally;
   /** It may turn out to be a duplicate: that is not known yet, as it is for one that waited. */
   readonly #unsure: boolean;
 
@@ -21,7 +22,7 @@ export class PendingAppend implements Pending {
     dueAt: number | undefined,
     displaced: number,
     unsure: boolean,
-    counters: EngineCounters,
+    counters: EngineTally,
   ) {
     this.#request = request;
     this.#dueAt = dueAt;
@@ -39,11 +40,14 @@ export class PendingAppend implements Pending {
   committed(duplicate: boolean): void {
     this.#known();
     for (const entry of this.#entries) {
-      if (duplicate) entry.queue.appendDropped(entry);
-      else entry.queue.appended(entry, this.#dueAt);
+      if (duplicate) {
+        entry.queue.appendDropped(entry);
+        continue;
+      }
+      entry.queue.tally.published++;
+      entry.queue.appended(entry, this.#dueAt);
     }
     if (duplicate) this.#counters.duplicates++;
-    else this.#counters.stored += this.#entries.length;
     const receipt = { queues: duplicate ? 0 : this.#entries.length, duplicate };
     const displaced = this.#displaced;
     this.#request.stored(displaced === 0 ? receipt : { ...receipt, displaced });
@@ -60,21 +64,34 @@ export class PendingAppend implements Pending {
   }
 }
 
+/** Why a message leaves, as its queue counts it. */
+export type Cause = keyof QueueTally;
+
 /** Messages that are leaving their queue for good. */
 export class PendingRemoval implements Pending {
   readonly #entries: readonly Entry[];
+  readonly #cause: Cause | undefined;
   readonly #settled: Settled | undefined;
   readonly #keptAt: number | undefined;
 
-  /** `keptAt`: they were acked then, and their queue keeps them. */
-  constructor(entries: readonly Entry[], settled: Settled | undefined, keptAt?: number) {
+  /** All of one queue. `keptAt`: they were acked then, and their queue keeps them. */
+  constructor(
+    entries: readonly Entry[],
+    cause: Cause | undefined,
+    settled: Settled | undefined,
+    keptAt?: number,
+  ) {
     this.#entries = entries;
+    this.#cause = cause;
     this.#settled = settled;
     this.#keptAt = keptAt;
   }
 
   committed(): void {
-    for (const entry of this.#entries) entry.queue.settlement.removed(entry);
+    for (const entry of this.#entries) {
+      entry.queue.settlement.removed(entry);
+      if (this.#cause !== undefined) entry.queue.tally[this.#cause]++;
+    }
     if (this.#keptAt !== undefined) {
       this.#entries[0]?.queue.retained.kept(this.#entries, this.#keptAt);
     }
@@ -93,10 +110,12 @@ export class PendingDeath implements Pending {
   readonly conditional = true;
   readonly #entry: Entry;
   readonly #dead: Entry;
+  readonly #cause: Cause | undefined;
   readonly #settled: Settled | undefined;
 
-  constructor(entry: Entry, dead: Entry, settled: Settled | undefined) {
+  constructor(entry: Entry, dead: Entry, cause: Cause | undefined, settled: Settled | undefined) {
     this.#entry = entry;
+    this.#cause = cause;
     this.#dead = dead;
     this.#settled = settled;
   }
@@ -106,7 +125,10 @@ export class PendingDeath implements Pending {
       this.#entry.queue.settlement.wasGone(this.#entry);
       this.#dead.queue.appendDropped(this.#dead);
     } else {
-      this.#entry.queue.settlement.removed(this.#entry);
+      const { settlement, tally } = this.#entry.queue;
+      settlement.removed(this.#entry);
+      tally.deadLettered++;
+      if (this.#cause !== undefined) tally[this.#cause]++;
       this.#dead.queue.appended(this.#dead, undefined);
     }
     this.#settled?.(undefined);
@@ -119,7 +141,7 @@ export class PendingDeath implements Pending {
   }
 }
 
-/** A message that waits for its next attempt, until `dueAt` or not at all. */
+/** A nacked message that waits for its next attempt, until `dueAt` or not at all. */
 export class PendingDelay implements Pending {
   readonly #entry: Entry;
   readonly #dueAt: number | undefined;
@@ -132,6 +154,7 @@ export class PendingDelay implements Pending {
   }
 
   committed(): void {
+    this.#entry.queue.tally.nacked++;
     if (this.#dueAt === undefined) this.#entry.queue.settlement.waitsAgain(this.#entry);
     else this.#entry.queue.settlement.delayed(this.#entry, this.#dueAt);
     this.#settled(undefined);

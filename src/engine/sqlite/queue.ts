@@ -13,6 +13,7 @@ import type { QueueSettings } from "../../../schemas/queue.ts";
 import type { HeapItem } from "../../collections/heap.ts";
 import type { WarrenError } from "../../errors.ts";
 import type { DeathRecord, Message } from "../../message.ts";
+import type { QueueTally } from "../counters.ts";
 import type { QueueDescription, QueueReport } from "../engine.ts";
 import { storedSettings } from "../rules.ts";
 import { Backlog } from "./backlog.ts";
@@ -24,6 +25,7 @@ import type { QueueHost } from "./host.ts";
 import { laneOf, rankOf } from "./lanes.ts";
 import { Line } from "./line.ts";
 import { type EncodedRecord, messageKey, recordBytes } from "./record.ts";
+import { reportOf } from "./report.ts";
 import { Retained } from "./retained.ts";
 import { Settlement } from "./settlement.ts";
 import { Totals } from "./totals.ts";
@@ -50,11 +52,14 @@ export class SqliteQueue implements HeapItem {
 
   readonly #host: QueueHost;
   readonly totals = new Totals();
+  readonly tally: QueueTally;
   readonly #consumers = new Set<SqliteConsumer>();
   readonly #line = new Line();
   #nextSequence = 1;
 
-  constructor(host: QueueHost, row: QueueRow) {
+  /** `tally` goes on counting where a queue of this name left off, at a new start of the store. */
+  constructor(host: QueueHost, row: QueueRow, tally: QueueTally) {
+    this.tally = tally;
     this.#host = host;
     this.number = row.number;
     this.name = row.name;
@@ -96,13 +101,11 @@ export class SqliteQueue implements HeapItem {
   }
 
   get report(): QueueReport {
-    const { description } = this;
-    const { messages: retained } = this.retained;
-    const counts = { ...this.totals.counts(), consumers: this.#consumers.size, retained };
-    let oldestTime = this.backlog.window.oldestEnteredAt() ?? Number.POSITIVE_INFINITY;
-    for (const entry of this.inFlight()) oldestTime = Math.min(oldestTime, entry.enteredAt);
-    const known = this.totals.messages > 0 && Number.isFinite(oldestTime);
-    return known ? { ...description, counts, oldestTime } : { ...description, counts };
+    return reportOf(this, this.#host);
+  }
+
+  get consumers(): ReadonlySet<SqliteConsumer> {
+    return this.#consumers;
   }
 
   /** Whether somebody is there to take a message. */
@@ -231,7 +234,6 @@ export class SqliteQueue implements HeapItem {
   }
 
   #deliver(entry: Entry, consumer: SqliteConsumer, now: number): void {
-    const { counters } = this.#host;
     entry.tag = this.#host.nextTag();
     entry.consumer = consumer;
     entry.deliveredAt = now;
@@ -239,8 +241,8 @@ export class SqliteQueue implements HeapItem {
     consumer.held.set(entry.tag, entry);
     this.totals.inFlight++;
     this.#host.deadline(entry);
-    counters.delivered++;
-    if (entry.attempts > 0) counters.redelivered++;
+    this.tally.delivered++;
+    if (entry.attempts > 0) this.tally.redelivered++;
     const { tag, message, attempts, expiresAt, deaths } = entry;
     const delivery = { tag, queue: this.name, message, attempt: attempts + 1, expiresAt };
     consumer.sink.deliver(deaths === undefined ? delivery : { ...delivery, deaths });
@@ -322,6 +324,7 @@ export class SqliteQueue implements HeapItem {
   /** These are on disk now. */
   arrived({ moved, arrivedBytes, lanes, ownExpiry }: Moved): void {
     const now = this.#host.clock.now();
+    this.tally.redriven += moved;
     this.totals.messages += moved;
     this.totals.bytes += arrivedBytes;
     for (const lane of lanes) this.backlog.window.leave(lane, now);

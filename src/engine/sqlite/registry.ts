@@ -1,6 +1,7 @@
 /** Which queues there are: definitions, changes and removals, one after the other; and looking into them. */
 import type { QueueSettings } from "../../../schemas/queue.ts";
 import { WarrenError } from "../../errors.ts";
+import { QueueTally } from "../counters.ts";
 import type {
   EngineListener,
   PeekOptions,
@@ -56,9 +57,17 @@ export class QueueRegistry implements Queues {
    */
   rebuild(states: readonly QueueState[]): void {
     const before = [...this.#byName.keys()];
+    const known = new Map(this.#byNumber);
     this.#byName.clear();
     this.#byNumber.clear();
-    this.recover(states);
+    for (const state of states) {
+      const same = known.get(state.number);
+      const isSame = same?.name === state.name && same.createdAt === state.createdAt;
+      if (isSame) known.delete(state.number);
+      this.#enter(state, isSame ? same.tally : undefined).recover(state);
+    }
+    for (const { tally } of known.values()) this.#host.counters.retire(tally);
+    this.#joinDeadLetters();
     for (const name of before) if (!this.#byName.has(name)) this.#tell(name, undefined);
     for (const queue of this.#byName.values()) this.#tell(queue.name, queue.description);
   }
@@ -74,6 +83,11 @@ export class QueueRegistry implements Queues {
 
   all(): Iterable<SqliteQueue> {
     return this.#byName.values();
+  }
+
+  /** The counters of all queues, those that are being removed included. */
+  *tallies(): Iterable<QueueTally> {
+    for (const { tally } of this.#byNumber.values()) yield tally;
   }
 
   byNumber(number: number): SqliteQueue | undefined {
@@ -142,7 +156,10 @@ export class QueueRegistry implements Queues {
         this.#changed(name, queue.description);
         throw error;
       }
-      for (const each of gone) this.#byNumber.delete(each.number);
+      for (const each of gone) {
+        this.#byNumber.delete(each.number);
+        this.#host.counters.retire(each.tally);
+      }
     });
   }
 
@@ -173,8 +190,8 @@ export class QueueRegistry implements Queues {
     return result;
   }
 
-  #enter(row: QueueRow): SqliteQueue {
-    const queue = new SqliteQueue(this.#host, row);
+  #enter(row: QueueRow, tally = new QueueTally()): SqliteQueue {
+    const queue = new SqliteQueue(this.#host, row, tally);
     this.#byName.set(row.name, queue);
     this.#byNumber.set(row.number, queue);
     return queue;

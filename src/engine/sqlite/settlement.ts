@@ -10,10 +10,23 @@ import type { SqliteConsumer } from "./consumer.ts";
 import type { Entry } from "./entry.ts";
 import type { QueueHost } from "./host.ts";
 import { priorityOfLane } from "./lanes.ts";
-import { PendingChange, PendingDeath, PendingDelay, PendingRemoval, whenAll } from "./pending.ts";
+import {
+  type Cause,
+  PendingChange,
+  PendingDeath,
+  PendingDelay,
+  PendingRemoval,
+  whenAll,
+} from "./pending.ts";
 import type { SqliteQueue } from "./queue.ts";
 import { encodeRecord } from "./record.ts";
 import type { Totals } from "./totals.ts";
+
+interface Death {
+  readonly reason: DeathReason;
+  readonly attempts: number;
+  readonly detail: string | undefined;
+}
 
 export class Settlement {
   readonly #queue: SqliteQueue;
@@ -50,14 +63,21 @@ export class Settlement {
     }
     for (const entry of entries) this.#release(entry);
     if (outcome.kind === "ack") {
-      this.#host.counters.acked += entries.length;
       if (this.#queue.settings.retainAckedMs > 0) this.#keep(entries, settled);
-      else this.#remove(entries, settled);
+      else this.#remove(entries, "acked", settled);
     } else {
       const each = whenAll(entries.length, settled);
       for (const entry of entries) {
         if (outcome.kind === "nack") this.#nack(entry, outcome, each);
-        else this.#die(entry, "rejected", entry.attempts + 1, outcome.reason, each);
+        else {
+          const attempts = entry.attempts + 1;
+          this.#die(
+            entry,
+            "rejected",
+            { reason: "rejected", attempts, detail: outcome.reason },
+            each,
+          );
+        }
       }
     }
     this.#queue.wake(consumer);
@@ -80,10 +100,10 @@ export class Settlement {
     this.#totals.settling++;
   }
 
-  #remove(entries: readonly Entry[], settled: Settled | undefined): void {
+  #remove(entries: readonly Entry[], cause: Cause | undefined, settled: Settled | undefined): void {
     const { storage } = this.#host;
     for (const entry of entries) this.#delete(entry);
-    storage.add(new PendingRemoval(entries, settled));
+    storage.add(new PendingRemoval(entries, cause, settled));
   }
 
   /** Done, and kept for a replay [P-5.15]. */
@@ -94,7 +114,7 @@ export class Settlement {
       this.#leaving(entry);
       storage.writer.keep(entry.lane, entry.sequence, entry.bytes, ackedAt);
     }
-    storage.add(new PendingRemoval(entries, settled, ackedAt));
+    storage.add(new PendingRemoval(entries, "acked", settled, ackedAt));
   }
 
   #leaving(entry: Entry): void {
@@ -142,11 +162,11 @@ export class Settlement {
   }
 
   #nack(entry: Entry, outcome: Extract<Outcome, { kind: "nack" }>, settled: Settled): void {
-    const { clock, counters, storage, random } = this.#host;
-    counters.nacked++;
+    const { clock, storage, random } = this.#host;
     const attempts = entry.attempts + 1;
     if (isExhausted(this.#queue.name, this.#queue.settings, attempts)) {
-      this.#die(entry, "max_deliveries", attempts, outcome.reason, settled);
+      const death = { reason: "max_deliveries", attempts, detail: outcome.reason } as const;
+      this.#die(entry, "nacked", death, settled);
       return;
     }
     entry.attempts = attempts;
@@ -162,54 +182,56 @@ export class Settlement {
     this.#host.delayed({ dueAt, lane: entry.lane, sequence: entry.sequence });
   }
 
-  /** Into the dead-letter queue with a record of why; out of a dead-letter queue, for good [P-5.6]. */
+  /**
+   * Into the dead-letter queue with a record of why; out of a dead-letter queue, for good [P-5.6]. It
+   * counts as `cause`.
+   */
   #die(
     entry: Entry,
-    reason: DeathReason,
-    attempts: number,
-    detail: string | undefined,
+    cause: Cause | undefined,
+    { reason, attempts, detail }: Death,
     settled: Settled | undefined,
   ): void {
     const target = this.#queue.deadLetters;
     if (target === undefined) {
-      this.#remove([entry], settled);
+      this.#remove([entry], cause, settled);
       return;
     }
-    const { storage, counters, clock } = this.#host;
+    const { storage, clock } = this.#host;
     const lastAt = clock.now();
     const record = { queue: this.#queue.name, reason, attempts, firstAt: entry.enteredAt, lastAt };
     const deaths = withDeath(entry.deaths, detail === undefined ? record : { ...record, detail });
-    counters.deadLettered++;
     const encoded = encodeRecord(entry.message, lastAt, deaths);
     const priority = priorityOfLane(entry.lane);
     this.#leaving(entry);
     storage.writer.bury(entry.lane, entry.sequence, entry.bytes);
     const dead = target.write(entry.message, priority, lastAt, deaths, undefined, encoded);
-    storage.add(new PendingDeath(entry, dead, settled));
+    storage.add(new PendingDeath(entry, dead, cause, settled));
   }
 
   /** A message in no one's hands whose time is over; `delayed` when it still waited for another. */
   expire(entry: Entry, delayed = false): void {
     if (delayed) this.#totals.delayed--;
     this.#totals.settling++;
-    this.#host.counters.expired++;
-    this.#die(entry, "expired", entry.attempts, undefined, undefined);
+    const { attempts } = entry;
+    this.#die(entry, "expired", { reason: "expired", attempts, detail: undefined }, undefined);
   }
 
   /** A message in no one's hands gives way to a new one, in one commit with it [P-5.9]. */
   displace(entry: Entry): void {
     this.#totals.settling++;
     if (this.#queue.settings.overflow === "dead-letter-oldest") {
-      this.#die(entry, "overflow", entry.attempts, undefined, undefined);
+      const { attempts } = entry;
+      this.#die(entry, "displaced", { reason: "overflow", attempts, detail: undefined }, undefined);
     } else {
-      this.#remove([entry], undefined);
+      this.#remove([entry], "displaced", undefined);
     }
   }
 
   /** The ack timeout passed [P-5.5]. */
   timeOut(entry: Entry): void {
     const { consumer } = entry;
-    this.#host.counters.timedOut++;
+    this.#queue.tally.timedOut++;
     this.#release(entry);
     this.#countAttempt(entry, "The ack timeout passed.");
     if (consumer !== undefined) this.#queue.wake(consumer);
@@ -229,7 +251,7 @@ export class Settlement {
     const { storage } = this.#host;
     const attempts = entry.attempts + 1;
     if (isExhausted(this.#queue.name, this.#queue.settings, attempts)) {
-      this.#die(entry, "max_deliveries", attempts, detail, undefined);
+      this.#die(entry, undefined, { reason: "max_deliveries", attempts, detail }, undefined);
       return;
     }
     entry.attempts = attempts;

@@ -21,7 +21,7 @@ export class Totals {
   leavingMessages = 0;
   leavingBytes = 0;
 
-  counts(): Omit<QueueCounts, "consumers" | "retained"> {
+  counts(): Pick<QueueCounts, "ready" | "delayed" | "inFlight" | "bytes"> {
     const { ready, delayed, inFlight, bytes } = this;
     return { ready, delayed, inFlight, bytes };
   }

@@ -23,6 +23,8 @@ async function peekAll(subject: Subject, name: string, options: PeekOptions): Pr
   throw new Error("There is always a next page.");
 }
 
+const NO_RATES = { published: 0, delivered: 0, acked: 0 };
+
 export function describeQueues(kind: EngineKind): void {
   describe("define", () => {
     test("[P-5.1] a queue comes with its dead-letter queue", async () => {
@@ -34,7 +36,9 @@ export function describeQueues(kind: EngineKind): void {
         settings: completeSettings(settings),
         bindings: ["x/#", "y/+"],
         createdAt: subject.clock.now(),
-        counts: { ready: 0, delayed: 0, inFlight: 0, bytes: 0, consumers: 0, retained: 0 },
+        counts: { ready: 0, delayed: 0, inFlight: 0, dead: 0, bytes: 0, consumers: 0, retained: 0 },
+        counters: expect.objectContaining({ published: 0, redriven: 0 }),
+        rates: { over10s: NO_RATES, over60s: NO_RATES },
       });
       expect(subject.engine.queues.describe("a")).toEqual(report);
       const dead = subject.engine.queues.describe("a.dead");
