@@ -73,7 +73,7 @@ function handlersFor({ limits, outboxes }: Sessions, log: Logger): WebSocketHand
       socket.data.checkBacklog();
     },
     pong: (socket) => socket.data.heard(),
-    close: (socket) => socket.data.end(),
+    close: (socket, code) => socket.data.end(code),
     error(error: Error, socket?: ServerWebSocket<Session>) {
       log.error("a fault in a WebSocket handler", { error, session: socket?.data.id });
       socket?.data.fail(undefined, undefined, toWarrenError(error));

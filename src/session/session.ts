@@ -33,6 +33,9 @@ import type { Holdings } from "./sweep.ts";
 import type { Throttle } from "./throttle.ts";
 import { Work, type WorkListener } from "./work.ts";
 
+/** What a close frame without a code is read as [RFC 6455, 7.1.5]. */
+const NO_CODE = 1005;
+
 export type SessionState = "waiting" | "open" | "draining" | "leaving" | "ended";
 
 export class Session implements Subscriber, OutboxOwner, WorkListener, CredentialsOwner {
@@ -142,10 +145,10 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.#intake?.hold(action);
   }
 
-  /** The socket is closed. */
-  end(): void {
+  /** The socket is closed, with the code of the peer's close frame, or 1006 when there came none. */
+  end(code: number): void {
     if (this.#state === "ended") return;
-    if (this.#state !== "leaving") this.#letGo();
+    if (this.#state !== "leaving") this.#letGo(isGoodbye(code) || this.#sessions.draining);
     this.#state = "ended";
     this.throttle?.stop();
     this.#sessions.remove(this);
@@ -345,17 +348,19 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   leave(code: number, reason: string): void {
     if (this.over) return;
     this.#state = "leaving";
-    this.#letGo();
+    this.#letGo(code === CLOSE.restart);
     this.#behindSince = this.#sessions.tick;
     this.#farewell = [code, reason];
     // A socket closed with a backlog stays open for as long as its peer does not read.
     if (this.#socket.getBufferedAmount() === 0) this.#socket.close(code, reason);
   }
 
-  #letGo(): void {
+  /** An end that was `planned`, by the peer or by us, burns no attempt [P-5.12]. */
+  #letGo(planned: boolean): void {
     this.#outbox.discard();
     this.#live?.clear();
-    this.#work?.disconnect();
+    if (planned) this.#work?.cancelAll();
+    else this.#work?.disconnect();
     this.#credentials.stop();
   }
 
@@ -379,4 +384,9 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   #send(frame: ServerFrame): void {
     if (!this.over) this.#outbox.push(this.protocol.encoder.frame(frame));
   }
+}
+
+/** Whether a peer that closes with this code has shut down in order; a plain `close()` names none. */
+function isGoodbye(code: number): boolean {
+  return code === CLOSE.normal || code === CLOSE.goingAway || code === NO_CODE;
 }

@@ -70,6 +70,12 @@ export class Work {
     return ended;
   }
 
+  /** The connection was ended in order: nothing that is unsettled burns an attempt [P-5.12]. */
+  cancelAll(): void {
+    for (const consumer of this.#consumers.values()) consumer.cancel();
+    this.#consumers.clear();
+  }
+
   /** The connection is gone [P-5.5]. */
   disconnect(): void {
     for (const consumer of this.#consumers.values()) consumer.disconnect();

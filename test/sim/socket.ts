@@ -144,7 +144,7 @@ export class SimSocket implements Socket {
     this.#ended = true;
     for (const members of this.#routes.values()) members.delete(this);
     this.peer.wasEnded();
-    this.#session?.end();
+    this.#session?.end(1006);
   }
 
   #later(last: number, action: () => void): number {
