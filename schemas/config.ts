@@ -81,6 +81,7 @@ const LIMIT_TEXT: Readonly<Record<keyof Limits, readonly [unit: string, descript
   commitBytes: ["bytes", "Bytes in one storage transaction."],
   pendingOperations: ["operations", "Operations waiting for storage before publishers get `busy`."],
   deliveryGraceMs: ["ms", "Holding time below which a lost connection burns no attempt."],
+  pullConsumers: ["names", "HTTP consumers with a name of one principal, while they are alive."],
   records: ["records", "Roles, keys, tasks and so on, of each kind."],
   auditEntries: ["entries", "Entries of the audit trail; the oldest go."],
   drainMs: ["ms", "Longest time that a planned stop takes."],

@@ -15,6 +15,12 @@ import {
 /** Longest wait of a long poll; clients poll again. */
 const PULL_WAIT_MS = 60_000;
 
+const ConsumerName = Type.String({
+  minLength: 1,
+  maxLength: 128,
+  description: "A name of the client's choice; it counts within its principal and the queue.",
+});
+
 const Published = Type.Object({
   type: Type.Literal("ok"),
   messageId: Type.String(),
@@ -108,10 +114,34 @@ export const DATA_OPERATIONS = {
         waitMs: Type.Optional(
           Type.Integer({ minimum: 0, maximum: PULL_WAIT_MS, description: "0 if absent." }),
         ),
+        consumer: Type.Optional(ConsumerName),
+        livenessMs: Type.Optional(
+          Type.Integer({
+            minimum: 100,
+            maximum: 86_400_000,
+            description: "How long the consumer may be silent; 30 000 if absent.",
+          }),
+        ),
       },
       closed,
     ),
     answer: Type.Object({ deliveries: Type.Array(PulledDelivery) }),
+  },
+  alive: {
+    method: "POST",
+    path: "/v1/queues/{queue}/alive",
+    summary: "Renews the time that a consumer of pulls may be silent.",
+    access: "consume",
+    body: Type.Object({ consumer: ConsumerName }, closed),
+    answer: Type.Object({ consumer: Type.String() }),
+  },
+  release: {
+    method: "POST",
+    path: "/v1/queues/{queue}/release",
+    summary: "Gives back all that a consumer of pulls holds, without burning an attempt.",
+    access: "consume",
+    body: Type.Object({ consumer: ConsumerName }, closed),
+    answer: Type.Object({ released: Count }),
   },
   settle: {
     method: "POST",

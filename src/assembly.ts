@@ -110,7 +110,7 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
     keys,
     keyUse,
     tasks: new Tasks({ engine, clock, newId }),
-    leases: new Leases(engine, clock, limits.credit),
+    leases: new Leases(engine, clock, limits),
     webhooks,
     metrics,
     figures,

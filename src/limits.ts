@@ -55,6 +55,8 @@ export interface Limits extends ClientLimits {
   deliveryGraceMs: number;
   /** Records of one collection: roles, keys, tasks and so on. */
   records: number;
+  /** Names of HTTP consumers of one principal, while they are alive. */
+  pullConsumers: number;
   /** Entries of the audit trail; the oldest go. */
   auditEntries: number;
   drainMs: number;
@@ -94,6 +96,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   pendingOperations: 200_000,
   deliveryGraceMs: 1000,
   records: 200_000,
+  pullConsumers: 1000,
   auditEntries: 100_000,
   drainMs: 10_000,
 };

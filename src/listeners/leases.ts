@@ -7,7 +7,9 @@
 import type { Clock, Timer } from "../clock.ts";
 import type { Consumer, DeliverySink, Engine, Outcome, Settled } from "../engine/engine.ts";
 import { WarrenError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
 import type { Delivery } from "../message.ts";
+import { type Pull, type PullConsumer, PullConsumers } from "./pull-consumers.ts";
 
 /** How often leases that timed out are looked for. */
 const SWEEP_MS = 1000;
@@ -23,6 +25,8 @@ export interface PullRequest {
   readonly waitMs: number;
   /** Aborted when the client went away. */
   readonly signal: AbortSignal;
+  /** Who pulls, and how long it may be silent: absent, only the ack timeout ends what it holds. */
+  readonly consumer?: { readonly name: string; readonly livenessMs: number | undefined };
 }
 
 export interface Pulled {
@@ -42,14 +46,16 @@ export class Leases {
   readonly #clock: Clock;
   /** Most deliveries that one principal may hold and wait for in one queue. */
   readonly #most: number;
+  readonly consumers: PullConsumers;
   readonly #holders = new Map<string, Holder>();
   #sweep: Timer | undefined;
   #stopped = false;
 
-  constructor(engine: Engine, clock: Clock, most: number) {
+  constructor(engine: Engine, clock: Clock, limits: Pick<Limits, "credit" | "pullConsumers">) {
     this.#engine = engine;
     this.#clock = clock;
-    this.#most = most;
+    this.#most = limits.credit;
+    this.consumers = new PullConsumers(clock, limits.pullConsumers);
   }
 
   /**
@@ -69,9 +75,13 @@ export class Leases {
       );
     }
     const handOutMs = counts.ready > 0 && !settings.paused ? HAND_OUT_MS : 0;
-    const lease = new Lease(holder, request.max, this.#clock);
+    const { principal, queue, consumer } = request;
+    const named =
+      consumer &&
+      this.consumers.heard({ principal, queue, name: consumer.name }, consumer.livenessMs);
+    const lease = new Lease(holder, named, request.max, this.#clock);
     const waiting = lease.wait(
-      this.#engine.consume(request.queue, lease),
+      this.#engine.consume(queue, lease),
       Math.max(request.waitMs, handOutMs),
     );
     this.#sweepLater();
@@ -104,6 +114,7 @@ export class Leases {
   stop(): void {
     this.#stopped = true;
     this.#sweep?.cancel();
+    this.consumers.stop();
     for (const holder of this.#holders.values()) {
       for (const lease of holder.leases) lease.finish();
     }
@@ -134,8 +145,9 @@ export class Leases {
 }
 
 /** One pull and what it brought. */
-class Lease implements DeliverySink {
+class Lease implements DeliverySink, Pull {
   readonly #holder: Holder;
+  readonly #named: PullConsumer | undefined;
   readonly #max: number;
   readonly #clock: Clock;
   readonly #deliveries: Delivery[] = [];
@@ -143,8 +155,9 @@ class Lease implements DeliverySink {
   #timer: Timer | undefined;
   #answer: PromiseWithResolvers<readonly Delivery[]> | undefined;
 
-  constructor(holder: Holder, max: number, clock: Clock) {
+  constructor(holder: Holder, named: PullConsumer | undefined, max: number, clock: Clock) {
     this.#holder = holder;
+    this.#named = named;
     this.#max = max;
     this.#clock = clock;
   }
@@ -154,10 +167,19 @@ class Lease implements DeliverySink {
     return this.#answer === undefined ? 0 : this.#max - this.#deliveries.length;
   }
 
+  get isWaiting(): boolean {
+    return this.#answer !== undefined;
+  }
+
+  get unsettled(): number {
+    return this.#deliveries.filter(({ tag }) => this.#consumer?.holds(tag) === true).length;
+  }
+
   wait(consumer: Consumer, waitMs: number): Promise<readonly Delivery[]> {
     this.#consumer = consumer;
     this.#answer = Promise.withResolvers();
     this.#holder.leases.add(this);
+    this.#named?.pulls.add(this);
     this.#timer = this.#clock.after(waitMs, () => this.finish());
     consumer.credit(this.#max);
     return this.#answer.promise;
@@ -184,6 +206,7 @@ class Lease implements DeliverySink {
     this.#answer = undefined;
     this.#timer?.cancel();
     this.#consumer?.credit(0);
+    this.#named?.renew();
     this.tidy();
     answer.resolve(this.#deliveries);
   }
@@ -194,7 +217,13 @@ class Lease implements DeliverySink {
     answer?.resolve([]);
   }
 
+  lose(): void {
+    this.#consumer?.disconnect();
+    this.giveBack();
+  }
+
   settle(tag: number, outcome: Outcome, settled: Settled): void {
+    this.#named?.renew();
     if (this.#consumer?.holds(tag) !== true) {
       settled(new WarrenError("stale_delivery", undefined, { tag }));
     } else {
@@ -219,6 +248,7 @@ class Lease implements DeliverySink {
     this.#timer?.cancel();
     for (const { tag } of this.#deliveries) this.#holder.byTag.delete(tag);
     this.#holder.leases.delete(this);
+    this.#named?.pulls.delete(this);
     this.#consumer?.cancel();
     this.#consumer = undefined;
   }

@@ -5,21 +5,29 @@ import { WarrenError } from "../errors.ts";
 import { acceptsMsgpack } from "./body.ts";
 import { deliveryView } from "./message-view.ts";
 import { errorResult } from "./problem.ts";
+import type { PullConsumerName } from "./pull-consumers.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
 
 /** How long past its wait a request may take before the server gives it up. */
 const SLACK_SECONDS = 10;
 
-export const pullHandlers: Handlers<"pull" | "settle"> = {
+export const pullHandlers: Handlers<"pull" | "settle" | "alive" | "release"> = {
   async pull(call, services) {
-    const { max = 1, waitMs = 0 } = call.body;
+    const { max = 1, waitMs = 0, consumer: name, livenessMs } = call.body;
     const queue = queueOf(call, services);
+    if (livenessMs !== undefined && name === undefined) {
+      throw new WarrenError("invalid_frame", "livenessMs is for a consumer with a name.", {
+        pointer: "/livenessMs",
+      });
+    }
     assertAtMost(max, services.config.limits.credit, "/max");
     if (services.phase() === "draining") throw new WarrenError("draining");
     call.server.timeout(call.request, Math.ceil(waitMs / 1000) + SLACK_SECONDS);
     const { signal } = call.request;
     const principal = call.principal.name;
-    const pulled = await services.leases.pull({ principal, queue, max, waitMs, signal });
+    const consumer = name === undefined ? {} : { consumer: { name, livenessMs } };
+    const request = { principal, queue, max, waitMs, signal, ...consumer };
+    const pulled = await services.leases.pull(request);
     if (signal.aborted) pulled.giveBack();
     else if (!services.broker.mayConsume(call.principal.rights, queue)) {
       // The rights went while it waited.
@@ -28,6 +36,17 @@ export const pullHandlers: Handlers<"pull" | "settle"> = {
     }
     const packed = acceptsMsgpack(call.request);
     return { deliveries: pulled.deliveries.map((delivery) => deliveryView(delivery, packed)) };
+  },
+
+  alive(call, services) {
+    const who = consumerOf(call, services);
+    services.leases.consumers.alive(who);
+    return { consumer: who.name };
+  },
+
+  release(call, services) {
+    const released = services.leases.consumers.release(consumerOf(call, services));
+    return { released };
   },
 
   async settle(call, services) {
@@ -79,6 +98,11 @@ function settleOne(
       resolve(error === undefined ? { type: "ok", tag } : { tag, ...errorResult(error) }),
     );
   });
+}
+
+function consumerOf(call: Call<"alive" | "release">, services: Services): PullConsumerName {
+  const queue = queueOf(call, services);
+  return { principal: call.principal.name, queue, name: call.body.consumer };
 }
 
 /** The queue of the address; `forbidden` before anything is said of it. */

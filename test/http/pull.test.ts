@@ -99,7 +99,7 @@ describe("[P-12.7] pull", () => {
   });
 
   test("[P-5.5] what is not settled in time comes again and counts as an attempt", async () => {
-    const clock = new ManualClock();
+    const clock = new ManualClock(Date.now());
     const { limits } = configFrom({});
     const engine = new MemoryEngine({ clock, random: systemRandom, limits });
     await using broker = await startTestWarren(JOBS, { engine });
