@@ -5,6 +5,7 @@
  */
 import type { Clock, Timer } from "../clock.ts";
 import type { Engine } from "../engine/engine.ts";
+import { deadLetterName, transferTarget } from "../engine/rules.ts";
 import type { Selection } from "../engine/selection.ts";
 import type { TransferPage, TransferRequest } from "../engine/transfer.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
@@ -58,6 +59,10 @@ export interface TasksDeps {
 export class Tasks {
   readonly #deps: TasksDeps;
   readonly #timers = new Map<string, Timer>();
+  /** Why those wait that cannot go on at present. */
+  readonly #waits = new Map<string, string>();
+  /** Queues on which a task is being made. */
+  readonly #making = new Set<string>();
   #stopped = false;
 
   constructor(deps: TasksDeps) {
@@ -77,12 +82,25 @@ export class Tasks {
 
   /** Newest first. */
   list(): Task[] {
-    return this.#stored().map(summed).reverse();
+    return this.#stored()
+      .map((stored) => this.#shown(stored))
+      .reverse();
   }
 
   get(id: string): Task | undefined {
     const stored = this.#find(id);
-    return stored && summed(stored);
+    return stored && this.#shown(stored);
+  }
+
+  /** A queue has gone: what ran on it or into it finds that out now, not when its rate lets it go on. */
+  queueGone(name: string): void {
+    for (const { id, state, queue, to } of this.#stored()) {
+      const isOfIt = [name, deadLetterName(name)].includes(queue) || to === name;
+      if (state !== "running" || !isOfIt || !this.#timers.has(id)) continue;
+      this.#timers.get(id)?.cancel();
+      this.#timers.delete(id);
+      void this.#step(id);
+    }
   }
 
   /**
@@ -92,12 +110,10 @@ export class Tasks {
   async create(order: TaskOrder): Promise<Task> {
     const { engine, clock, newId } = this.#deps;
     const source = engine.queues.describe(order.queue);
-    if (order.kind === "redrive" && source.deadLetterOf === undefined) {
-      throw new WarrenError("conflict", "Only a dead-letter queue can be redriven.", {
-        queue: order.queue,
-      });
-    }
-    if (order.to !== undefined) engine.queues.describe(order.to);
+    const { name, deadLetterOf } = source;
+    const to = order.to === undefined ? {} : { to: order.to };
+    const target = transferTarget({ name, deadLetterOf }, { state: stateOf(order), ...to });
+    if (target !== null) engine.queues.describe(target);
     const createdAt = clock.now();
     const { to: latest = createdAt } = order.select;
     // What comes after this is not its own.
@@ -108,17 +124,24 @@ export class Tasks {
     const running = this.#stored().find(
       ({ state, queue }) => state === "running" && queue === order.queue,
     );
-    if (running !== undefined) {
-      throw new WarrenError("conflict", "A task is running on this queue.", { task: running.id });
+    if (running !== undefined || this.#making.has(order.queue)) {
+      const detail = running === undefined ? { queue: order.queue } : { task: running.id };
+      throw new WarrenError("conflict", "A task is running on this queue.", detail);
     }
+    this.#making.add(order.queue);
+    await this.#remember(task).finally(() => this.#making.delete(order.queue));
+    void this.#step(task.id);
+    return task;
+  }
+
+  /** Writes a new task; of those that have ended the oldest go for it. */
+  async #remember(task: Stored): Promise<void> {
     const gone = this.#stored().filter(({ state }) => state !== "running");
     const oldest = gone.slice(0, Math.max(0, gone.length - ENDED_KEPT + 1));
-    await engine.records.write([
+    await this.#deps.engine.records.write([
       ...oldest.map(({ id }) => ({ collection: "tasks", key: id, value: undefined }) as const),
       { collection: "tasks", key: task.id, value: task },
     ]);
-    void this.#step(task.id);
-    return task;
   }
 
   /** Ends it where it is; `not_found`, or `conflict` when it has ended. */
@@ -130,9 +153,16 @@ export class Tasks {
     }
     this.#cancelled.add(id);
     this.#timers.get(id)?.cancel();
-    await this.#steps.get(id);
-    await this.#end(id, "cancelled");
-    this.#cancelled.delete(id);
+    this.#timers.delete(id);
+    try {
+      await this.#steps.get(id);
+      // Its last page may have been under way.
+      if (this.get(id)?.state === "running") await this.#end(id, "cancelled");
+    } finally {
+      this.#cancelled.delete(id);
+      // It could not be written: the task is not over, and says so.
+      if (this.get(id)?.state === "running") this.#later(id, RETRY_MS);
+    }
     return this.get(id) ?? task;
   }
 
@@ -174,7 +204,8 @@ export class Tasks {
       record: { collection: "tasks", key: id, value: { ...task } },
     });
     const isStuck = page.moved === 0 && page.next !== undefined && page.next === stored.page?.next;
-    if (isStuck) return this.#later(id, RETRY_MS);
+    if (isStuck) return this.#waitFor(id, new WarrenError("queue_full"));
+    this.#waits.delete(id);
     const waitMs = ratePerSecond === undefined ? 0 : (page.moved * 1000) / ratePerSecond;
     this.#later(id, waitMs);
   }
@@ -195,8 +226,20 @@ export class Tasks {
   /** What may pass is tried again; anything else ends the task. */
   async #refused(id: string, error: WarrenError): Promise<void> {
     if (this.#isOver(id) || error.code === "draining") return;
-    if (error.retry) this.#later(id, RETRY_MS);
+    if (error.retry) this.#waitFor(id, error);
     else await this.#end(id, "failed", error.message).catch(() => this.#later(id, RETRY_MS));
+  }
+
+  /** Tries again in a while; until then the task says why it waits. */
+  #waitFor(id: string, { code, message }: WarrenError): void {
+    this.#waits.set(id, `It waits: ${code}: ${message}`);
+    this.#later(id, RETRY_MS);
+  }
+
+  /** As operators see it: summed up, and with what it waits for. */
+  #shown(stored: Stored): Task {
+    const reason = stored.state === "running" ? this.#waits.get(stored.id) : undefined;
+    return { ...summed(stored), ...(reason === undefined ? {} : { reason }) };
   }
 
   async #end(id: string, state: TaskState, reason?: string): Promise<void> {
@@ -210,6 +253,7 @@ export class Tasks {
       ...(reason === undefined ? {} : { reason }),
     };
     await this.#deps.engine.records.write([{ collection: "tasks", key: id, value }]);
+    this.#waits.delete(id);
   }
 
   async #counted(stored: Stored): Promise<Stored> {
@@ -237,9 +281,13 @@ export class Tasks {
   }
 }
 
+function stateOf({ kind }: Pick<Task, "kind">): TransferRequest["state"] {
+  return kind === "redrive" ? "waiting" : "acked";
+}
+
 function requestOf(task: Task, after: string | undefined): Omit<TransferRequest, "limit"> {
   return {
-    state: task.kind === "redrive" ? "waiting" : "acked",
+    state: stateOf(task),
     select: task.select,
     ...(task.to === undefined ? {} : { to: task.to }),
     ...(after === undefined ? {} : { after }),

@@ -201,7 +201,7 @@ export function withDeath(
  */
 export function transferTarget(
   source: { readonly name: string; readonly deadLetterOf: string | undefined },
-  { state, to }: TransferRequest,
+  { state, to }: Pick<TransferRequest, "state" | "to">,
 ): string | null {
   if (to === null) return null;
   const { name: queue, deadLetterOf } = source;

@@ -90,6 +90,7 @@ export const adminHandlers: Handlers<AdminOperation> = {
         );
       }
       await services.engine.queues.remove(name);
+      services.tasks.queueGone(name);
       return held;
     };
     const change = { action: "queue.delete", on: name };

@@ -1,50 +1,10 @@
 /** What operators do with dead letters and with what is kept of acked messages [P-13.9], [P-13.10]. */
 import { describe, expect, test } from "bun:test";
 import { eventually } from "../harness/eventually.ts";
-import { startTestWarren, type TestWarren } from "../harness/warren.ts";
+import { startTestWarren } from "../harness/warren.ts";
+import { dead, ended, idsIn, QUEUES } from "./dead-letters.ts";
 
-const QUEUES = "/admin/v1/queues";
 const settings = { queues: { jobs: { bindings: ["jobs/#"] }, other: {} } };
-
-/** So many messages in jobs.dead, told apart by `n`. */
-async function dead(broker: TestWarren, count: number): Promise<string[]> {
-  const ids = Array.from({ length: count }, (_, n) => `m${n}`);
-  const messages = ids.map((messageId, n) => ({
-    topic: `jobs/${n % 2}`,
-    messageId,
-    payload: { n, text: `Order number ${n}` },
-    headers: { kind: n % 3 === 0 ? "a" : "b" },
-  }));
-  await broker.json("POST", "/v1/publish", messages);
-  const { body } = await broker.json("POST", "/v1/queues/jobs/pull", { max: count });
-  const tags = body.deliveries.map(({ tag }: { tag: number }) => tag);
-  await broker.json("POST", "/v1/queues/jobs/settle", { reject: [{ tags, reason: "broken" }] });
-  return ids;
-}
-
-async function idsIn(broker: TestWarren, queue: string, query = ""): Promise<string[]> {
-  const { body } = await broker.json("GET", `${QUEUES}/${queue}/messages?limit=1000${query}`);
-  return body.messages.map(({ messageId }: { messageId: string }) => messageId);
-}
-
-async function ended(broker: TestWarren, id: string) {
-  let task: Record<string, unknown> = {};
-  let asking = false;
-  await eventually(
-    () => {
-      if (!asking) {
-        asking = true;
-        void broker.json("GET", `/admin/v1/tasks/${id}`).then(({ body }) => {
-          task = body;
-          asking = false;
-        });
-      }
-      return task.state !== undefined && task.state !== "running";
-    },
-    () => `the task to end, not ${JSON.stringify(task)}`,
-  );
-  return task;
-}
 
 describe("[P-13.9] dead letters", () => {
   test("[P-13.9] found by words, header, reason, topic and time, without a side effect", async () => {

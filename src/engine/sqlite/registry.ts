@@ -168,12 +168,16 @@ export class QueueRegistry implements Queues {
   }
 
   transfer(name: string, request: TransferRequest): Promise<TransferPage> {
-    return this.#inTurn(async () => {
-      const source = this.open(name);
-      const to = transferTarget(source, request);
-      const target = to === null ? undefined : this.open(to);
-      return transfer(this.#host, source, target, request);
-    });
+    // What changes nothing waits for no change, and no change for it.
+    if (request.dryRun === true) return this.#transfer(name, request);
+    return this.#inTurn(() => this.#transfer(name, request));
+  }
+
+  async #transfer(name: string, request: TransferRequest): Promise<TransferPage> {
+    const source = this.open(name);
+    const to = transferTarget(source, request);
+    const target = to === null ? undefined : this.open(to);
+    return transfer(this.#host, source, target, request);
   }
 
   async peek(name: string, options: PeekOptions): Promise<PeekPage> {

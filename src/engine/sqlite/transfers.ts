@@ -22,9 +22,11 @@ export async function transfer(
 ): Promise<TransferPage> {
   const refusal = host.storageRefusal();
   if (refusal !== undefined) throw refusal;
-  const reads = request.state === "waiting" && request.dryRun !== true;
+  const { dryRun = false } = request;
+  const reads = request.state === "waiting" && !dryRun;
   const move = moveOf(source, target, request);
-  const giveBack = target === undefined ? () => {} : target.reserve(move.limit, move.bytes);
+  const takesRoom = target !== undefined && !dryRun;
+  const giveBack = takesRoom ? target.reserve(move.limit, move.bytes) : () => {};
   if (reads) source.backlog.freeze();
   return new Promise((resolve, reject) => {
     host.storage.writer.control({ move });
@@ -37,7 +39,7 @@ export async function transfer(
         giveBack();
         if (moved === undefined) throw new Error("a move without an answer");
         if (reads) source.departed(moved);
-        if (request.dryRun !== true) target?.arrived(moved);
+        if (!dryRun) target?.arrived(moved);
         const { moved: count, held, failed, next } = moved;
         const page = { moved: count, held, failed, ...(next === null ? {} : { next }) };
         if (request.record !== undefined) {

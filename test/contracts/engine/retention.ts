@@ -130,6 +130,37 @@ function describeLettingGo(kind: EngineKind): void {
     expect(await acked(subject)).toEqual(["m6"]);
   });
 
+  test("[P-5.15] a smaller bound acts at once; what is larger than all of it is not kept", async () => {
+    await using subject = await Subject.open(kind);
+    await subject.define("a", { retainAckedMs: 60_000 });
+    await subject.append("a", { id: "m0" });
+    const { bytes } = subject.counts("a");
+    await subject.engine.queues.purge("a");
+    await work(subject, ["m1", "m2", "m3"]);
+    await subject.define("a", { retainAckedMs: 60_000, retainAckedBytes: 2 * bytes });
+    subject.clock.advance(1);
+    await subject.quiet();
+    expect([await acked(subject), subject.counts("a").retained]).toEqual([["m2", "m3"], 2]);
+    const peer = subject.consume("a", 1);
+    await subject.append("a", { id: "big", payload: Payload.fromValue("x".repeat(3 * bytes)) });
+    await peer.ack((await peer.next()).tag);
+    await subject.quiet();
+    expect([await acked(subject), subject.counts("a").retained]).toEqual([[], 0]);
+  });
+
+  test("[P-5.15] what is in flight during a purge is kept when it is acked", async () => {
+    await using subject = await Subject.open(kind);
+    await subject.define("a", { retainAckedMs: 60_000 });
+    await work(subject, ["m1"]);
+    await subject.appendAll("a", ["m2", "m3"]);
+    const peer = subject.consume("a", 1);
+    const { tag } = await peer.next();
+    expect(await subject.engine.queues.purge("a")).toBe(1);
+    await peer.ack(tag);
+    expect(await acked(subject)).toEqual(["m1", "m2"]);
+    expect(subject.counts("a")).toMatchObject({ ready: 0, inFlight: 0, bytes: 0, retained: 2 });
+  });
+
   test("[P-5.15] it goes with its queue, and a new one of the name begins anew", async () => {
     await using subject = await Subject.open(kind);
     await subject.define("a", { retainAckedMs: 60_000 });
@@ -140,6 +171,26 @@ function describeLettingGo(kind: EngineKind): void {
   });
 
   if (!kind.durable) return;
+  test("[P-5.15, P-5.8] the bound on bytes holds across a restart, exactly", async () => {
+    await using subject = await Subject.open(kind);
+    await subject.define("a", { retainAckedMs: 60_000 });
+    await subject.append("a", { id: "m0" });
+    const { bytes } = subject.counts("a");
+    await subject.engine.queues.purge("a");
+    await subject.define("a", { retainAckedMs: 60_000, retainAckedBytes: 3 * bytes });
+    await work(subject, ["m1", "m2", "m3"]);
+    await subject.reopen();
+    expect(await acked(subject)).toEqual(["m1", "m2", "m3"]);
+    await work(subject, ["m4", "m5"]);
+    await subject.quiet();
+    expect([await acked(subject), subject.counts("a").retained]).toEqual([["m3", "m4", "m5"], 3]);
+    await subject.engine.queues.purge("a");
+    await subject.reopen();
+    expect([await acked(subject), subject.counts("a").retained]).toEqual([["m3", "m4", "m5"], 3]);
+    const replay = { state: "acked", select: { ids: ["m4"] }, limit: 10 } as const;
+    expect(await subject.engine.queues.transfer("a", replay)).toMatchObject({ moved: 1 });
+  });
+
   test("[P-5.15, P-5.8] it is there after a restart, and goes at its time", async () => {
     await using subject = await Subject.open(kind);
     await subject.define("a", { retainAckedMs: 1000 });

@@ -98,6 +98,48 @@ function describeRedrive(kind: EngineKind): void {
     expect([await idsOf(subject, "a.dead"), await idsOf(subject, "a")]).toEqual([["1", "2"], []]);
   });
 
+  test("[P-13.10] a dry run takes no room, not for a moment", async () => {
+    await using subject = await Subject.open(kind);
+    await dead(subject, ["1", "2", "3"]);
+    await subject.define("b", { maxMessages: 1 });
+    const dry = subject.engine.queues.transfer("a.dead", { ...ALL, to: "b", dryRun: true });
+    const append = subject.append("b", { id: "4" });
+    expect(await dry).toMatchObject({ moved: 3 });
+    expect(await append).toMatchObject({ queues: 1 });
+    expect(await idsOf(subject, "b")).toEqual(["4"]);
+  });
+
+  test("[P-13.10] definitions and purges come between the pages of a dry run or a redrive", async () => {
+    await using subject = await Subject.open(kind);
+    const ids = Array.from({ length: 60 }, (_, n) => `m${n}`);
+    await dead(subject, ids);
+    await subject.define("b");
+    const { queues } = subject.engine;
+    for (const dryRun of [true, false]) {
+      let done = 0;
+      let more = true;
+      const working = (async () => {
+        let after: string | undefined;
+        do {
+          const from = after === undefined ? {} : { after };
+          const request = { ...ALL, ...from, to: "b", limit: 1, dryRun };
+          after = (await queues.transfer("a.dead", request)).next;
+          done++;
+        } while (after !== undefined);
+        more = false;
+      })();
+      for (const change of [() => subject.define("c"), () => queues.purge("c")]) {
+        const before = done;
+        await change();
+        // What was under way when it was asked for, and what went beside it.
+        expect([more, done - before <= 3]).toEqual([true, true]);
+      }
+      await working;
+      expect(done).toBeGreaterThanOrEqual(60);
+    }
+    expect(await idsOf(subject, "b")).toEqual(ids);
+  });
+
   test("[P-13.10] what is in flight stays, and what waits in memory does not come twice", async () => {
     await using subject = await Subject.open(kind);
     await dead(subject, ["1", "2", "3", "4"]);
@@ -202,6 +244,18 @@ function describeReplay(kind: EngineKind): void {
     expect(peer.ids.slice(2).toSorted()).toEqual(["1", "2"]);
     expect(subject.counts("a")).toMatchObject({ inFlight: 2, retained: 2 });
     const select = { from: expiresAt };
+    await subject.define("b", { retainAckedMs: 60_000, maxMessages: 5 });
+    const across = { ...replay, to: "b" };
+    expect(await subject.engine.queues.transfer("a", across)).toMatchObject({ moved: 2 });
+    expect([subject.counts("a").retained, subject.counts("b")]).toMatchObject([2, { ready: 2 }]);
+    const other = subject.consume("b", 10);
+    await other.has(2);
+    await other.ack(other.seen.map(({ tag }) => tag));
+    // Each queue keeps what was acked in it.
+    expect([subject.counts("a").retained, subject.counts("b").retained]).toEqual([2, 2]);
+    const back = { ...replay, to: "a", limit: 1 };
+    expect(await subject.engine.queues.transfer("b", back)).toMatchObject({ moved: 1 });
+    await peer.has(5);
     const none = await subject.engine.queues.transfer("a", { ...replay, select });
     expect(none).toMatchObject({ moved: 0 });
   });
