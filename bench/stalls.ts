@@ -1,6 +1,7 @@
 /**
- * How long a confirmed publish waits for an operator: one is published after the other, to a queue of its own, while
- * a million dead letters are searched, counted, redriven and purged, and the audit trail is read whole.
+ * How long a confirmed publish waits for an operator: one is published after the other, to a queue
+ * of its own, while a million dead letters are searched, counted, redriven and purged, and the audit
+ * trail is read whole.
  *
  *     bun bench/stalls.ts [messages]
  */
@@ -110,10 +111,9 @@ async function measure(engine: SqliteEngine, { what, step }: Work): Promise<void
   const seconds = (performance.now() - started) / 1000;
   const at = (share: number) =>
     took[Math.min(took.length - 1, Math.floor(took.length * share))] ?? 0;
-  const figures = [at(0.5), at(0.99), at(1)].map((ms) => ms.toFixed(2).padStart(8)).join("");
-  console.log(
-    `${what.padEnd(34)}${figures}${`${took.length}`.padStart(8)}${`${steps}`.padStart(8)}${seconds.toFixed(2).padStart(8)}`,
-  );
+  const figures = [at(0.5), at(0.99), at(1)].map((ms) => ms.toFixed(2).padStart(8));
+  const counts = [took.length, steps, seconds.toFixed(2)].map((count) => `${count}`.padStart(8));
+  console.log(`${what.padEnd(34)}${[...figures, ...counts].join("")}`);
 }
 
 function works(engine: SqliteEngine): Work[] {

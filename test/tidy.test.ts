@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import packageJson from "../package.json";
 import { undeclared, unreached, wrongDirections } from "./tidy/imports.ts";
-import { metricsTableFaults, settingsTableFaults } from "./tidy/operating.ts";
+import { metricsTableFaults, queueTableFaults, settingsTableFaults } from "./tidy/operating.ts";
 import {
   brokenLinks,
   closeCodeFaults,
@@ -55,6 +55,7 @@ const papers = [
 const protocol = readText("docs/PROTOCOL.md");
 const operating = readText("docs/OPERATING.md");
 
+const QUEUE_TABLE = "| queue setting | default | what |\n|---|---|---|\n";
 const TICKS = "```";
 const lines = (count: number) => "x();\n".repeat(count);
 const one = (path: string, text: string) => [source(path, text)];
@@ -277,6 +278,30 @@ const RULES: readonly Rule[] = [
       settings: () => settingsTableFaults(""),
       "a setting too many": () => settingsTableFaults("| `x.y` | `WARREN_X_Y` |  |  | z |\n", []),
       metrics: () => metricsTableFaults(""),
+    },
+  },
+  {
+    what: "the operator's table of queue settings is that of schemas/queue.ts",
+    findings: () => queueTableFaults(operating),
+    canaries: {
+      "no table": () => queueTableFaults("| `x` | 1 000 | y |", [{ path: "x", default: 1000 }]),
+      "a row too many": () => queueTableFaults(`${QUEUE_TABLE}| \`y\` | 1 | z |`, []),
+      "a wrong default": () =>
+        queueTableFaults(`${QUEUE_TABLE}| \`x\` | 1 000 | y |`, [{ path: "x", default: 100 }]),
+      "a word for another": () =>
+        queueTableFaults(`${QUEUE_TABLE}| \`x\` | \`a\` | y |`, [{ path: "x", default: "b" }]),
+      "a real setting": () => queueTableFaults(operating.replace("| `backoff.minMs` |", "| `x` |")),
+    },
+    innocent: {
+      right: () =>
+        queueTableFaults(`${QUEUE_TABLE}| \`x\` | 1 000 | y |\n| \`z\` | 0.2 | y |`, [
+          { path: "x", default: 1000 },
+          { path: "z", default: 0.2 },
+        ]),
+      "without a default": () =>
+        queueTableFaults(`${QUEUE_TABLE}| \`x\` | no bound | y |`, [
+          { path: "x", default: undefined },
+        ]),
     },
   },
   {
