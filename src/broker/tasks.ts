@@ -5,14 +5,19 @@
  */
 import type { Clock, Timer } from "../clock.ts";
 import type { Engine } from "../engine/engine.ts";
-import { deadLetterName, transferTarget } from "../engine/rules.ts";
+import {
+  deadLetterName,
+  isDeadLetterName,
+  ownerOfDeadLetters,
+  transferTarget,
+} from "../engine/rules.ts";
 import type { Selection } from "../engine/selection.ts";
 import type { TransferPage, TransferRequest } from "../engine/transfer.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 
 /** Tasks that are remembered after their end; the oldest go. */
 const ENDED_KEPT = 1000;
-const PAGE_MESSAGES = 256;
+const PAGE_MESSAGES = 128;
 /** Until a page is tried again that a full queue or the storage refused. */
 const RETRY_MS = 1000;
 
@@ -204,7 +209,8 @@ export class Tasks {
       record: { collection: "tasks", key: id, value: { ...task } },
     });
     const isStuck = page.moved === 0 && page.next !== undefined && page.next === stored.page?.next;
-    if (isStuck) return this.#waitFor(id, new WarrenError("queue_full"));
+    if (isStuck)
+      return this.#waitFor(id, new WarrenError("queue_full", undefined, { queue: targetOf(task) }));
     this.#waits.delete(id);
     const waitMs = ratePerSecond === undefined ? 0 : (page.moved * 1000) / ratePerSecond;
     this.#later(id, waitMs);
@@ -227,12 +233,12 @@ export class Tasks {
   async #refused(id: string, error: WarrenError): Promise<void> {
     if (this.#isOver(id) || error.code === "draining") return;
     if (error.retry) this.#waitFor(id, error);
-    else await this.#end(id, "failed", error.message).catch(() => this.#later(id, RETRY_MS));
+    else await this.#end(id, "failed", sentenceOf(error)).catch(() => this.#later(id, RETRY_MS));
   }
 
   /** Tries again in a while; until then the task says why it waits. */
-  #waitFor(id: string, { code, message }: WarrenError): void {
-    this.#waits.set(id, `It waits: ${code}: ${message}`);
+  #waitFor(id: string, error: WarrenError): void {
+    this.#waits.set(id, sentenceOf(error));
     this.#later(id, RETRY_MS);
   }
 
@@ -292,6 +298,16 @@ function requestOf(task: Task, after: string | undefined): Omit<TransferRequest,
     ...(task.to === undefined ? {} : { to: task.to }),
     ...(after === undefined ? {} : { after }),
   };
+}
+
+function targetOf({ queue, to }: Task): string {
+  return to ?? (isDeadLetterName(queue) ? ownerOfDeadLetters(queue) : queue);
+}
+
+/** What an operator reads of an error: its code, and which queue it is about. */
+function sentenceOf({ code, message, detail }: WarrenError): string {
+  const about = typeof detail?.queue === "string" ? ` (${detail.queue})` : "";
+  return `${code}: ${message}${about}`;
 }
 
 /** The task with its last page in the sums. */

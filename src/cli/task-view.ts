@@ -91,7 +91,10 @@ async function ended(input: Input, task: Task): Promise<Task> {
   let now = task;
   while (now.state === "running") {
     await new Promise<void>((resolve) => systemClock.after(ASK_AGAIN_MS, resolve));
+    const before = now.reason;
     now = await ask<Task>(input, "GET", `/admin/v1/tasks/${task.id}`);
+    const { reason } = now;
+    if (reason !== undefined && reason !== before) input.terminal.note(`waits: ${brief(reason)}`);
   }
   return now;
 }

@@ -2,10 +2,13 @@
 import { eventually } from "../harness/eventually.ts";
 import type { TestWarren } from "../harness/warren.ts";
 
+/** A broker that requests are made to. */
+export type Answering = Pick<TestWarren, "json">;
+
 export const QUEUES = "/admin/v1/queues";
 
 /** So many messages in jobs.dead, told apart by `n`; `filler` is more payload. */
-export async function dead(broker: TestWarren, count: number, filler = ""): Promise<string[]> {
+export async function dead(broker: Answering, count: number, filler = ""): Promise<string[]> {
   const ids = Array.from({ length: count }, (_, n) => `m${n}`);
   const messages = ids.map((messageId, n) => ({
     topic: `jobs/${n % 2}`,
@@ -20,7 +23,7 @@ export async function dead(broker: TestWarren, count: number, filler = ""): Prom
   return ids;
 }
 
-export async function idsIn(broker: TestWarren, queue: string, query = ""): Promise<string[]> {
+export async function idsIn(broker: Answering, queue: string, query = ""): Promise<string[]> {
   const { body } = await broker.json("GET", `${QUEUES}/${queue}/messages?limit=1000${query}`);
   return body.messages.map(({ messageId }: { messageId: string }) => messageId);
 }
@@ -29,7 +32,7 @@ type Shown = Record<string, unknown>;
 
 /** The task, once it is as it is waited for. */
 export async function becomes(
-  broker: TestWarren,
+  broker: Answering,
   id: string,
   isSo: (task: Shown) => boolean,
 ): Promise<Shown> {
@@ -51,6 +54,17 @@ export async function becomes(
   return task;
 }
 
-export function ended(broker: TestWarren, id: string): Promise<Shown> {
+export function ended(broker: Answering, id: string): Promise<Shown> {
   return becomes(broker, id, ({ state }) => state !== "running");
+}
+
+/** Requests to a broker in another process. */
+export function answersOf(url: string): TestWarren["json"] {
+  return async (method, path, body) => {
+    const sent = body === undefined ? {} : { body: JSON.stringify(body) };
+    const answer = await fetch(`${url}${path}`, { method, ...sent });
+    const text = await answer.text();
+    const { status, headers } = answer;
+    return { status, headers, body: text === "" ? undefined : JSON.parse(text) };
+  };
 }

@@ -6,9 +6,10 @@ import { MemoryEngine } from "../../src/engine/memory/engine.ts";
 import { completeSettings } from "../../src/engine/rules.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 import { eventually } from "../harness/eventually.ts";
+import { serve } from "../harness/served.ts";
 import { SmallDisk } from "../harness/small-disk.ts";
 import { startTestWarren } from "../harness/warren.ts";
-import { becomes, dead, ended, idsIn, QUEUES } from "./dead-letters.ts";
+import { answersOf, becomes, dead, ended, idsIn, QUEUES } from "./dead-letters.ts";
 
 const REDRIVE = `${QUEUES}/jobs.dead/redrive`;
 /** One message, and the next one long after the test. */
@@ -77,7 +78,7 @@ test("[P-13.10] what can never be is refused when it is asked for", async () => 
   };
   expect(await redrive(REDRIVE, { to: "none" })).toEqual([404, "unknown_queue"]);
   expect(await redrive(REDRIVE, { to: "other.dead" })).toEqual([409, "conflict"]);
-  expect(await redrive(`${QUEUES}/jobs.dead/replay`, {})).toEqual([409, "conflict"]);
+  expect(await redrive(`${QUEUES}/jobs/redrive`, {})).toEqual([409, "conflict"]);
   expect((await broker.json("GET", "/admin/v1/tasks")).body.tasks).toEqual([]);
 });
 
@@ -118,7 +119,10 @@ const hasSmallDisk = await SmallDisk.available();
 describe.skipIf(!hasSmallDisk)("[P-13.10] the disk is full in the middle of it", () => {
   test("[P-13.10, P-3.6] it waits and says why, is not cancelled by half, and goes on exactly", async () => {
     await using disk = await SmallDisk.mount(16);
-    await using broker = await startTestWarren({ ...settings(), dataDir: disk.path });
+    // A process of its own: its files are closed for good when it ends.
+    await using served = await serve(disk.path);
+    const broker = { json: answersOf(served.url) };
+    await broker.json("PUT", `${QUEUES}/jobs`, { bindings: ["jobs/#"] });
     const ids = await dead(broker, 60, "x".repeat(2000));
     const { body } = await broker.json("POST", REDRIVE, { ratePerSecond: 20 });
     await becomes(broker, body.id, ({ moved }) => (moved as number) >= 2);

@@ -10,10 +10,10 @@ import type { Move, Moved, MoveTarget, PackedEdit } from "./exchange.ts";
 import { ID, laneOf, QUEUE_LANES, SEQUENCE_BITS, SEQUENCE_MASK } from "./lanes.ts";
 import { decodeRecord, encodeRecord } from "./record.ts";
 import type { RecordTable } from "./record-table.ts";
+import { rowsOfStep } from "./step.ts";
 
 const PLACE = `id >> ${SEQUENCE_BITS} AS lane, id & ${SEQUENCE_MASK} AS sequence`;
-const AFTER = `id > ${ID("?1", "?2")} AND id < ${ID("?3", "0")} AND (id & ${SEQUENCE_MASK}) <= ?4
-  ORDER BY id LIMIT ?5`;
+const AFTER = `id > ${ID("?1", "?2")} AND id <= ${ID("?1", "?3")} ORDER BY id LIMIT ?4`;
 
 interface Found {
   readonly lane: number;
@@ -21,6 +21,12 @@ interface Found {
   readonly dueAt: number | null;
   readonly ackedAt: number | null;
   readonly record: Uint8Array;
+}
+
+/** The rows of a lane behind a place, up to a sequence, and how long their records are. */
+interface Lane {
+  readonly lengths: { values(...place: number[]): [number][] };
+  readonly rows: Statement<Found, number[]>;
 }
 
 /** Counts of a page while it is made. */
@@ -38,20 +44,26 @@ interface Tally {
 
 export class Mover {
   readonly #records: RecordTable;
-  readonly #waiting: Statement<Found, number[]>;
-  readonly #acked: Statement<Found, number[]>;
+  readonly #waiting: Lane;
+  readonly #acked: Lane;
   readonly #last: Statement<{ sequence: number }, [number]>;
   readonly #insert: Statement;
   readonly #remove: Statement;
 
   constructor(database: Database, records: RecordTable) {
     this.#records = records;
-    this.#waiting = database.query(
-      `SELECT ${PLACE}, due_at AS dueAt, NULL AS ackedAt, record FROM messages WHERE ${AFTER}`,
-    );
-    this.#acked = database.query(
-      `SELECT ${PLACE}, NULL AS dueAt, acked_at AS ackedAt, record FROM acked WHERE ${AFTER}`,
-    );
+    this.#waiting = {
+      lengths: database.query(`SELECT length(record) FROM messages WHERE ${AFTER}`),
+      rows: database.query(
+        `SELECT ${PLACE}, due_at AS dueAt, NULL AS ackedAt, record FROM messages WHERE ${AFTER}`,
+      ),
+    };
+    this.#acked = {
+      lengths: database.query(`SELECT length(record) FROM acked WHERE ${AFTER}`),
+      rows: database.query(
+        `SELECT ${PLACE}, NULL AS dueAt, acked_at AS ackedAt, record FROM acked WHERE ${AFTER}`,
+      ),
+    };
     this.#last = database.query(
       `SELECT id & ${SEQUENCE_MASK} AS sequence FROM acked WHERE id >= ${ID("?1", "0")}
        AND id < ${ID("(?1 + 1)", "0")} ORDER BY id DESC LIMIT 1`,
@@ -81,10 +93,8 @@ export class Mover {
       ownExpiry: Number.POSITIVE_INFINITY,
     };
     const first = move.queue * QUEUE_LANES;
-    const read = move.state === "acked" ? this.#acked : this.#waiting;
-    const end = first + QUEUE_LANES;
     const through = move.through ?? this.#lastAcked(first);
-    const rows = read.all(move.lane, move.after, end, through, move.scan);
+    const { rows, isLast } = this.#step(move, through);
     const wanted = matcherOf(move.select);
     const keep = new Set(move.keep);
     let place = { lane: move.lane, after: move.after };
@@ -101,7 +111,7 @@ export class Mover {
       place = { lane: row.lane, after: row.sequence };
       seen++;
     }
-    const complete = seen === rows.length && rows.length < move.scan;
+    const complete = isLast && seen === rows.length;
     const next = complete ? null : `${through}.${place.lane - first}.${place.after}`;
     this.#record(move, tally, next);
     const { gone, lanes, ownExpiry, ...counts } = tally;
@@ -113,6 +123,27 @@ export class Mover {
       ownExpiry: Number.isFinite(ownExpiry) ? ownExpiry : null,
       next,
     };
+  }
+
+  /**
+   * The next rows, lane by lane: what came to a lane since the first page is behind all that the move looks
+   * for, and is not read.
+   */
+  #step(move: Move, through: number): { rows: Found[]; isLast: boolean } {
+    const read = move.state === "acked" ? this.#acked : this.#waiting;
+    const rows: Found[] = [];
+    let bytes = 0;
+    const end = (move.queue + 1) * QUEUE_LANES;
+    for (let lane = move.lane; lane < end; lane++) {
+      const after = lane === move.lane ? move.after : 0;
+      const limit = move.scan - rows.length;
+      const lengths = read.lengths.values(lane, after, through, limit).map(([length]) => length);
+      const count = rowsOfStep(lengths, bytes);
+      if (count > 0) rows.push(...read.rows.all(lane, after, through, count));
+      for (let i = 0; i < count; i++) bytes += lengths[i]!;
+      if (count < lengths.length || rows.length >= move.scan) return { rows, isLast: false };
+    }
+    return { rows, isLast: true };
   }
 
   #lastAcked(lane: number): number {

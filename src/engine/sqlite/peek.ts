@@ -7,9 +7,9 @@ import { Entry } from "./entry.ts";
 import type { QueueHost } from "./host.ts";
 import { PRIORITIES, QUEUE_LANES } from "./lanes.ts";
 import type { SqliteQueue } from "./queue.ts";
+import { STEP_ROWS } from "./step.ts";
 import type { Rows } from "./storage.ts";
 
-const PAGE_ROWS = 512;
 /** Rows that one peek looks at; past them it answers with what it found and a `next`. */
 const ROWS_AT_MOST = 5120;
 
@@ -27,7 +27,7 @@ export async function peek(
   const messages: StoredMessage[] = [];
   const { state, limit: _limit, after: _after, ...select } = options;
   let position = decode(queue, options.after);
-  for (let seen = 0; seen < ROWS_AT_MOST; seen += PAGE_ROWS) {
+  for (let seen = 0; seen < ROWS_AT_MOST; seen += STEP_ROWS) {
     const { rows, complete, reached } = await readPage(host, queue, position, state, select);
     for (const row of rows) {
       if (messages.length === options.limit) return { messages, next: encode(queue, position) };
@@ -72,14 +72,14 @@ function readPage(
 ): Promise<Rows> {
   const selected = Object.keys(select).length === 0 ? {} : { select };
   if (state === "acked") {
-    return host.storage.read({ kind: "acked", ...position, ...selected, limit: PAGE_ROWS });
+    return host.storage.read({ kind: "acked", ...position, ...selected, limit: STEP_ROWS });
   }
   return host.storage.read({
     kind: "all",
     ...position,
     lastLane: queue.number * QUEUE_LANES + PRIORITIES - 1,
     ...selected,
-    limit: PAGE_ROWS,
+    limit: STEP_ROWS,
   });
 }
 

@@ -9,6 +9,7 @@ import type { QueueState, Reached, Read } from "./exchange.ts";
 import { ID, QUEUE_LANES, SEQUENCE_BITS, SEQUENCE_MASK } from "./lanes.ts";
 import { decodeRecord } from "./record.ts";
 import { queues } from "./schema.ts";
+import { rowsOfStep } from "./step.ts";
 
 const PLACE = `id >> ${SEQUENCE_BITS} AS lane, id & ${SEQUENCE_MASK} AS sequence`;
 const ROW = `SELECT ${PLACE}, attempts, due_at, expires_at, record FROM messages`;
@@ -54,6 +55,14 @@ export class RowReader {
         `SELECT ${PLACE}, attempts, acked_at, NULL, record FROM acked
          WHERE id > ${ID("?1", "?2")} AND id < ${ID("(?1 + 1)", "0")} ORDER BY id LIMIT ?3`,
       ),
+      lengthsOfAll: prepare(
+        `SELECT length(record) FROM messages WHERE id > ${ID("?1", "?2")}
+         AND id < ${ID("(?3 + 1)", "0")} ORDER BY id LIMIT ?4`,
+      ),
+      lengthsOfAcked: prepare(
+        `SELECT length(record) FROM acked WHERE id > ${ID("?1", "?2")}
+         AND id < ${ID("(?1 + 1)", "0")} ORDER BY id LIMIT ?3`,
+      ),
       ids: prepare(`${ROW} WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id LIMIT ?2`),
     };
   }
@@ -67,7 +76,8 @@ export class RowReader {
     buffer: SharedArrayBuffer,
   ): { readonly rows: BatchWriter; readonly complete: boolean; readonly reached?: Reached } {
     const rows = new BatchWriter(buffer);
-    const found = this.#rows(read);
+    const limit = this.#limitOf(read);
+    const found = this.#rows(read, limit);
     const wanted = "select" in read ? wantedBy(read.select, read.kind) : undefined;
     const isBounded = read.kind !== "ids";
     let looked = 0;
@@ -89,12 +99,24 @@ export class RowReader {
     const last = found[looked - 1];
     return {
       rows,
-      complete: found.length < read.limit && looked === found.length,
+      complete: found.length < limit && looked === found.length,
       ...(last === undefined ? {} : { reached: { lane: last[0], after: last[1] } }),
     };
   }
 
-  #rows(read: Read): RowValues[] {
+  /** How many rows are read: of those that are looked into no more than are one step. */
+  #limitOf(read: Read): number {
+    const { limit } = read;
+    if (read.kind !== "all" && read.kind !== "acked") return limit;
+    const found =
+      read.kind === "all"
+        ? this.#reads.lengthsOfAll.values(read.lane, read.after, read.lastLane, limit)
+        : this.#reads.lengthsOfAcked.values(read.lane, read.after, limit);
+    const count = rowsOfStep(found.map(([length]) => length as number));
+    return count < found.length ? count : limit;
+  }
+
+  #rows(read: Read, limit: number): RowValues[] {
     switch (read.kind) {
       case "page":
       case "all":
@@ -102,14 +124,14 @@ export class RowReader {
           read.lane,
           read.after,
           read.lastLane,
-          read.limit,
+          limit,
         ) as RowValues[];
       case "due":
         return this.#reads.due.values(read.dueAt, read.lane, read.after, read.limit) as RowValues[];
       case "expiring":
         return this.#reads.expiring.values(read.limit) as RowValues[];
       case "acked":
-        return this.#reads.acked.values(read.lane, read.after, read.limit) as RowValues[];
+        return this.#reads.acked.values(read.lane, read.after, limit) as RowValues[];
       case "ids":
         return this.#reads.ids.values(read.ids, read.limit) as RowValues[];
     }

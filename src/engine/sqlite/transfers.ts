@@ -8,10 +8,9 @@ import type { ControlAnswer, Move, Moved, MoveTarget, PackedEdit } from "./excha
 import type { QueueHost } from "./host.ts";
 import { QUEUE_LANES } from "./lanes.ts";
 import type { SqliteQueue } from "./queue.ts";
+import { STEP_ROWS } from "./step.ts";
 
-/** Rows that one page looks at, messages and bytes that it moves: other commits wait for it. */
-const ROWS_AT_MOST = 512;
-const MOVED_AT_MOST = 256;
+/** Bytes that one page moves. */
 const BYTES_AT_MOST = 4 * 1024 * 1024;
 
 export async function transfer(
@@ -71,7 +70,7 @@ function moveOf(
   }
   const limit = Math.min(
     request.limit,
-    MOVED_AT_MOST,
+    STEP_ROWS,
     dryRun ? Infinity : (room?.messages ?? Infinity),
   );
   const packed: MoveTarget | null =
@@ -90,7 +89,7 @@ function moveOf(
     state,
     queue: source.number,
     ...position,
-    scan: ROWS_AT_MOST,
+    scan: STEP_ROWS,
     limit,
     bytes: BYTES_AT_MOST,
     keep,
