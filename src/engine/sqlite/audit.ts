@@ -10,7 +10,7 @@ import {
 import type { QueueHost } from "./host.ts";
 
 /** Entries that are looked at in one go: the writer has commits to see to. */
-const STRETCH = 4096;
+const STRETCH = 1024;
 
 export class SqliteAudit implements AuditTrail {
   readonly #host: QueueHost;

@@ -25,7 +25,7 @@ interface Found {
 
 /** The rows of a lane behind a place, up to a sequence, and how long their records are. */
 interface Lane {
-  readonly lengths: { values(...place: number[]): [number][] };
+  readonly lengths: Statement<unknown, number[]>;
   readonly rows: Statement<Found, number[]>;
 }
 
@@ -53,13 +53,15 @@ export class Mover {
   constructor(database: Database, records: RecordTable) {
     this.#records = records;
     this.#waiting = {
-      lengths: database.query(`SELECT length(record) FROM messages WHERE ${AFTER}`),
+      lengths: database.query<unknown, number[]>(
+        `SELECT length(record) FROM messages WHERE ${AFTER}`,
+      ),
       rows: database.query(
         `SELECT ${PLACE}, due_at AS dueAt, NULL AS ackedAt, record FROM messages WHERE ${AFTER}`,
       ),
     };
     this.#acked = {
-      lengths: database.query(`SELECT length(record) FROM acked WHERE ${AFTER}`),
+      lengths: database.query<unknown, number[]>(`SELECT length(record) FROM acked WHERE ${AFTER}`),
       rows: database.query(
         `SELECT ${PLACE}, NULL AS dueAt, acked_at AS ackedAt, record FROM acked WHERE ${AFTER}`,
       ),
@@ -137,7 +139,9 @@ export class Mover {
     for (let lane = move.lane; lane < end; lane++) {
       const after = lane === move.lane ? move.after : 0;
       const limit = move.scan - rows.length;
-      const lengths = read.lengths.values(lane, after, through, limit).map(([length]) => length);
+      const lengths = read.lengths
+        .values(lane, after, through, limit)
+        .map(([length]) => Number(length));
       const count = rowsOfStep(lengths, bytes);
       if (count > 0) rows.push(...read.rows.all(lane, after, through, count));
       for (let i = 0; i < count; i++) bytes += lengths[i]!;

@@ -29,7 +29,7 @@ import { SqliteQueue } from "./queue.ts";
 import { transfer } from "./transfers.ts";
 
 /** Messages that one commit of a purge deletes: a commit stays short, and the log small. */
-const PURGED_AT_ONCE = 5000;
+const PURGED_AT_ONCE = 1000;
 
 export class QueueRegistry implements Queues {
   readonly #host: QueueHost;
