@@ -46,9 +46,13 @@ export function toEdit(body: EditBody, { router, limits }: Broker): MessageEdit 
   return edit;
 }
 
-/** Throws what the channel of its topic has against the message as it becomes [P-14.9], [P-14.10]. */
+/** Whether the channel of its topic may have something against the message as it becomes. */
+export function isForChannel({ payload, topic }: MessageEdit): boolean {
+  return payload !== undefined || topic !== undefined;
+}
+
+/** Throws what that channel has against it [P-14.9], [P-14.10]. */
 export function assertFits(message: Message, edit: MessageEdit, { router, clock }: Broker): void {
-  if (edit.payload === undefined && edit.topic === undefined) return;
   const edited = arriving(message, edit, clock.now());
   const misfit = router.lookup(edited.topic).channel?.misfit(edited);
   if (misfit !== undefined) throw misfit;

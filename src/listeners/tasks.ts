@@ -1,5 +1,5 @@
 /** Working on dead letters and acked messages over the operator's plane [P-13.9], [P-13.10]. */
-import { assertFits, toEdit } from "../broker/edit.ts";
+import { assertFits, isForChannel, toEdit } from "../broker/edit.ts";
 import type { TaskKind } from "../broker/tasks.ts";
 import type { Selection } from "../engine/selection.ts";
 import type { TransferRequest } from "../engine/transfer.ts";
@@ -42,7 +42,8 @@ export const taskHandlers: Handlers<TaskOperation> = {
     const resend = async () => {
       const { deadLetterOf } = engine.queues.describe(on);
       const edit = toEdit(call.body, broker);
-      const found = await engine.queues.find(on, messageId);
+      // It may lie behind many others: it is looked for only where it matters.
+      const found = isForChannel(edit) ? await engine.queues.find(on, messageId) : undefined;
       if (found !== undefined) assertFits(found.message, edit, broker);
       await moveOne(services, on, messageId, { edit, ...(to === undefined ? {} : { to }) });
       return { messageId: edit.id ?? messageId, queue: to ?? deadLetterOf ?? on };
