@@ -11,6 +11,8 @@ export type FrameId = Static<typeof FrameId>;
 const MessageId = Type.String({ minLength: 1, maxLength: 128 });
 const Text = (maxLength: number) => Type.String({ maxLength });
 const DurationMs = Type.Integer({ minimum: 0, maximum: 315_360_000_000 });
+/** Milliseconds since 1970. */
+const Time = Type.Integer({ minimum: 0, maximum: 8_640_000_000_000_000 });
 const Tags = Type.Array(Type.Integer({ minimum: 0 }), { minItems: 1, maxItems: 1000 });
 const QueueRef = Type.String({ minLength: 1, maxLength: 133 });
 
@@ -23,6 +25,7 @@ export const PublishFields = {
   key: Type.Optional(Text(256)),
   ttlMs: Type.Optional(Type.Integer({ minimum: 1, maximum: 315_360_000_000 })),
   delayMs: Type.Optional(DurationMs),
+  deliverAt: Type.Optional(Time),
   priority: Type.Optional(Type.Integer({ minimum: 0, maximum: 9 })),
   retain: Type.Optional(Type.Boolean()),
   replyTo: Type.Optional(Type.String()),
@@ -35,6 +38,20 @@ export const PublishFields = {
 export const PublishBody = Type.Object(PublishFields);
 export type PublishBody = Static<typeof PublishBody>;
 
+/** What of a scheduled message may be changed [P-5.13]. */
+const { deliverAt, delayMs, payload, payloadEncoding, headers, contentType, ttlMs } = PublishFields;
+const RescheduleFields = {
+  deliverAt,
+  delayMs,
+  payload,
+  payloadEncoding,
+  headers,
+  contentType,
+  ttlMs,
+};
+export const RescheduleBody = Type.Object(RescheduleFields, { additionalProperties: false });
+export type RescheduleBody = Static<typeof RescheduleBody>;
+
 const frame = <Name extends string, Fields extends Parameters<typeof Type.Object>[0]>(
   name: Name,
   fields: Fields,
@@ -44,6 +61,12 @@ const frame = <Name extends string, Fields extends Parameters<typeof Type.Object
 export const CLIENT_FRAMES = {
   publish: frame("publish", PublishFields),
   batch: frame("batch", { publish: Type.Array(PublishBody, { minItems: 1 }) }),
+  reschedule: frame("reschedule", {
+    topic: Type.String(),
+    messageId: MessageId,
+    ...RescheduleFields,
+  }),
+  unschedule: frame("unschedule", { topic: Type.String(), messageId: MessageId }),
   subscribe: frame("subscribe", {
     filter: Type.String(),
     recover: Type.Optional(

@@ -1,6 +1,6 @@
 /** The data plane over HTTP: publishing, and taking and settling deliveries [P-12]. */
 import { type Static, Type } from "@sinclair/typebox";
-import { PublishBody } from "./frames.ts";
+import { PublishBody, RescheduleBody } from "./frames.ts";
 import {
   Count,
   closed,
@@ -28,6 +28,9 @@ const Published = Type.Object({
   duplicate: Type.Optional(Type.Literal(true)),
   displaced: Type.Optional(Type.Integer({ minimum: 1 })),
 });
+
+/** Copies that were changed or taken back. */
+const Rescheduled = Type.Object({ messageId: Type.String(), queues: Count });
 
 const PulledDelivery = Type.Object({
   queue: Type.String(),
@@ -96,10 +99,28 @@ export const DATA_OPERATIONS = {
     path: "/v1/topics/{topic...}",
     summary:
       "Publishes the body as the payload, read by its Content-Type; options are Warren-Message-Id, " +
-      "-Key, -Ttl-Ms, -Delay-Ms, -Priority, -Reply-To, -Correlation-Id and Warren-Header-<name>.",
+      "-Key, -Ttl-Ms, -Delay-Ms, -Deliver-At, -Priority, -Reply-To, -Correlation-Id and Warren-Header-<name>.",
     access: "publish",
     rawBody: true,
     answer: Published,
+  },
+  reschedule: {
+    method: "PATCH",
+    path: "/v1/scheduled/{messageId...}",
+    summary: "Changes a message that waits for its first due time, in all its queues.",
+    access: "publish",
+    query: Type.Object({ topic: Type.String() }, closed),
+    body: RescheduleBody,
+    packedPayload: true,
+    answer: Rescheduled,
+  },
+  unschedule: {
+    method: "DELETE",
+    path: "/v1/scheduled/{messageId...}",
+    summary: "Takes back a message that waits for its first due time.",
+    access: "publish",
+    query: Type.Object({ topic: Type.String() }, closed),
+    answer: Rescheduled,
   },
   pull: {
     method: "POST",

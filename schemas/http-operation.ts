@@ -45,7 +45,7 @@ export const Message = {
 
 /** One operation; `{name}` in a path is one level of it, `{name...}` all that is left. */
 export interface Operation {
-  readonly method: "GET" | "POST" | "PUT" | "DELETE";
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly path: string;
   readonly summary: string;
   /** `nobody`: no credentials are asked for. */

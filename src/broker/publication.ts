@@ -77,7 +77,13 @@ export function toMessage(body: PublishBody, context: MessageContext): Draft {
   if (body.retain === true) {
     throw new WarrenError("not_supported", "Retained values are not kept.", { pointer: "/retain" });
   }
-  const { delayMs, ttlMs } = body;
+  const { deliverAt, ttlMs } = body;
+  if (deliverAt !== undefined && body.delayMs !== undefined) {
+    throw new WarrenError("invalid_frame", "deliverAt and delayMs do not go together.", {
+      pointer: "/deliverAt",
+    });
+  }
+  const delayMs = deliverAt === undefined ? body.delayMs : Math.max(0, deliverAt - context.now);
   if (ttlMs !== undefined && delayMs !== undefined && ttlMs <= delayMs) {
     throw new WarrenError("invalid_frame", "The message would expire before its delay is over.", {
       pointer: "/ttlMs",

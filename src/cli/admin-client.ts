@@ -6,7 +6,7 @@ import { addressOf, unreachable } from "./connection.ts";
 /** The answer's value; throws a `Failure` with the broker's own sentence. */
 export async function ask<T>(
   input: Input,
-  method: "GET" | "PUT" | "POST" | "DELETE",
+  method: "GET" | "PUT" | "POST" | "PATCH" | "DELETE",
   path: string,
   body?: object,
 ): Promise<T> {

@@ -10,6 +10,7 @@ import {
   UsageError,
 } from "./command.ts";
 import { addressOf, Connection, type Reply, type Request } from "./connection.ts";
+import { timeFlag } from "./message-filters.ts";
 
 /** Publishes of one run that are not answered yet; reading standard input waits for them. */
 const IN_FLIGHT = 256;
@@ -32,6 +33,7 @@ export const pubCommand: Command = {
     priority: { type: "string", value: "N", help: "0 (last) to 9 (first)." },
     "ttl-ms": { type: "string", value: "MS", help: "How long it is worth delivering." },
     "delay-ms": { type: "string", value: "MS", help: "How long queues hold it back." },
+    at: { type: "string", value: "TIME", help: "Until when: a date, or milliseconds since 1970." },
     "message-id": { type: "string", value: "ID", help: "Makes a repetition harmless." },
     "reply-to": { type: "string", value: "TOPIC", help: "Where answers go." },
     "correlation-id": { type: "string", value: "ID", help: "Which question an answer is for." },
@@ -169,6 +171,7 @@ function optionsOf(input: Input): Partial<PublishRequest> {
     priority: integerFlag(input, "priority"),
     ttlMs: integerFlag(input, "ttl-ms", 1),
     delayMs: integerFlag(input, "delay-ms"),
+    deliverAt: timeFlag(input, "at"),
     messageId: textFlag(input, "message-id"),
     replyTo: textFlag(input, "reply-to"),
     correlationId: textFlag(input, "correlation-id"),

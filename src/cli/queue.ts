@@ -3,6 +3,7 @@ import { ask } from "./admin-client.ts";
 import { CLIENT_FLAGS, type Command, type Input, integerFlag, textFlag } from "./command.ts";
 import { FILTER_FLAGS, filterQuery, timeFlag } from "./message-filters.ts";
 import { defineCommand } from "./queue-define.ts";
+import { scheduleCommands } from "./queue-schedule.ts";
 import { counted, printMessages, printQueue, type Queue, type QueueMessage } from "./queue-view.ts";
 import { begin, TASK_FLAGS } from "./task-view.ts";
 import { table } from "./terminal.ts";
@@ -137,6 +138,7 @@ export const queueCommands: readonly Command[] = [
   deadCommand,
   purgeCommand,
   replayCommand,
+  ...scheduleCommands,
   switchCommand("pause", "Stop handing out messages; they are still stored."),
   switchCommand("drain", "Let nothing more in; hand out what is there."),
   switchCommand("resume", "End a pause or a drain."),

@@ -10,6 +10,7 @@ import { opsHandlers } from "./ops.ts";
 import { publishHandlers } from "./publish.ts";
 import { pullHandlers } from "./pull.ts";
 import { roleHandlers } from "./roles.ts";
+import { scheduledHandlers } from "./scheduled.ts";
 import type { Handlers } from "./services.ts";
 import { taskHandlers } from "./tasks.ts";
 import { webhookHandlers } from "./webhook.ts";
@@ -17,6 +18,7 @@ import { webhookHandlers } from "./webhook.ts";
 export const HANDLERS: Handlers<OperationName> = {
   ...opsHandlers,
   ...publishHandlers,
+  ...scheduledHandlers,
   ...pullHandlers,
   ...adminHandlers,
   ...webhookHandlers,

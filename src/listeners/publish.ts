@@ -16,11 +16,12 @@ const OPTION_HEADERS: Readonly<Record<string, keyof PublishBody>> = {
   "warren-key": "key",
   "warren-ttl-ms": "ttlMs",
   "warren-delay-ms": "delayMs",
+  "warren-deliver-at": "deliverAt",
   "warren-priority": "priority",
   "warren-reply-to": "replyTo",
   "warren-correlation-id": "correlationId",
 };
-const NUMBERS: readonly string[] = ["ttlMs", "delayMs", "priority"];
+const NUMBERS: readonly string[] = ["ttlMs", "delayMs", "deliverAt", "priority"];
 const HEADER_PREFIX = "warren-header-";
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });

@@ -4,8 +4,15 @@
  */
 import type { ClientFrameOf, FrameId, PublishBody, ServerFrameOf } from "../../schemas/frames.ts";
 import { publishBatch, withIndex } from "../broker/batch.ts";
-import { type Draft, type Publication, type Receipt, toMessage } from "../broker/publication.ts";
+import {
+  type Draft,
+  type MessageContext,
+  type Publication,
+  type Receipt,
+  toMessage,
+} from "../broker/publication.ts";
 import type { TopicEntry } from "../broker/router.ts";
+import { assertInChannel, reschedule, toChange } from "../broker/schedule.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import type { Credentials } from "./credentials.ts";
@@ -54,6 +61,36 @@ export class Publisher {
     publishBatch(this.#sessions.broker, publications);
   }
 
+  /** Throws like `publish`, and what is said against a change; the rest is answered later [P-5.13]. */
+  reschedule(frame: ClientFrameOf<"reschedule">): void {
+    const { broker } = this.#sessions;
+    const { id, type, topic, messageId } = frame;
+    const entry = this.#mayPublish(topic);
+    const context = this.#context();
+    const { draft, change } = toChange(frame, context);
+    this.#credentials.admit(draft, entry, false);
+    assertInChannel(entry, draft, change, context.now);
+    this.#answerLater(id, type, reschedule(broker, { topic, messageId, change }));
+  }
+
+  /** Throws `draining`, `invalid_topic`, `forbidden`; the rest is answered later [P-5.13]. */
+  unschedule({ id, type, topic, messageId }: ClientFrameOf<"unschedule">): void {
+    this.#mayPublish(topic);
+    const asked = { topic, messageId, change: null };
+    this.#answerLater(id, type, reschedule(this.#sessions.broker, asked));
+  }
+
+  #answerLater(id: FrameId | undefined, type: string, changed: Promise<number>): void {
+    const { session } = this;
+    session.intake.published();
+    changed
+      .then(
+        (queues) => id !== undefined && session.tell({ type: "ok", id, queues }),
+        (error) => session.refuse(id, type, toWarrenError(error)),
+      )
+      .then(() => session.publishAnswered());
+  }
+
   accepted(id: FrameId | undefined, receipt: Receipt): void {
     const { session } = this;
     if (id !== undefined) session.reply(session.protocol.encoder.published(id, receipt));
@@ -66,18 +103,22 @@ export class Publisher {
   }
 
   #prepared<Id>(body: PublishBody, owner: PublishOwner<Id>, id: Id): PendingPublish<Id> {
-    const { broker } = this.#sessions;
     const { session } = this;
-    if (session.state === "draining") throw new WarrenError("draining");
-    const entry = this.#credentials.publishTo(body.topic, broker.router);
-    const draft = toMessage(body, {
-      now: broker.clock.now(),
-      newId: broker.newId,
-      limits: session.limits,
-      from: this.#credentials.from,
-    });
+    const entry = this.#mayPublish(body.topic);
+    const draft = toMessage(body, this.#context());
     this.#credentials.admit(draft, entry, body.retain === true);
     return new PendingPublish(owner, id, draft, entry, draft.echo ? undefined : session);
+  }
+
+  #mayPublish(topic: string): TopicEntry {
+    if (this.session.state === "draining") throw new WarrenError("draining");
+    return this.#credentials.publishTo(topic, this.#sessions.broker.router);
+  }
+
+  #context(): MessageContext {
+    const { clock, newId } = this.#sessions.broker;
+    const { limits } = this.session;
+    return { now: clock.now(), newId, limits, from: this.#credentials.from };
   }
 }
 
