@@ -11,6 +11,7 @@ import { DATA_OPERATIONS } from "./http-data.ts";
 import { KEY_OPERATIONS } from "./http-keys.ts";
 import { PLANE_OPERATIONS } from "./http-plane.ts";
 import { QUEUE_OPERATIONS } from "./http-queues.ts";
+import { REVOCATION_OPERATIONS } from "./http-revocations.ts";
 import { TASK_OPERATIONS } from "./http-tasks.ts";
 
 export type { SettleBody } from "./http-data.ts";
@@ -26,6 +27,7 @@ export const OPERATIONS = {
   ...CHANNEL_OPERATIONS,
   ...CONNECTION_OPERATIONS,
   ...KEY_OPERATIONS,
+  ...REVOCATION_OPERATIONS,
 };
 
 export type OperationName = keyof typeof OPERATIONS;

@@ -2,6 +2,8 @@
  * Puts the parts of the broker together, from the settings: who is given what, and nothing of how any of
  * them works.
  */
+
+import type { Revocation } from "../schemas/revocations.ts";
 import type { Fault } from "./broker/access.ts";
 import { Broker } from "./broker/broker.ts";
 import { ChannelBook } from "./broker/channels.ts";
@@ -27,6 +29,8 @@ import {
   createAuthenticator,
 } from "./security/authenticator.ts";
 import { KeyUse } from "./security/key-use.ts";
+import { Revocations } from "./security/revocations.ts";
+import { Validity } from "./security/validity.ts";
 import { Sessions } from "./session/sessions.ts";
 import { VERSION } from "./version.ts";
 import { Webhooks } from "./webhooks/webhooks.ts";
@@ -81,13 +85,15 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   const { roles, channels } = rulesOf(config, broker, log);
   const admission = admissionOf(config, broker);
   const { keys, keyUse } = keysOf(config, broker);
-  const identities = identitiesOf(config, { roles, keys, keyUse, clock, log });
+  const revocations = revocationsOf(broker);
+  const identities = identitiesOf(config, { roles, keys, keyUse, revocations, clock, log });
   const authenticator = admission.guard(identities);
   const node = newId();
   const sessions = new Sessions({
     broker,
     authenticator,
     admission,
+    validity: new Validity(keys, revocations),
     compressFrom,
     log,
     version: VERSION,
@@ -109,6 +115,7 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
     channels,
     keys,
     keyUse,
+    revocations,
     tasks: new Tasks({ engine, clock, newId }),
     leases: new Leases(engine, clock, limits),
     webhooks,
@@ -189,16 +196,25 @@ function keysOf(config: Config, broker: Broker): Pick<Services, "keys" | "keyUse
   return { keys, keyUse: new KeyUse({ keys, clock, write }) };
 }
 
+function revocationsOf(broker: Broker): Revocations {
+  const revocations = new Revocations(broker.clock);
+  broker.watchRecords("revocations", (id, one) =>
+    revocations.recordChanged(id, one as Revocation | undefined),
+  );
+  return revocations;
+}
+
 function identitiesOf(
   config: Config,
-  parts: Pick<Services, "roles" | "keys" | "keyUse" | "clock" | "log">,
+  parts: Pick<Services, "roles" | "keys" | "keyUse" | "revocations" | "clock" | "log">,
 ): Authenticator {
-  const { roles, keys, keyUse, clock, log } = parts;
+  const { roles, keys, keyUse, revocations, clock, log } = parts;
   return createAuthenticator({
     ...accessOf(config),
     clock,
     book: roles,
     apiKeys: keys,
+    revocations,
     keyUsed: (id) => keyUse.used(id),
     keysFailed: (issuer, reason) => log.warn("an issuer's keys cannot be had", { issuer, reason }),
   });

@@ -135,6 +135,7 @@ export async function startWarren(config: Config, deps: Partial<WarrenDeps> = {}
     open,
     reload() {
       house.services.authenticator.refreshKeys();
+      house.sessions.recall.check();
       if (hasTls(config.tls)) renew();
     },
     stop(reason) {

@@ -8,6 +8,7 @@ import { type Command, Failure, helpOf, parseWords, UsageError } from "./command
 import { connCommands } from "./conn.ts";
 import { consumeCommand } from "./consume.ts";
 import { deadCommands } from "./dead.ts";
+import { keyCommands } from "./key.ts";
 import { pubCommand } from "./pub.ts";
 import { queueCommands } from "./queue.ts";
 import { serveCommand } from "./serve.ts";
@@ -15,6 +16,7 @@ import { subCommand } from "./sub.ts";
 import { createTerminal } from "./terminal.ts";
 import { tokenCommand } from "./token.ts";
 import { tokenCheckCommand } from "./token-check.ts";
+import { tokenRevokeCommands } from "./token-revoke.ts";
 import { versionCommand } from "./version.ts";
 
 const COMMANDS: readonly Command[] = [
@@ -28,7 +30,9 @@ const COMMANDS: readonly Command[] = [
   ...connCommands,
   ...banCommands,
   auditCommand,
+  ...keyCommands,
   tokenCheckCommand,
+  ...tokenRevokeCommands,
   tokenCommand,
   versionCommand,
 ];

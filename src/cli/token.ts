@@ -12,6 +12,7 @@ import { type SigningKey, sharedKey, signToken } from "../security/tokens.ts";
 import {
   type Command,
   Failure,
+  type Flags,
   type Input,
   integerFlag,
   listFlag,
@@ -19,30 +20,35 @@ import {
   UsageError,
 } from "./command.ts";
 
+/** What a credential allows, and to which device. */
+export const RIGHTS_FLAGS: Flags = {
+  allow: {
+    type: "string",
+    multiple: true,
+    value: "ACTIONS=FILTER",
+    help: "A grant; repeatable.",
+  },
+  deny: {
+    type: "string",
+    multiple: true,
+    value: "ACTIONS=FILTER",
+    help: "A denial; repeatable.",
+  },
+  role: { type: "string", multiple: true, value: "ROLE", help: "A role; repeatable." },
+  client: { type: "string", value: "ID", help: "The id of the device." },
+};
+
 export const tokenCommand: Command = {
   name: "token",
   usage: "<principal>",
-  summary: "Make a token, or with --key an API key.",
+  summary: "Make a token, or with --key an API key for the settings.",
   details:
     "A token is signed with the secret of the settings (WARREN_JWT_SECRET, or the file of --config).\n" +
     "Grants are ACTIONS=FILTER: --allow publish,subscribe='devices/{principal}/#' --deny admin='#'.\n" +
     "A key is printed once; what goes into the settings, under `keys`, is printed beside it.",
   flags: {
     config: { type: "string", value: "FILE", help: "The broker's settings." },
-    allow: {
-      type: "string",
-      multiple: true,
-      value: "ACTIONS=FILTER",
-      help: "A grant; repeatable.",
-    },
-    deny: {
-      type: "string",
-      multiple: true,
-      value: "ACTIONS=FILTER",
-      help: "A denial; repeatable.",
-    },
-    role: { type: "string", multiple: true, value: "ROLE", help: "A role; repeatable." },
-    client: { type: "string", value: "ID", help: "The id of the device." },
+    ...RIGHTS_FLAGS,
     "ttl-ms": { type: "string", value: "MS", help: "How long a token is good; an hour if absent." },
     alg: { type: "string", value: "ALG", help: "The algorithm, such as ES256; HS256 if absent." },
     "key-file": {
@@ -135,7 +141,7 @@ async function key(input: Input): Promise<number> {
   return 0;
 }
 
-function rights(input: Input): { roles?: string[]; grants?: readonly Grant[] } {
+export function rights(input: Input): { roles?: string[]; grants?: readonly Grant[] } {
   const roles = [...listFlag(input, "role")];
   const grants: Grant[] = [
     ...listFlag(input, "allow").map((text) => ({ allow: actions(text), on: [filter(text)] })),

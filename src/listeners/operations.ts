@@ -9,6 +9,7 @@ import { keyHandlers } from "./keys.ts";
 import { opsHandlers } from "./ops.ts";
 import { publishHandlers } from "./publish.ts";
 import { pullHandlers } from "./pull.ts";
+import { revocationHandlers } from "./revocations.ts";
 import { roleHandlers } from "./roles.ts";
 import { scheduledHandlers } from "./scheduled.ts";
 import type { Handlers } from "./services.ts";
@@ -29,4 +30,5 @@ export const HANDLERS: Handlers<OperationName> = {
   ...explainHandlers,
   ...connectionHandlers,
   ...keyHandlers,
+  ...revocationHandlers,
 };

@@ -16,6 +16,7 @@ import type { ApiKeys } from "../security/api-keys.ts";
 import type { Authenticator } from "../security/authenticator.ts";
 import type { KeyUse } from "../security/key-use.ts";
 import type { Meter } from "../security/meter.ts";
+import type { Revocations } from "../security/revocations.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Webhooks } from "../webhooks/webhooks.ts";
 import type { Leases } from "./leases.ts";
@@ -37,6 +38,7 @@ export interface Services {
   readonly channels: ChannelBook;
   readonly keys: ApiKeys;
   readonly keyUse: KeyUse;
+  readonly revocations: Revocations;
   readonly leases: Leases;
   readonly tasks: Tasks;
   readonly webhooks: Webhooks;

@@ -94,6 +94,7 @@ export class Admission {
         return inner.anonymousAllowed;
       },
       refreshKeys: () => inner.refreshKeys(),
+      recheckKeys: () => inner.recheckKeys(),
       authenticate: async (credential, peer) => {
         const { address } = peer;
         const unknown = { address, principal: undefined };

@@ -4,6 +4,7 @@
  * of whoever deploys the broker: a stored one of the same id is kept, but does not count.
  */
 import type { KeySettings } from "../../schemas/access.ts";
+import { pageById } from "../collections/page.ts";
 import { WarrenError } from "../errors.ts";
 import { hashKey, keyId, sameHash } from "./keys.ts";
 
@@ -99,21 +100,8 @@ export class ApiKeys {
     readonly after?: string | undefined;
     readonly principal?: string | undefined;
   }): { keys: AnyKey[]; more: boolean } {
-    const { limit, after = "", principal } = query;
-    const found: AnyKey[] = [];
-    let more = false;
-    let last = "";
-    for (const key of this.#all()) {
-      if (key.id <= after || (principal !== undefined && key.principal !== principal)) continue;
-      // Only what may stand on the page is sorted, however many there are.
-      if (more && key.id > last) continue;
-      found.push(key);
-      if (found.length < 2 * limit) continue;
-      more = firstOf(found, limit) || more;
-      last = found.at(-1)?.id ?? "";
-    }
-    more = firstOf(found, limit) || more;
-    return { keys: found, more };
+    const { page, more } = pageById(this.#of(query.principal), query);
+    return { keys: page, more };
   }
 
   /** One change of a key at a time: each begins from what the one before has made. Throws `conflict`. */
@@ -133,9 +121,13 @@ export class ApiKeys {
     return this.#changing.has(id);
   }
 
-  *#all(): Iterable<AnyKey> {
-    yield* this.#settings.values();
-    for (const key of this.#stored.values()) if (!this.#settings.has(key.id)) yield key;
+  *#of(principal: string | undefined): Iterable<AnyKey> {
+    for (const keys of [this.#settings, this.#stored]) {
+      for (const key of keys.values()) {
+        if (principal !== undefined && key.principal !== principal) continue;
+        if (keys === this.#settings || !this.#settings.has(key.id)) yield key;
+      }
+    }
   }
 }
 
@@ -145,12 +137,4 @@ export function rotated(key: StoredKey, hash: string, now: number, graceMs: numb
   const until = { hash: key.hash, expiresAt: now + graceMs };
   const older = [...before.filter(({ expiresAt }) => expiresAt > now), until].slice(-OLDER_AT_MOST);
   return { ...rest, hash, rotatedAt: now, ...(graceMs > 0 && { older }) };
-}
-
-/** Leaves the first so many by id in their order; true when there were more. */
-function firstOf(keys: AnyKey[], limit: number): boolean {
-  keys.sort((a, b) => (a.id < b.id ? -1 : 1));
-  if (keys.length <= limit) return false;
-  keys.length = limit;
-  return true;
 }

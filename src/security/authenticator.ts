@@ -25,6 +25,7 @@ import {
   type Vouched,
 } from "./issuers.ts";
 import { looksLikeKey } from "./keys.ts";
+import type { Revocations } from "./revocations.ts";
 import { ratesOf } from "./role-rates.ts";
 import { type ClientCertificate, principalOf } from "./tls.ts";
 import { claimFault } from "./tokens.ts";
@@ -45,6 +46,8 @@ export interface Authenticator {
   readonly anonymousAllowed: boolean;
   /** Key files and fetched keys are read anew for the next token [P-14.1]. */
   refreshKeys(): void;
+  /** Fetched keys are asked for anew if that is due: some may have gone [P-14.4]. Does not reject. */
+  recheckKeys(): Promise<void>;
 }
 
 /** Without a secret and without issuers no token is accepted. */
@@ -55,6 +58,8 @@ export interface AuthenticatorConfig extends IssuersConfig {
   readonly keys: readonly KeySettings[];
   /** The keys that are good, with these at the bottom of them; only these when absent. */
   readonly apiKeys?: ApiKeys | undefined;
+  /** What is taken back; nothing when absent. */
+  readonly revocations?: Revocations | undefined;
   /** Told of each use of a key. */
   readonly keyUsed?: ((id: string) => void) | undefined;
   /** What a connection without a credential may do; undefined lets none in. */
@@ -96,12 +101,14 @@ const OPEN: Authenticator = {
   anonymousAllowed: true,
   authenticate: () => Promise.resolve(EVERYONE),
   refreshKeys: () => undefined,
+  recheckKeys: () => Promise.resolve(),
 };
 
 class ConfiguredAuthenticator implements Authenticator {
   readonly open = false;
   readonly #issuers: Issuers | undefined;
   readonly #keys: ApiKeys;
+  readonly #revocations: Revocations | undefined;
   readonly #keyUsed: AuthenticatorConfig["keyUsed"];
   readonly #book: RoleBook;
   readonly #anonymous: Principal | undefined;
@@ -114,6 +121,7 @@ class ConfiguredAuthenticator implements Authenticator {
     this.#clientPrincipal = config.clientPrincipal;
     this.#keys = config.apiKeys ?? new ApiKeys(config.keys);
     this.#keyUsed = config.keyUsed;
+    this.#revocations = config.revocations;
     this.#book = config.book ?? new RoleBook(config.roles);
     this.#anonymous = config.anonymous && {
       name: ANONYMOUS,
@@ -135,6 +143,14 @@ class ConfiguredAuthenticator implements Authenticator {
       if (this.#anonymous !== undefined) return this.#anonymous;
       throw new WarrenError("unauthenticated", "A credential is needed: a token or an API key.");
     }
+    const principal = await this.#principalOf(credential);
+    this.#revocations?.assertNotRevoked(principal);
+    const { key } = principal.credential ?? {};
+    if (key !== undefined) this.#keyUsed?.(key.id);
+    return principal;
+  }
+
+  async #principalOf(credential: Credential): Promise<Principal> {
     if (typeof credential !== "string") return this.#byCertificate(credential);
     if (credential === "") throw new WarrenError("unauthenticated", "The credential is empty.");
     if (looksLikeKey(credential)) return this.#byKey(credential);
@@ -148,6 +164,10 @@ class ConfiguredAuthenticator implements Authenticator {
     this.#issuers?.refresh();
   }
 
+  async recheckKeys(): Promise<void> {
+    await this.#issuers?.recheck();
+  }
+
   #byKey(text: string): Principal {
     const shown = this.#keys.find(text);
     if (shown === undefined) throw new WarrenError("unauthenticated", "The API key is not valid.");
@@ -157,7 +177,6 @@ class ConfiguredAuthenticator implements Authenticator {
       throw new WarrenError("token_expired", "The API key has expired.");
     }
     const rights = rightsOf(this.#book, keyHolder(key));
-    this.#keyUsed?.(id);
     const rates = this.#ratesOf(roles);
     return {
       name,
@@ -193,11 +212,12 @@ class ConfiguredAuthenticator implements Authenticator {
       variables: { principal: name },
     });
     const rates = this.#ratesOf(rule.roles);
-    return { name, rights, ...(rates && { rates }), expiresAt: certificate.validTo };
+    const expiresAt = certificate.validTo;
+    return { name, rights, ...(rates && { rates }), expiresAt, credential: {} };
   }
 
-  #byClaims({ claims, bounds }: Vouched): Principal {
-    const { sub, client, exp, iat } = claims;
+  #byClaims({ claims, bounds, vouchedFor }: Vouched): Principal {
+    const { sub, client, exp, iat, jti } = claims;
     const name = `${bounds.principalPrefix ?? ""}${sub}`;
     const { allowedRoles, maxAgeMs, maxPlan } = bounds;
     const roles =
@@ -224,6 +244,11 @@ class ConfiguredAuthenticator implements Authenticator {
       ...(rates && { rates }),
       ...(client !== undefined && { client }),
       ...(Number.isFinite(expiresAt) && { expiresAt }),
+      credential: {
+        ...(jti !== undefined && { jti }),
+        ...(iat !== undefined && { issuedAt: iat * 1000 }),
+        ...(vouchedFor && { vouchedFor }),
+      },
     };
   }
 }

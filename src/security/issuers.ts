@@ -2,7 +2,6 @@
  * Which issuer a token is from, and what that issuer's tokens may claim at most [P-14.1]. The `iss` of a
  * token only chooses whose keys must have signed it: it is believed when they have.
  */
-import type { VerifiedClaims } from "../../schemas/access.ts";
 import type { IssuerSettings } from "../../schemas/identity.ts";
 import { compilePlan, type Fault, grantFaults, type Plan } from "../broker/access.ts";
 import type { Clock } from "../clock.ts";
@@ -18,7 +17,12 @@ import {
   secretKeys,
 } from "./key-sources.ts";
 import { urlFault } from "./outbound.ts";
-import { createTokenVerifier, readToken, type TokenVerifier } from "./tokens.ts";
+import {
+  createTokenVerifier,
+  readToken,
+  type TokenVerifier,
+  type VerifiedToken,
+} from "./tokens.ts";
 
 /** What a token may claim at most. */
 export interface ClaimBounds {
@@ -29,8 +33,7 @@ export interface ClaimBounds {
 }
 
 /** A verified token, with the bounds of who made it. */
-export interface Vouched {
-  readonly claims: VerifiedClaims;
+export interface Vouched extends VerifiedToken {
   readonly bounds: ClaimBounds;
 }
 
@@ -39,6 +42,8 @@ export interface Issuers {
   verify(token: string): Promise<Vouched>;
   /** Key files and fetched keys are read anew for the next token. */
   refresh(): void;
+  /** Fetched keys are asked for anew if that is due. Does not reject. */
+  recheck(): Promise<void>;
 }
 
 export interface IssuersConfig {
@@ -77,10 +82,13 @@ export function createIssuers(config: IssuersConfig): Issuers | undefined {
           "The token's claim /iss is missing or names nobody whose tokens are taken here.";
         throw new WarrenError("unauthenticated", why, { pointer: "/iss" });
       }
-      return { claims: await entry.verifier.verify(token), bounds: entry.bounds };
+      return { ...(await entry.verifier.verify(token)), bounds: entry.bounds };
     },
     refresh() {
       for (const { keys } of named.values()) keys.refresh();
+    },
+    async recheck() {
+      await Promise.all([...named.values()].map(({ keys }) => keys.recheck?.()));
     },
   };
 }

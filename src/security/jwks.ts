@@ -34,6 +34,7 @@ export interface KeySetOptions {
 export class KeySet {
   readonly #options: KeySetOptions;
   #keys: readonly JWK[] | undefined;
+  #material: ReadonlySet<string> = new Set();
   #loadedAt = 0;
   #renewalWanted = false;
   #triedAt = Number.NEGATIVE_INFINITY;
@@ -50,6 +51,16 @@ export class KeySet {
     if (found.length > 0) return found;
     await this.#renew();
     return this.#matching(hint);
+  }
+
+  /** Whether this key is in the set as it is known now. */
+  holds(material: string): boolean {
+    return this.#material.has(material);
+  }
+
+  /** Asks for the keys anew if that is due. Keys that cannot be had are taken to be as they were. */
+  async recheck(): Promise<void> {
+    if (this.#keys !== undefined) await this.#freshen().catch(() => undefined);
   }
 
   /** The next token asks for the keys anew. */
@@ -83,6 +94,7 @@ export class KeySet {
     const { load, clock, failed } = this.#options;
     try {
       this.#keys = usableKeys(await load());
+      this.#material = new Set(this.#keys.map(materialOf));
       this.#loadedAt = clock.now();
       this.#renewalWanted = false;
     } catch (error) {
@@ -96,6 +108,11 @@ export class KeySet {
         fitsAlgorithm(key, alg) && (kid === undefined || key.kid === undefined || key.kid === kid),
     );
   }
+}
+
+/** What makes a key the key that it is, whatever it is called. */
+export function materialOf({ kty, crv, x, y, n, e }: JWK): string {
+  return [kty, crv, x, y, n, e].join(" ");
 }
 
 /**

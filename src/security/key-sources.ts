@@ -8,7 +8,7 @@ import { readFile } from "node:fs/promises";
 import { importJWK, type JWK } from "jose";
 import type { IssuerSettings } from "../../schemas/identity.ts";
 import type { Clock } from "../clock.ts";
-import { type KeyHint, KeySet, usableKeys } from "./jwks.ts";
+import { type KeyHint, KeySet, materialOf, usableKeys } from "./jwks.ts";
 import { fetchJson, type Outbound } from "./outbound.ts";
 
 /** RFC 7518, 3.2: a shared secret has at least as many bits as the hash, or it can be guessed offline. */
@@ -32,6 +32,10 @@ export interface KeySource {
   keysFor(hint: KeyHint): Promise<readonly CryptoKey[]>;
   /** What was read from elsewhere is read anew for the next token. */
   refresh(): void;
+  /** Whether a key of `keysFor` still is one of these; undefined where that cannot change. */
+  voucherOf?(key: CryptoKey): (() => boolean) | undefined;
+  /** What was read from elsewhere is read anew if that is due. Does not reject. */
+  recheck?(): Promise<void>;
 }
 
 /** The algorithms that a secret is long enough for. */
@@ -79,10 +83,18 @@ function importSecret(secret: Uint8Array<ArrayBuffer>, alg: string): Promise<Cry
 /** Public keys, wherever the set has them from. */
 export function publicKeys(set: KeySet): KeySource {
   const imported = new WeakMap<JWK, Map<string, Promise<CryptoKey>>>();
+  /** One for each key, however many connections it has vouched for. */
+  const vouchers = new WeakMap<CryptoKey, () => boolean>();
+  const importKey = async (jwk: JWK, alg: string): Promise<CryptoKey> => {
+    const key = (await importJWK(jwk, alg)) as CryptoKey;
+    const material = materialOf(jwk);
+    vouchers.set(key, () => set.holds(material));
+    return key;
+  };
   const keyOf = (jwk: JWK, alg: string): Promise<CryptoKey> => {
     const byAlgorithm = imported.get(jwk) ?? new Map<string, Promise<CryptoKey>>();
     imported.set(jwk, byAlgorithm);
-    const key = byAlgorithm.get(alg) ?? (importJWK(jwk, alg) as Promise<CryptoKey>);
+    const key = byAlgorithm.get(alg) ?? importKey(jwk, alg);
     byAlgorithm.set(alg, key);
     return key;
   };
@@ -95,6 +107,8 @@ export function publicKeys(set: KeySet): KeySource {
       return keys.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
     },
     refresh: () => set.expire(),
+    voucherOf: (key) => vouchers.get(key),
+    recheck: () => set.recheck(),
   };
 }
 

@@ -38,7 +38,13 @@ export interface TokenVerifier {
    * the issuer's keys cannot be had, or with `unauthenticated` and a sentence that says what is wrong;
    * `grants` is not looked at.
    */
-  verify(token: UnverifiedToken): Promise<VerifiedClaims>;
+  verify(token: UnverifiedToken): Promise<VerifiedToken>;
+}
+
+export interface VerifiedToken {
+  readonly claims: VerifiedClaims;
+  /** Whether the key that signed it still is its issuer's; absent where that cannot change. */
+  readonly vouchedFor?: (() => boolean) | undefined;
 }
 
 /** What a token says of itself, before anything of it is believed. */
@@ -114,7 +120,8 @@ export function createTokenVerifier(rules: TokenRules): TokenVerifier {
         const currentDate = new Date(clock.now());
         try {
           const { payload } = await jwtVerify(text, key, { ...options, currentDate });
-          return assertIssued(checkedClaims(payload), clock.now() + toleranceMs);
+          const claims = assertIssued(checkedClaims(payload), clock.now() + toleranceMs);
+          return { claims, vouchedFor: keys.voucherOf?.(key) };
         } catch (error) {
           failure = error;
           if (!(error instanceof errors.JWSSignatureVerificationFailed)) break;

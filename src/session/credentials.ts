@@ -9,6 +9,7 @@ import type { Router, TopicEntry } from "../broker/router.ts";
 import { assertTerms, type PublishTerms, UNCONDITIONAL } from "../broker/terms.ts";
 import { WarrenError } from "../errors.ts";
 import type { Rates } from "../security/rates.ts";
+import type { Ending } from "../security/validity.ts";
 import type { Deadlines, HasDeadline } from "./deadlines.ts";
 
 const ANONYMOUS = "anonymous";
@@ -20,7 +21,7 @@ export interface CredentialsOwner {
   /** No principal came in time. */
   notAuthenticatedInTime(): void;
   expiring(expiresAt: number): void;
-  expired(): void;
+  credentialsEnded(why: WarrenError): void;
 }
 
 /** What all sessions share. */
@@ -38,6 +39,8 @@ export class Credentials implements HasDeadline {
   /** Of that topic, as the rights were then. */
   #terms: PublishTerms = UNCONDITIONAL;
   #version = 0;
+  /** They were taken back, and end before their time. */
+  #ending: Ending | undefined;
   deadline = 0;
   heapIndex = -1;
 
@@ -76,6 +79,7 @@ export class Credentials implements HasDeadline {
     }
     this.#principal = principal;
     this.#topic = undefined;
+    this.#ending = undefined;
     this.#watch(principal, now);
   }
 
@@ -116,19 +120,47 @@ export class Credentials implements HasDeadline {
     }
   }
 
-  onDeadline(now: number): void {
-    const expiresAt = this.#principal?.expiresAt;
-    if (expiresAt === undefined) this.#owner.notAuthenticatedInTime();
-    else if (expiresAt <= now) this.#owner.expired();
+  /**
+   * They end like this, sooner than they said, unless there are others by then: whoever holds them is told at
+   * once. Undefined: they end as they said, whatever was said before.
+   */
+  endAs(ending: Ending | undefined, now: number): void {
+    if (ending?.at === this.#ending?.at) return;
+    this.#ending = ending;
+    const end = this.#endOf(this.#principal);
+    if (end === undefined) this.#deadlines.clear(this);
+    else if (end.at <= now) this.#owner.credentialsEnded(end.error());
     else {
-      this.#deadlines.set(this, expiresAt);
-      this.#owner.expiring(expiresAt);
+      const noticeAt = end.at - EXPIRY_NOTICE_MS;
+      this.#deadlines.set(this, noticeAt > now ? noticeAt : end.at);
+      if (ending !== undefined) this.#owner.expiring(end.at);
     }
   }
 
-  #watch({ expiresAt }: Principal, now: number): void {
-    if (expiresAt === undefined) this.#deadlines.clear(this);
-    else this.#deadlines.set(this, Math.max(expiresAt - EXPIRY_NOTICE_MS, now));
+  onDeadline(now: number): void {
+    const end = this.#endOf(this.#principal);
+    if (end === undefined) this.#owner.notAuthenticatedInTime();
+    else if (end.at <= now) this.#owner.credentialsEnded(end.error());
+    else {
+      this.#deadlines.set(this, end.at);
+      this.#owner.expiring(end.at);
+    }
+  }
+
+  #watch(principal: Principal, now: number): void {
+    const end = this.#endOf(principal);
+    if (end === undefined) this.#deadlines.clear(this);
+    else this.#deadlines.set(this, Math.max(end.at - EXPIRY_NOTICE_MS, now));
+  }
+
+  #endOf(principal: Principal | undefined): { at: number; error(): WarrenError } | undefined {
+    const ending = this.#ending;
+    const expiresAt = principal?.expiresAt;
+    if (ending !== undefined && ending.at < (expiresAt ?? Number.POSITIVE_INFINITY)) {
+      return { at: ending.at, error: () => ending.error };
+    }
+    if (expiresAt === undefined) return undefined;
+    return { at: expiresAt, error: () => new WarrenError("token_expired") };
   }
 }
 

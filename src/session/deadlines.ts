@@ -32,6 +32,12 @@ export class Deadlines {
     if (this.#heap.size === 0) this.#disarm();
   }
 
+  /** What is due is seen to, should the clock have been set forward since the timer was. */
+  look(): void {
+    const first = this.#heap.peek();
+    if (first !== undefined && first.deadline <= this.#clock.now()) this.#fire();
+  }
+
   #arm(): void {
     const at = this.#heap.peek()?.deadline;
     if (at === undefined || at >= this.#timerAt) return;

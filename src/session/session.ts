@@ -44,7 +44,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   readonly address: string;
   readonly connectedAt: number;
   readonly #sessions: Sessions;
-  readonly #credentials: Credentials;
+  readonly credentials: Credentials;
   #state: SessionState = "waiting";
   #socket!: Socket;
   #outbox!: Outbox;
@@ -76,7 +76,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.protocol = protocol;
     this.address = address;
     this.connectedAt = sessions.broker.clock.now();
-    this.#credentials = new Credentials(this, sessions, principal);
+    this.credentials = new Credentials(this, sessions, principal);
   }
 
   get socket(): Socket {
@@ -84,7 +84,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   }
 
   get principal(): Principal | undefined {
-    return this.#credentials.principal;
+    return this.credentials.principal;
   }
 
   get limits(): Limits {
@@ -113,7 +113,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.#outbox = new Outbox(socket, this.protocol.encoder, limits, outboxes, this);
     this.#sessions.add(this);
     this.throttle = this.#sessions.throttleFor(this);
-    this.#credentials.start(this.#now(), limits.handshakeTimeoutMs);
+    this.credentials.start(this.#now(), limits.handshakeTimeoutMs);
     if (this.principal !== undefined) this.#begin(this.principal);
   }
 
@@ -163,7 +163,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
 
   /** Publishes, one message at a time or several together. */
   get publisher(): Publisher {
-    this.#publisher ??= new Publisher(this, this.#sessions, this.#credentials);
+    this.#publisher ??= new Publisher(this, this.#sessions, this.credentials);
     return this.#publisher;
   }
 
@@ -172,7 +172,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     const { filter, id } = frame;
     assertSupported(frame);
     assertFilter(filter, this.limits);
-    this.#credentials.assertMaySubscribe(filter);
+    this.credentials.assertMaySubscribe(filter);
     this.#live ??= new LiveSubscriptions(this.#sessions.broker, this, this.protocol.encoder);
     this.#live.add(filter);
     if (id !== undefined) this.#send({ type: "ok", id, filter });
@@ -188,7 +188,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   /** Throws `forbidden`, `unknown_queue`, `conflict`, `too_many_subscriptions`, `invalid_frame`. */
   consume({ queue, credit, id }: ClientFrameOf<"consume">): void {
     const { broker } = this.#sessions;
-    this.#credentials.assertMayConsume(queue, broker);
+    this.credentials.assertMayConsume(queue, broker);
     this.#work ??= new Work(broker, this);
     this.#work.consume(queue, credit);
     this.#ok(id);
@@ -308,8 +308,8 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.#send({ type: "notice", code: "token_expiring", expiresAt });
   }
 
-  expired(): void {
-    this.fail(undefined, undefined, new WarrenError("token_expired"));
+  credentialsEnded(why: WarrenError): void {
+    this.fail(undefined, undefined, why);
   }
 
   /** The broker is stopping: told, answered, closed [P-9.3]. */
@@ -329,7 +329,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   #authenticated(principal: Principal, id: FrameId | undefined): void {
     if (this.over) return;
     this.#sessions.assertRoomFor(this, principal);
-    this.#credentials.replace(principal, this.#now());
+    this.credentials.replace(principal, this.#now());
     this.throttle = this.#sessions.throttleFor(this);
     if (this.#state === "waiting") this.#begin(principal);
     else this.review();
@@ -361,7 +361,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.#live?.clear();
     if (planned) this.#work?.cancelAll();
     else this.#work?.disconnect();
-    this.#credentials.stop();
+    this.credentials.stop();
   }
 
   #now(): number {

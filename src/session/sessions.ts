@@ -10,9 +10,11 @@ import { type ClientLimits, clientLimits, type Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { Admission } from "../security/admission.ts";
 import type { Authenticator } from "../security/authenticator.ts";
+import type { Validity } from "../security/validity.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Eviction } from "./eviction.ts";
 import { OutboxTurn } from "./outbox.ts";
+import { Recall } from "./recall.ts";
 import { RightsReview } from "./review.ts";
 import type { Session } from "./session.ts";
 import { sweep } from "./sweep.ts";
@@ -32,6 +34,7 @@ export interface SessionsDeps {
   readonly broker: Broker;
   readonly authenticator: Authenticator;
   readonly admission: Admission;
+  readonly validity: Validity;
   readonly log: Logger;
   /** Bytes from which on a message is compressed, where the client can; infinity for never [P-14.13]. */
   readonly compressFrom: number;
@@ -49,6 +52,7 @@ export class Sessions {
   readonly deadlines: Deadlines;
   readonly review: RightsReview;
   readonly eviction: Eviction;
+  readonly recall: Recall;
   /** Connections opened since the start. */
   opened = 0;
   /** Counts up, 16 times in a heartbeat; cheaper than a clock where it is read for every message. */
@@ -76,6 +80,8 @@ export class Sessions {
     this.deadlines = new Deadlines(broker.clock);
     this.review = new RightsReview(this, broker);
     broker.bindingsChanged = () => this.review.start();
+    const { validity } = deps;
+    this.recall = new Recall({ sessions: this, validity, authenticator, clock: broker.clock });
     this.eviction = new Eviction(this, admission.bans, broker.clock);
     broker.fanout.beforeRoutes(() => this.outboxes.flush());
   }
@@ -182,6 +188,8 @@ export class Sessions {
   #sweepLater(): void {
     this.#timer = this.broker.clock.after(this.limits.heartbeatMs / TICKS_PER_HEARTBEAT, () => {
       this.tick++;
+      this.deadlines.look();
+      this.recall.tick();
       this.#sweepLater();
       this.#sweep();
     });

@@ -96,7 +96,11 @@ describe("[P-13.1] by token", () => {
     const exp = Math.floor(clock.now() / 1000) + 60;
     const principal = await enter({ sub: "ada", client: "d1", exp });
     expect(principal).toMatchObject({ name: "ada", client: "d1", expiresAt: exp * 1000 });
-    expect(Object.keys(await enter({ sub: "ada" })).sort()).toEqual(["name", "rights"]);
+    expect(Object.keys(await enter({ sub: "ada" })).sort()).toEqual([
+      "credential",
+      "name",
+      "rights",
+    ]);
   });
 
   test("roles give their grants, with the token's variables", async () => {

@@ -12,6 +12,9 @@ import { SqliteEngine } from "../../src/engine/sqlite/engine.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 import { NativeProtocol } from "../../src/protocols/native/native.ts";
 import { Admission } from "../../src/security/admission.ts";
+import { ApiKeys } from "../../src/security/api-keys.ts";
+import { Revocations } from "../../src/security/revocations.ts";
+import { Validity } from "../../src/security/validity.ts";
 import { Session } from "../../src/session/session.ts";
 import { Sessions } from "../../src/session/sessions.ts";
 import { check, type Fault } from "../durability/checker.ts";
@@ -154,7 +157,9 @@ class World implements Surroundings, Disposable {
     };
     const newId = () => `id-${++this.#ids}`;
     const broker = new Broker({ engine, ...parts, newId, routes: { publish } });
-    const authenticator = { authenticate: () => Promise.reject(), anonymousAllowed: true };
+    const recheckKeys = () => Promise.resolve();
+    const authenticate = () => Promise.reject();
+    const authenticator = { authenticate, recheckKeys, anonymousAllowed: true };
     const silent = () => {};
     const log = { debug: silent, info: silent, warn: silent, error: silent };
     const admission = new Admission({
@@ -163,7 +168,16 @@ class World implements Surroundings, Disposable {
       maxAutomaticBans: LIMITS.automaticBans,
       clock,
     });
-    const deps = { broker, authenticator, admission, log, version: "0", node: "sim" } as never;
+    const validity = new Validity(new ApiKeys(), new Revocations(clock));
+    const deps = {
+      broker,
+      authenticator,
+      admission,
+      validity,
+      log,
+      version: "0",
+      node: "sim",
+    } as never;
     const life: Life = { clock, engine, sessions: new Sessions(deps), routes, sockets: new Set() };
     const ready = async () => {
       await broker.start();

@@ -1,0 +1,66 @@
+/** Credentials that operators take back [P-14.4]. */
+import type { Revocation } from "../../schemas/revocations.ts";
+import { pageById } from "../collections/page.ts";
+import type { RecordChange } from "../engine/records.ts";
+import { WarrenError } from "../errors.ts";
+import { revocationOf } from "../security/revocations.ts";
+import { audited } from "./audit.ts";
+import { type Call, type Handlers, param, type Services } from "./services.ts";
+
+type Operations = "listRevocations" | "addRevocation" | "getRevocation" | "deleteRevocation";
+
+/** Records of revocations that are over and go with one change. */
+const CLEARED_AT_ONCE = 1000;
+
+export const revocationHandlers: Handlers<Operations> = {
+  listRevocations({ query }, { revocations }) {
+    const { principal } = query;
+    const chosen = [...revocations.inForce()].filter(
+      (one) => principal === undefined || one.principal === principal,
+    );
+    const { page, more } = pageById(chosen, query);
+    const next = more ? page.at(-1)?.id : undefined;
+    return { revocations: page, ...(next && { next }) };
+  },
+
+  addRevocation(call, services) {
+    const { engine, revocations, clock } = services;
+    const { jti, principal, client, ...rest } = call.body;
+    const add = async () => {
+      const made = revocationOf(call.body, clock.now(), call.principal.name);
+      const over = revocations.expired(CLEARED_AT_ONCE).filter((id) => id !== made.id);
+      const cleared = over.map((id) => change(id, undefined));
+      await engine.records.write([...cleared, change(made.id, made)]);
+      return made;
+    };
+    const named = { jti, principal, client, ...rest };
+    const detail = Object.fromEntries(
+      Object.entries(named).filter(([, value]) => value !== undefined),
+    );
+    const on = principal ?? client ?? jti;
+    const action = { action: "revocation.add", ...(on !== undefined && { on }) };
+    return audited(call, services, action, add, ({ id }) => ({ detail: { id, ...detail } }));
+  },
+
+  getRevocation: (call, services) => existing(call, services),
+
+  async deleteRevocation(call, services) {
+    const on = param(call, "id");
+    await audited(call, services, { action: "revocation.delete", on }, async () => {
+      existing(call, services);
+      await services.engine.records.write([change(on, undefined)]);
+    });
+    return undefined;
+  },
+};
+
+function change(key: string, value: Revocation | undefined): RecordChange {
+  return { collection: "revocations", key, value };
+}
+
+function existing(call: Pick<Call, "params">, { revocations }: Services): Revocation {
+  const id = param(call, "id");
+  const found = revocations.get(id);
+  if (found !== undefined) return found;
+  throw new WarrenError("not_found", `There is no revocation ${id}.`, { id });
+}

@@ -1,0 +1,43 @@
+/** `warren key` and `warren token revoke` against a broker [P-13.7, P-14.2, P-14.4]. */
+import { expect, test } from "bun:test";
+import { jsonLines, runCli } from "../harness/cli.ts";
+import { TOKENS_ONLY, tokenFor } from "../harness/tokens.ts";
+import { startTestWarren } from "../harness/warren.ts";
+
+test("[P-14.2, P-13.7] a key is made, listed, shown, rotated and revoked", async () => {
+  await using broker = await startTestWarren(TOKENS_ONLY);
+  const env = { WARREN_URL: broker.url, WARREN_TOKEN: await tokenFor("root") };
+  const grant = ["--allow", "publish=devices/{principal}/#"];
+  const made = await runCli(["key", "create", "sensor-7", ...grant, "--ttl-ms", "60000"], { env });
+  expect([made.code, made.out.trim().startsWith("wk_")]).toEqual([0, true]);
+  const [listed] = jsonLines(
+    (await runCli(["key", "list", "--principal", "sensor-7"], { env })).out,
+  );
+  expect(listed).toMatchObject({ principal: "sensor-7", createdBy: "root" });
+  const shown = await runCli(["key", "show", listed.id, "--json"], { env });
+  expect(jsonLines(shown.out)).toEqual([listed]);
+  const turned = await runCli(["key", "rotate", listed.id, "--grace-ms", "0", "--json"], { env });
+  const [{ key }] = jsonLines(turned.out);
+  expect(key).not.toBe(made.out.trim());
+  const payload = ["pub", "devices/sensor-7/t", "1"];
+  const url = { WARREN_URL: broker.url };
+  expect((await runCli(payload, { env: { ...url, WARREN_TOKEN: key } })).code).toBe(0);
+  expect((await runCli(payload, { env: { ...url, WARREN_TOKEN: made.out.trim() } })).code).toBe(1);
+  expect((await runCli(["key", "revoke", listed.id], { env })).code).toBe(0);
+  expect((await runCli(["key", "show", listed.id], { env })).err).toContain("not_found");
+}, 60_000);
+
+test("[P-14.4, P-13.7] tokens are revoked, listed and restored", async () => {
+  await using broker = await startTestWarren(TOKENS_ONLY);
+  const env = { WARREN_URL: broker.url, WARREN_TOKEN: await tokenFor("root") };
+  const none = await runCli(["token", "revoke", "--reason", "x"], { env });
+  expect([none.code, none.err.includes("--principal")]).toEqual([2, true]);
+  const words = ["token", "revoke", "--principal", "ada", "--reason", "lost", "--for-ms", "60000"];
+  const made = await runCli(words, { env });
+  const [{ id, issuedBefore, createdAt }] = jsonLines(made.out);
+  expect(issuedBefore).toBe(createdAt);
+  const listed = jsonLines((await runCli(["token", "revocations"], { env })).out);
+  expect(listed).toMatchObject([{ id, principal: "ada", reason: "lost" }]);
+  expect((await runCli(["token", "restore", id], { env })).code).toBe(0);
+  expect((await runCli(["token", "revocations"], { env })).out).toBe("");
+}, 60_000);
