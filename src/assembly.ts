@@ -90,12 +90,8 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   const authenticator = admission.guard(identities);
   const node = newId();
   const sessions = new Sessions({
-    broker,
-    authenticator,
-    admission,
+    ...{ broker, authenticator, admission, compressFrom, log },
     validity: new Validity(keys, revocations),
-    compressFrom,
-    log,
     version: VERSION,
     node,
   });
