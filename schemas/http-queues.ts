@@ -65,6 +65,17 @@ const Queue = Type.Object({
   oldestAgeMs: Type.Optional(Count),
 });
 
+/** A connection, a consumer of pulls with a name, all other pulls of a principal, or the webhook. */
+const QueueConsumer = Type.Object({
+  session: Type.Optional(Type.String()),
+  consumer: Type.Optional(Type.String()),
+  principal: Type.Optional(Type.String()),
+  credit: Count,
+  inFlight: Count,
+  since: Time,
+  oldestDeliveryAgeMs: Type.Optional(Count),
+});
+
 const queuePath = "/admin/v1/queues/{name}";
 
 export const QUEUE_OPERATIONS = {
@@ -114,6 +125,18 @@ export const QUEUE_OPERATIONS = {
       retryAt: Type.Optional(Time),
       lastError: Type.Optional(Type.String()),
       lastErrorAt: Type.Optional(Time),
+    }),
+  },
+  listConsumers: {
+    method: "GET",
+    path: `${queuePath}/consumers`,
+    summary: "Who consumes a queue, and how much each holds.",
+    access: "admin",
+    area: "queues",
+    query: Type.Object(Page, closed),
+    answer: Type.Object({
+      consumers: Type.Array(QueueConsumer),
+      next: Type.Optional(Type.String()),
     }),
   },
   deleteQueue: {

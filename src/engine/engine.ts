@@ -118,6 +118,8 @@ export interface BatchRequest {
  * the consumer from within. Neither is called once `cancel` or `disconnect` was.
  */
 export interface DeliverySink {
+  /** Whose it is, for operators. */
+  readonly holder?: ConsumerHolder;
   deliver(delivery: Delivery): void;
   /**
    * The consumer has ended by no act of its own: the queue is gone (`unknown_queue`), the engine is
@@ -125,6 +127,24 @@ export interface DeliverySink {
    * answered then may have been written or not. What it held is no longer its own.
    */
   ended(error: WarrenError): void;
+}
+
+/** A connection, or a consumer that has none and a name, or not even that. */
+export interface ConsumerHolder {
+  readonly session?: string;
+  readonly consumer?: string;
+  readonly principal?: string;
+}
+
+/** A consumer as an operator sees it [P-13.3]. */
+export interface ConsumerReport {
+  readonly holder: ConsumerHolder;
+  readonly credit: number;
+  readonly inFlight: number;
+  /** When it began. */
+  readonly since: number;
+  /** When it was handed what it holds for longest. */
+  readonly oldestDeliveryAt?: number;
 }
 
 /** How a delivery ends. */
@@ -249,6 +269,8 @@ export interface Queues {
   list(): QueueReport[];
   /** Throws `unknown_queue`. */
   describe(name: string): QueueReport;
+  /** Who consumes the queue, in no order. Throws `unknown_queue`. */
+  consumers(name: string): ConsumerReport[];
   /**
    * Removes the queue, its dead-letter queue and their messages; their consumers end.
    * `unknown_queue`; `conflict` for a dead-letter queue, which goes with its owner.

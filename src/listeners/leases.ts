@@ -5,7 +5,14 @@
  * that any request of that principal may settle them.
  */
 import type { Clock, Timer } from "../clock.ts";
-import type { Consumer, DeliverySink, Engine, Outcome, Settled } from "../engine/engine.ts";
+import type {
+  Consumer,
+  ConsumerHolder,
+  DeliverySink,
+  Engine,
+  Outcome,
+  Settled,
+} from "../engine/engine.ts";
 import { WarrenError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Delivery } from "../message.ts";
@@ -79,7 +86,8 @@ export class Leases {
     const named =
       consumer &&
       this.consumers.heard({ principal, queue, name: consumer.name }, consumer.livenessMs);
-    const lease = new Lease(holder, named, request.max, this.#clock);
+    const who = consumer === undefined ? { principal } : { principal, consumer: consumer.name };
+    const lease = new Lease(who, holder, named, request.max, this.#clock);
     const waiting = lease.wait(
       this.#engine.consume(queue, lease),
       Math.max(request.waitMs, handOutMs),
@@ -146,6 +154,7 @@ export class Leases {
 
 /** One pull and what it brought. */
 class Lease implements DeliverySink, Pull {
+  readonly holder: ConsumerHolder;
   readonly #holder: Holder;
   readonly #named: PullConsumer | undefined;
   readonly #max: number;
@@ -155,7 +164,14 @@ class Lease implements DeliverySink, Pull {
   #timer: Timer | undefined;
   #answer: PromiseWithResolvers<readonly Delivery[]> | undefined;
 
-  constructor(holder: Holder, named: PullConsumer | undefined, max: number, clock: Clock) {
+  constructor(
+    who: ConsumerHolder,
+    holder: Holder,
+    named: PullConsumer | undefined,
+    max: number,
+    clock: Clock,
+  ) {
+    this.holder = who;
     this.#holder = holder;
     this.#named = named;
     this.#max = max;

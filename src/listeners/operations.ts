@@ -4,6 +4,7 @@ import { adminHandlers } from "./admin.ts";
 import { auditHandlers } from "./audit.ts";
 import { channelHandlers } from "./channels.ts";
 import { connectionHandlers } from "./connections.ts";
+import { consumerHandlers } from "./consumers.ts";
 import { explainHandlers } from "./explain.ts";
 import { keyHandlers } from "./keys.ts";
 import { opsHandlers } from "./ops.ts";
@@ -22,6 +23,7 @@ export const HANDLERS: Handlers<OperationName> = {
   ...scheduledHandlers,
   ...pullHandlers,
   ...adminHandlers,
+  ...consumerHandlers,
   ...webhookHandlers,
   ...auditHandlers,
   ...taskHandlers,

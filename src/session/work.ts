@@ -3,13 +3,15 @@
  * unique in the broker's life, so a frame names tags only and the session finds whose they are.
  */
 import type { Broker } from "../broker/broker.ts";
-import type { Consumer, DeliverySink, Outcome, Settled } from "../engine/engine.ts";
+import type { Consumer, ConsumerHolder, DeliverySink, Outcome, Settled } from "../engine/engine.ts";
 import { WarrenError } from "../errors.ts";
 import type { Delivery } from "../message.ts";
 import { notConsumed } from "./refusals.ts";
 
 /** What the session is told by its consumers. */
 export interface WorkListener {
+  readonly id: string;
+  readonly principal: { readonly name: string } | undefined;
   delivered(delivery: Delivery): void;
   /** The consumer ended by no act of its own. */
   consumerEnded(queue: string, reason: WarrenError): void;
@@ -158,6 +160,11 @@ class QueueConsumer implements DeliverySink {
 
   start(broker: Broker): void {
     this.#consumer = broker.consume(this.#queue, this);
+  }
+
+  get holder(): ConsumerHolder {
+    const { id: session, principal } = this.#listener;
+    return principal === undefined ? { session } : { session, principal: principal.name };
   }
 
   deliver(delivery: Delivery): void {

@@ -41,6 +41,7 @@ export interface WebhookStatus {
 }
 
 export class Webhook implements DeliverySink {
+  readonly holder = { consumer: "webhook" };
   readonly queue: string;
   readonly settings: WebhookSettings;
   readonly #queueSettings: QueueSettings;

@@ -1,6 +1,6 @@
 /** One consumer of a queue in memory: its credit, what it holds, and how it settles that. */
 import { WarrenError } from "../../errors.ts";
-import type { Consumer, DeliverySink, Outcome, Settled } from "../engine.ts";
+import type { Consumer, ConsumerReport, DeliverySink, Outcome, Settled } from "../engine.ts";
 import { backoffMs } from "../rules.ts";
 import type { Pulse } from "./pulse.ts";
 import type { Entry, MemoryQueue } from "./queue.ts";
@@ -10,6 +10,7 @@ export class MemoryConsumer implements Consumer {
   readonly #queue: MemoryQueue;
   readonly #sink: DeliverySink;
   readonly #entries = new Map<number, Entry>();
+  readonly #since: number;
   #credit = 0;
   #held = false;
   #ended = false;
@@ -20,10 +21,22 @@ export class MemoryConsumer implements Consumer {
     this.#pulse = pulse;
     this.#queue = queue;
     this.#sink = sink;
+    this.#since = pulse.clock.now();
   }
 
   get queue(): string {
     return this.#queue.name;
+  }
+
+  get report(): ConsumerReport {
+    const times = [...this.#entries.values()].map(({ lease }) => lease?.since ?? 0);
+    return {
+      holder: this.#sink.holder ?? {},
+      credit: this.#credit,
+      inFlight: this.#entries.size,
+      since: this.#since,
+      ...(times.length > 0 && { oldestDeliveryAt: Math.min(...times) }),
+    };
   }
 
   get wants(): boolean {

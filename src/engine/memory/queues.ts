@@ -1,7 +1,14 @@
 /** The queues of a memory engine by name, and what an operator does with them. */
 import type { QueueSettings } from "../../../schemas/queue.ts";
 import { WarrenError } from "../../errors.ts";
-import type { EngineListener, PeekOptions, PeekPage, QueueReport, Queues } from "../engine.ts";
+import type {
+  ConsumerReport,
+  EngineListener,
+  PeekOptions,
+  PeekPage,
+  QueueReport,
+  Queues,
+} from "../engine.ts";
 import {
   assertQueueName,
   deadLetterName,
@@ -77,6 +84,10 @@ export class MemoryQueues implements Queues {
 
   describe(name: string): QueueReport {
     return this.get(name).report();
+  }
+
+  consumers(name: string): ConsumerReport[] {
+    return this.get(name).consumers.map((consumer) => consumer.report);
   }
 
   async remove(name: string): Promise<void> {

@@ -1,5 +1,5 @@
 /** One consumer of one queue: its credit and what it holds. */
-import type { Consumer, DeliverySink, Outcome, Settled } from "../engine.ts";
+import type { Consumer, ConsumerReport, DeliverySink, Outcome, Settled } from "../engine.ts";
 import type { Entry } from "./entry.ts";
 import type { SqliteQueue } from "./queue.ts";
 
@@ -10,17 +10,32 @@ export class SqliteConsumer implements Consumer {
   /** Whether it stands in the queue's line of those that can take a delivery. */
   inLine = false;
   readonly #queue: SqliteQueue;
+  readonly #since: number;
   #credit = 0;
   #onHold = false;
   #ended = false;
 
-  constructor(queue: SqliteQueue, sink: DeliverySink) {
+  constructor(queue: SqliteQueue, sink: DeliverySink, since: number) {
+    this.#since = since;
     this.#queue = queue;
     this.sink = sink;
   }
 
   get queue(): string {
     return this.#queue.name;
+  }
+
+  get report(): ConsumerReport {
+    const report = {
+      holder: this.sink.holder ?? {},
+      credit: this.#credit,
+      inFlight: this.held.size,
+      since: this.#since,
+    };
+    for (const { deliveredAt } of this.held.values()) {
+      return { ...report, oldestDeliveryAt: deliveredAt };
+    }
+    return report;
   }
 
   get available(): boolean {

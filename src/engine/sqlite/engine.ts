@@ -179,7 +179,7 @@ export class SqliteEngine implements Engine, IntakeHost {
     if (this.#state !== "open") throw new WarrenError("draining");
     const queue = this.queues.open(name);
     if (this.#adrift) throw new WarrenError("storage_unavailable");
-    const consumer = new SqliteConsumer(queue, sink);
+    const consumer = new SqliteConsumer(queue, sink, this.clock.now());
     queue.join(consumer);
     return consumer;
   }

@@ -3,6 +3,7 @@ import type { QueueSettings } from "../../../schemas/queue.ts";
 import { WarrenError } from "../../errors.ts";
 import { QueueTally } from "../counters.ts";
 import type {
+  ConsumerReport,
   EngineListener,
   PeekOptions,
   PeekPage,
@@ -109,6 +110,10 @@ export class QueueRegistry implements Queues {
 
   describe(name: string): QueueReport {
     return this.open(name).report;
+  }
+
+  consumers(name: string): ConsumerReport[] {
+    return [...this.open(name).consumers].map((consumer) => consumer.report);
   }
 
   define(name: string, settings: QueueSettings, bindings: readonly string[]): Promise<QueueReport> {
