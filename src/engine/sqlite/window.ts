@@ -271,10 +271,13 @@ export class Window {
   /** A row of this place lies on disk, maybe before what is known; nothing of its lane is out. */
   reopen(laneNumber: number, sequence: number): void {
     const lane = this.#lane(rankOf(laneNumber));
-    // What was read of the lane for want of room lies behind it, and will be read again.
-    this.#takeOut(lane, (entry) => entry.sequence < sequence);
+    // What was read of the lane for want of room lies behind it, and will be read again. To look for it is
+    // worth it only where there can be some: many may come due at once.
+    if (sequence <= lane.loadedThrough) {
+      this.#takeOut(lane, (entry) => entry.sequence < sequence);
+      lane.loadedThrough = sequence - 1;
+    }
     lane.more = true;
-    lane.loadedThrough = Math.min(lane.loadedThrough, sequence - 1);
     lane.diskEnteredAt = UNKNOWN;
   }
 
