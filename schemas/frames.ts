@@ -136,6 +136,7 @@ const BatchResult = Type.Object({
   queues: Type.Integer(),
   duplicate: Type.Optional(Type.Literal(true)),
   displaced: Type.Optional(Type.Integer({ minimum: 1 })),
+  invalid: Type.Optional(Type.Literal(true)),
 });
 
 export const SERVER_FRAMES = {
@@ -157,6 +158,7 @@ export const SERVER_FRAMES = {
     queues: Type.Optional(Type.Integer()),
     duplicate: Type.Optional(Type.Literal(true)),
     displaced: Type.Optional(Type.Integer({ minimum: 1 })),
+    invalid: Type.Optional(Type.Literal(true)),
     results: Type.Optional(Type.Array(BatchResult)),
     expiresAt: Type.Optional(Type.Integer()),
     time: Type.Optional(Type.Integer()),

@@ -27,6 +27,7 @@ const Published = Type.Object({
   queues: Count,
   duplicate: Type.Optional(Type.Literal(true)),
   displaced: Type.Optional(Type.Integer({ minimum: 1 })),
+  invalid: Type.Optional(Type.Literal(true)),
 });
 
 /** Copies that were changed or taken back. */

@@ -14,6 +14,7 @@ import type { TopicEntry } from "./router.ts";
  */
 export function publishBatch(broker: Broker, publications: readonly Publication[]): void {
   const entries: TopicEntry[] = [];
+  const judged: Publication[] = [];
   let index = 0;
   try {
     for (const { message, entry } of publications) {
@@ -21,10 +22,10 @@ export function publishBatch(broker: Broker, publications: readonly Publication[
       index++;
     }
     // Last, since a channel's rate counts what it lets through.
-    const now = broker.clock.now();
     for (index = 0; index < entries.length; index++) {
-      const refusal = entries[index]!.channel?.refusal(publications[index]!.message, now);
-      if (refusal !== undefined) throw refusal;
+      const one = broker.judge(publications[index]!, entries[index]!);
+      if (one instanceof WarrenError) throw one;
+      judged.push(one);
     }
   } catch (thrown) {
     const error = withIndex(toWarrenError(thrown), index);
@@ -34,7 +35,7 @@ export function publishBatch(broker: Broker, publications: readonly Publication[
   }
   // Later publishes to topics that no queue keeps are seen after these.
   for (const entry of entries) entry.pendingStores++;
-  const store = new BatchStore(broker, publications, entries);
+  const store = new BatchStore(broker, judged, entries);
   if (store.items.length > 0) broker.engine.appendBatch(store);
   else store.stored([]);
 }
@@ -75,9 +76,13 @@ class BatchStore implements BatchRequest {
     this.#entries = entries;
     this.#kept = [...entries.keys()].filter((index) => entries[index]!.queues.length > 0);
     this.items = this.#kept.map((index) => {
-      const { message, dueAt, dedupe } = publications[index]!;
+      const { message, dueAt, dedupe, invalid } = publications[index]!;
       const { queues } = entries[index]!;
-      return { message, queues, dedupe, ...(dueAt !== undefined && { dueAt }) };
+      const more = {
+        ...(dueAt !== undefined && { dueAt }),
+        ...(invalid !== undefined && { invalid }),
+      };
+      return { message, queues, dedupe, ...more };
     });
   }
 

@@ -20,7 +20,7 @@ import type { Limits } from "../limits.ts";
 import type { Message } from "../message.ts";
 import type { Deniable, Explanation, Rights } from "./access.ts";
 import { Fanout } from "./fanout.ts";
-import type { Publication } from "./publication.ts";
+import { Misfit, type Publication } from "./publication.ts";
 import { RecentIds } from "./recent-ids.ts";
 import { RefusalTrail } from "./refusal-trail.ts";
 import type { EventEncoder, Route, RoutePublisher, Subscriber } from "./route.ts";
@@ -162,10 +162,19 @@ export class Broker {
       );
       return;
     }
-    const refusal = entry.channel?.refusal(publication.message, this.clock.now());
-    if (refusal !== undefined) this.#refuse(publication, refusal);
-    else if (entry.waiting !== undefined) entry.waiting.push(publication);
-    else this.#take(publication, entry);
+    const judged = entry.channel === undefined ? publication : this.judge(publication, entry);
+    if (judged instanceof WarrenError) this.#refuse(publication, judged);
+    else if (entry.waiting !== undefined) entry.waiting.push(judged);
+    else this.#take(judged, entry);
+  }
+
+  /** The publication as the topic's channel lets it go on, or why not [P-14.9]. */
+  judge(publication: Publication, entry: TopicEntry): Publication | WarrenError {
+    const { channel, queues } = entry;
+    const refusal = channel?.refusal(publication.message, this.clock.now());
+    if (refusal === undefined) return publication;
+    const kept = refusal.code === "schema_violation" && channel?.keepsMisfits && queues.length > 0;
+    return kept ? new Misfit(publication, entry, refusal) : refusal;
   }
 
   /** Puts the subscriber on the filter's route. The filter is valid and the subscriber is not on it. */
@@ -224,6 +233,8 @@ export class Broker {
     if (entry.queues.length > 0) {
       entry.pendingStores++;
       this.engine.append(new Store(this, publication, entry));
+    } else if (publication instanceof Misfit) {
+      this.#refuse(publication, publication.refusal);
     } else if (entry.pendingStores > 0) {
       // The topic lost its queues while publishes are on their way to them: these are seen first.
       entry.waiting = [publication];
@@ -252,7 +263,7 @@ export class Broker {
   /** The engine has the message, and nobody saw it yet. */
   stored(publication: Publication, entry: TopicEntry, receipt: AppendReceipt): void {
     const { message, except } = publication;
-    if (!receipt.duplicate) {
+    if (!receipt.duplicate && publication.invalid === undefined) {
       this.fanout.publish(message, this.router.lookup(entry.topic, entry).routes, except);
     }
     this.counters.published++;
@@ -292,6 +303,7 @@ class Store implements AppendRequest {
   readonly queues: readonly string[];
   readonly dedupe: boolean;
   declare readonly dueAt?: number;
+  declare readonly invalid?: string;
   readonly #broker: Broker;
   readonly #publication: Publication;
   readonly #entry: TopicEntry;
@@ -301,6 +313,7 @@ class Store implements AppendRequest {
     this.queues = entry.queues;
     this.dedupe = publication.dedupe;
     if (publication.dueAt !== undefined) this.dueAt = publication.dueAt;
+    if (publication.invalid !== undefined) this.invalid = publication.invalid;
     this.#broker = broker;
     this.#publication = publication;
     this.#entry = entry;

@@ -41,7 +41,6 @@ export function channelFaults(definition: ChannelDefinition, pointer: string): F
 
 /** The field that asks for what is not there yet, if there is one. */
 export function unsupportedField(definition: ChannelDefinition): string | undefined {
-  if (definition.onInvalid === "dead-letter") return "onInvalid";
   return LATER.find((name) => definition[name] !== undefined && definition[name] !== false);
 }
 
@@ -70,12 +69,19 @@ export class Channel {
     this.#allowance = Math.max(1, view.maxRatePerSecond ?? 0);
   }
 
+  /** Whether what `refusal` says of a payload that does not fit means the dead letters. */
+  get keepsMisfits(): boolean {
+    return this.view.onInvalid === "dead-letter";
+  }
+
   /** Why the message may not go on, if that is so; counts it. */
   refusal(message: Message, now: number): WarrenError | undefined {
     const misfit = this.misfit(message);
     const { maxRatePerSecond } = this.view;
-    if (misfit !== undefined || maxRatePerSecond === undefined) return misfit;
-    return this.#overRate(maxRatePerSecond, now);
+    const goesOn =
+      misfit === undefined || (this.keepsMisfits && misfit.code === "schema_violation");
+    if (!goesOn || maxRatePerSecond === undefined) return misfit;
+    return this.#overRate(maxRatePerSecond, now) ?? misfit;
   }
 
   /** Why no such message may be here, however few there are; counts it. */

@@ -19,6 +19,8 @@ export interface Receipt {
   readonly duplicate: boolean;
   /** How many messages gave way to it, where some did [P-5.9]. */
   readonly displaced?: number;
+  /** The payload does not fit its channel, and dead-letter queues have it [P-14.10]. */
+  readonly invalid?: true;
 }
 
 /**
@@ -35,8 +37,41 @@ export interface Publication {
   readonly except?: Subscriber | undefined;
   /** What `router.lookup` said of the topic just now, when the publisher has already asked. */
   readonly entry?: TopicEntry | undefined;
+  /** What is wrong with the payload; the queues take it as a dead letter. Said by its channel. */
+  readonly invalid?: string | undefined;
   accepted(receipt: Receipt): void;
   refused(error: WarrenError): void;
+}
+
+const DETAIL_CHARACTERS = 500;
+
+/** A publish whose payload does not fit a channel that dead-letters such. */
+export class Misfit implements Publication {
+  readonly message: Message;
+  readonly dedupe: boolean;
+  readonly entry: TopicEntry;
+  readonly invalid: string;
+  /** What its publisher is told where no queue could keep it. */
+  readonly refusal: WarrenError;
+  readonly #publication: Publication;
+
+  constructor(publication: Publication, entry: TopicEntry, refusal: WarrenError) {
+    this.message = publication.message;
+    this.dedupe = publication.dedupe;
+    this.entry = entry;
+    // The place of a fault is made of the names in the payload, which may be long.
+    this.invalid = refusal.message.slice(0, DETAIL_CHARACTERS).toWellFormed();
+    this.refusal = refusal;
+    this.#publication = publication;
+  }
+
+  accepted(receipt: Receipt): void {
+    this.#publication.accepted(receipt.duplicate ? receipt : { ...receipt, invalid: true });
+  }
+
+  refused(error: WarrenError): void {
+    this.#publication.refused(error);
+  }
 }
 
 export interface MessageContext {

@@ -8,6 +8,7 @@ import { type Command, Failure, helpOf, parseWords, UsageError } from "./command
 import { connCommands } from "./conn.ts";
 import { consumeCommand } from "./consume.ts";
 import { deadCommands } from "./dead.ts";
+import { explainCommand } from "./explain.ts";
 import { keyCommands } from "./key.ts";
 import { pubCommand } from "./pub.ts";
 import { queueCommands } from "./queue.ts";
@@ -30,6 +31,7 @@ const COMMANDS: readonly Command[] = [
   ...connCommands,
   ...banCommands,
   auditCommand,
+  explainCommand,
   ...keyCommands,
   tokenCheckCommand,
   ...tokenRevokeCommands,

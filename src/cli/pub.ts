@@ -144,14 +144,19 @@ async function* inputLines(): AsyncGenerator<string> {
   if (rest !== "") yield rest;
 }
 
-type Published = Pick<Reply, "messageId" | "queues" | "duplicate" | "displaced">;
+type Published = Pick<Reply, "messageId" | "queues" | "duplicate" | "displaced" | "invalid">;
 
 function report({ terminal }: Input, published: Published): void {
-  const { messageId, queues, duplicate, displaced } = published;
+  const { messageId, queues, duplicate, displaced, invalid } = published;
   if (terminal.json) {
-    terminal.object({ messageId, queues, ...(duplicate && { duplicate }), displaced });
+    terminal.object({ messageId, queues, ...(duplicate && { duplicate }), displaced, invalid });
   } else {
-    const kept = queues === 0 ? "no queue keeps it" : `kept in ${queues} ${plural(queues)}`;
+    const dead = `dead-lettered in ${queues} ${plural(queues)}: it does not fit its channel`;
+    const kept = invalid
+      ? dead
+      : queues === 0
+        ? "no queue keeps it"
+        : `kept in ${queues} ${plural(queues)}`;
     const gave = displaced === undefined ? "" : `, ${displaced} gave way`;
     terminal.line(`${messageId} ${terminal.dim(duplicate ? "published before" : kept + gave)}`);
   }

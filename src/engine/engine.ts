@@ -78,6 +78,12 @@ export interface AppendItem {
    * `dedupe`, is not remembered; a duplicate does not prolong the window [P-3.5].
    */
   readonly dedupe: boolean;
+  /**
+   * Present: the payload does not fit its channel, and this says why. The message goes to the dead-letter
+   * queues of these queues instead, with the reason `invalid` and this as the detail of its death; their
+   * bounds, `draining` and `dueAt` do not count then [P-14.10].
+   */
+  readonly invalid?: string;
 }
 
 /**

@@ -58,8 +58,7 @@ export const channelHandlers: Handlers<Operations> = {
 function assertSupported(definition: ChannelDefinition): void {
   const field = unsupportedField(definition);
   if (field === undefined) return;
-  const what = field === "onInvalid" ? "onInvalid dead-letter" : field;
-  throw new WarrenError("not_supported", `Channels with ${what} are not supported.`, {
+  throw new WarrenError("not_supported", `Channels with ${field} are not supported.`, {
     pointer: `/${field}`,
   });
 }

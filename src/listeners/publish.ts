@@ -148,12 +148,13 @@ function prepared(
   return { message, dueAt, dedupe, entry };
 }
 
-function receiptView({ messageId, queues, duplicate, displaced }: Receipt): object {
+function receiptView({ messageId, queues, duplicate, displaced, invalid }: Receipt): object {
   return {
     messageId,
     queues,
     ...(duplicate ? { duplicate } : {}),
     ...(displaced === undefined ? {} : { displaced }),
+    ...(invalid ? { invalid } : {}),
   };
 }
 

@@ -176,13 +176,14 @@ class PendingBatch implements PublishOwner<number> {
     this.#open = size;
   }
 
-  accepted(index: number, { messageId, queues, duplicate, displaced }: Receipt): void {
+  accepted(index: number, { messageId, queues, duplicate, displaced, invalid }: Receipt): void {
     const { session } = this.#publisher;
     this.#results[index] = {
       messageId,
       queues,
       ...(duplicate && { duplicate }),
       ...(displaced !== undefined && { displaced }),
+      ...(invalid && { invalid }),
     };
     this.#open--;
     if (this.#open === 0 && this.#id !== undefined) {

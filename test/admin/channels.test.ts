@@ -53,12 +53,7 @@ describe("[P-13.8] channels are stored", () => {
     ["history", { filter: "a", history: { maxMessages: 1 } }, "not_supported", "/history"],
     ["retained", { filter: "a", retained: true }, "not_supported", "/retained"],
     ["presence", { filter: "a", presence: true }, "not_supported", "/presence"],
-    [
-      "dead-letter",
-      { filter: "a", schema: {}, onInvalid: "dead-letter" },
-      "not_supported",
-      "/onInvalid",
-    ],
+    ["dead-letter alone", { filter: "a", onInvalid: "dead-letter" }, "invalid_frame", "/onInvalid"],
   ];
   test("what does not fit or is not there yet is refused by its place", async () => {
     const { broker, ask } = await started();
@@ -142,6 +137,48 @@ for (const encoding of ENCODINGS) {
       expect((await publish({})).detail.pointer).toBe("/payload");
       await ask("PUT", "/t", { filter: "t/#", schema, onInvalid: "count" });
       expect((await publish({ degrees: -51 })).type).toBe("ok");
+    });
+
+    test("[P-14.10] or goes to the dead letters, unseen by live subscribers", async () => {
+      const { broker, ask } = await started();
+      await using _ = broker;
+      const schema = { type: "object", required: ["degrees"] };
+      await ask("PUT", "/t", { filter: "t/#", schema, onInvalid: "dead-letter" });
+      await broker.queue("jobs", ["t/kept"]);
+      using client = await WireClient.connect(broker.wsUrl, {
+        encoding,
+        token: await tokenFor("dev"),
+      });
+      await client.ok({ type: "subscribe", filter: "t/#" });
+      const publish = (topic: string, payload: unknown) =>
+        client.request({ type: "publish", topic, payload });
+      const misfit = await publish("t/kept", { degree: 1 });
+      expect(misfit).toMatchObject({ type: "ok", queues: 1, invalid: true });
+      const fitting = await publish("t/kept", { degrees: 1 });
+      expect(fitting).toMatchObject({ type: "ok", queues: 1 });
+      expect(fitting).not.toHaveProperty("invalid");
+      expect(await client.expect("event")).toMatchObject({ payload: { degrees: 1 } });
+      await client.ok({ type: "consume", queue: "jobs.dead", credit: 10 });
+      expect(await client.expect("delivery")).toMatchObject({
+        messageId: misfit.messageId,
+        payload: { degree: 1 },
+        deaths: [{ queue: "jobs", reason: "invalid", detail: expect.stringContaining("/payload") }],
+      });
+      // No queue, nowhere to keep it; in a batch it goes its own way.
+      expect(await publish("t/live", {})).toMatchObject({ code: "schema_violation" });
+      const frames = [{ degrees: 2 }, {}].map((payload) => ({ topic: "t/kept", payload }));
+      const batch = await client.ok({ type: "batch", publish: frames });
+      expect(batch.results).toMatchObject([{ queues: 1 }, { queues: 1, invalid: true }]);
+      expect((await client.expect("event")).payload).toEqual({ degrees: 2 });
+      const named = await fetch(`${broker.httpUrl}/v1/topics/t/kept`, {
+        method: "POST",
+        headers: {
+          Authorization: `Bearer ${await tokenFor("web")}`,
+          "Content-Type": "application/json",
+        },
+        body: JSON.stringify({ ["x".repeat(2000)]: 1 }),
+      });
+      expect(await named.json()).toMatchObject({ queues: 1, invalid: true });
     });
 
     test("[P-14.9] a channel has a rate for all its publishers together", async () => {

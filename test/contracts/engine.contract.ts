@@ -10,6 +10,7 @@ import { describeConsume } from "./engine/consume.ts";
 import { describeCounters } from "./engine/counters.ts";
 import { describeDeadLetters } from "./engine/dead-letters.ts";
 import { describeHandOut } from "./engine/hand-out.ts";
+import { describeInvalid } from "./engine/invalid.ts";
 import { describeLife } from "./engine/life.ts";
 import { describeOverflow } from "./engine/overflow.ts";
 import { describeQueues } from "./engine/queues.ts";
@@ -28,6 +29,7 @@ export function describeEngine(kind: EngineKind): void {
     describeAppend(kind);
     describeOverflow(kind);
     describeBatch(kind);
+    describeInvalid(kind);
     describeSchedule(kind);
     describeConsume(kind);
     describeHandOut(kind);

@@ -149,7 +149,7 @@ export class MemoryEngine implements Engine {
     }
     const bytes = storedSize(item.message);
     let displaced = 0;
-    for (const queue of queues) {
+    for (const queue of item.invalid === undefined ? queues : []) {
       if (queue.settings.draining) {
         throw new WarrenError("queue_paused", "The queue is draining.", { queue: queue.name });
       }
@@ -171,7 +171,11 @@ export class MemoryEngine implements Engine {
       this.#pulse.at(until);
     }
     const entries = items.flatMap(({ item, queues, bytes }) =>
-      queues.map((queue) => queue.publish(item.message, bytes, item.dueAt ?? 0)),
+      queues.map((queue) =>
+        item.invalid === undefined
+          ? queue.publish(item.message, bytes, item.dueAt ?? 0)
+          : queue.enterInvalid(item.message, bytes, item.invalid),
+      ),
     );
     const { counters } = this.#pulse;
     counters.duplicates += items.filter(({ queues }) => queues.length === 0).length;

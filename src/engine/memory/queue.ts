@@ -130,6 +130,26 @@ export class MemoryQueue {
     });
   }
 
+  /** A new message whose payload does not fit: at once among the dead letters [P-14.10]. */
+  enterInvalid(message: Message, bytes: number, detail: string): Entry {
+    const deadLetters = this.#deadLetters ?? this;
+    const now = this.#pulse.clock.now();
+    const times = { firstAt: now, lastAt: now };
+    this.#pulse.counters.deadLettered++;
+    return deadLetters.#insert({
+      message,
+      age: this.#pulse.nextAge(),
+      priority: priorityOf(message, this.settings),
+      enteredAt: now,
+      bytes,
+      deaths: [{ queue: this.name, reason: "invalid", attempts: 0, ...times, detail }],
+      confirmed: false,
+      attempts: 0,
+      dueAt: now,
+      lease: undefined,
+    });
+  }
+
   /** A message that comes from another queue, or comes again [P-13.10]. */
   arrive(message: Message, bytes: number, deaths: Entry["deaths"]): void {
     this.tally.redriven++;

@@ -36,7 +36,8 @@ export class Intake {
       this.#assertOpen(1);
       const queues = this.#destinations(request);
       const record = encodeRecord(request.message, request.message.time, undefined);
-      if (haveRoom(queues, record) && (this.#waiting.length === 0 || !this.#isBehind(request))) {
+      const fits = request.invalid !== undefined || haveRoom(queues, record);
+      if (fits && (this.#waiting.length === 0 || !this.#isBehind(request))) {
         this.#write(request, queues, record, 0, request.dedupe);
       } else {
         this.#take(new Group(ofOne(request)));
@@ -99,21 +100,26 @@ export class Intake {
     displaced: number,
     unsure: boolean,
   ): void {
-    const { message, dedupe } = request;
+    const { message, dedupe, invalid } = request;
     const { storage, clock, counters } = this.#host;
     if (dedupe) {
       const expiresAt = clock.now() + dedupeWindowMs(queues);
       storage.writer.dedupe(recentKey(message), expiresAt, queues.length);
     }
     // A time that has come already is none: the message need not wait for its release.
-    const isLater = request.dueAt !== undefined && request.dueAt > clock.now();
+    const hasTime = request.dueAt !== undefined && invalid === undefined;
+    const isLater = hasTime && request.dueAt > clock.now();
     const dueAt = isLater ? request.dueAt : undefined;
     const entries: Entry[] = [];
     for (const queue of queues) {
       const priority = priorityOf(message, queue.settings);
-      entries.push(queue.write(message, priority, message.time, undefined, dueAt, record));
+      entries.push(
+        invalid === undefined
+          ? queue.write(message, priority, message.time, undefined, dueAt, record)
+          : queue.writeInvalid(message, invalid),
+      );
     }
-    storage.add(new PendingAppend(request, entries, dueAt, displaced, unsure, counters));
+    storage.add(new PendingAppend(request, queues, entries, dueAt, displaced, unsure, counters));
   }
 
   #take(group: Group): void {
@@ -182,7 +188,7 @@ export class Intake {
         if (seen.has(key)) continue;
         seen.add(key);
       }
-      for (const queue of queues) {
+      for (const queue of member.invalid === undefined ? queues : []) {
         if (!this.#findRoom(group, member, queue, rooms)) return false;
       }
     }
@@ -256,6 +262,7 @@ class Member implements AppendRequest {
   readonly queues: readonly string[];
   readonly dedupe: boolean;
   declare readonly dueAt?: number;
+  declare readonly invalid?: string;
   readonly index: number;
   readonly record: EncodedRecord;
   isDuplicate = false;
@@ -268,6 +275,7 @@ class Member implements AppendRequest {
     this.queues = item.queues;
     this.dedupe = item.dedupe;
     if (item.dueAt !== undefined) this.dueAt = item.dueAt;
+    if (item.invalid !== undefined) this.invalid = item.invalid;
     this.index = index;
     this.record = encodeRecord(item.message, item.message.time, undefined);
     this.#group = group;

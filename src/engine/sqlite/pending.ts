@@ -3,11 +3,13 @@ import type { WarrenError } from "../../errors.ts";
 import type { EngineTally, QueueTally } from "../counters.ts";
 import type { AppendRequest, Settled } from "../engine.ts";
 import type { Entry } from "./entry.ts";
+import type { SqliteQueue } from "./queue.ts";
 import type { Pending } from "./storage.ts";
 
 /** A message on its way into one or more queues. */
 export class PendingAppend implements Pending {
   readonly #request: AppendRequest;
+  readonly #queues: readonly SqliteQueue[];
   readonly #entries: readonly Entry[];
   readonly #dueAt: number | undefined;
   readonly #displaced: number;
@@ -18,6 +20,7 @@ export class PendingAppend implements Pending {
   /** `displaced` messages give way to it, over all queues. */
   constructor(
     request: AppendRequest,
+    queues: readonly SqliteQueue[],
     entries: readonly Entry[],
     dueAt: number | undefined,
     displaced: number,
@@ -28,6 +31,7 @@ export class PendingAppend implements Pending {
     this.#dueAt = dueAt;
     this.#unsure = unsure;
     if (unsure) for (const entry of entries) entry.queue.totals.unsure++;
+    this.#queues = queues;
     this.#entries = entries;
     this.#displaced = displaced;
     this.#counters = counters;
@@ -39,12 +43,16 @@ export class PendingAppend implements Pending {
 
   committed(duplicate: boolean): void {
     this.#known();
-    for (const entry of this.#entries) {
+    for (let at = 0; at < this.#entries.length; at++) {
+      const entry = this.#entries[at]!;
       if (duplicate) {
         entry.queue.appendDropped(entry);
         continue;
       }
-      entry.queue.tally.published++;
+      // What does not fit its channel is written elsewhere, and counts where it was sent to.
+      const tally = this.#queues[at]!.tally;
+      tally.published++;
+      if (this.#request.invalid !== undefined) tally.deadLettered++;
       entry.queue.appended(entry, this.#dueAt);
     }
     if (duplicate) this.#counters.duplicates++;

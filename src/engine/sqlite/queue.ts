@@ -15,7 +15,7 @@ import type { WarrenError } from "../../errors.ts";
 import type { DeathRecord, Message } from "../../message.ts";
 import type { QueueTally } from "../counters.ts";
 import type { QueueDescription, QueueReport } from "../engine.ts";
-import { storedSettings } from "../rules.ts";
+import { priorityOf, storedSettings } from "../rules.ts";
 import { Backlog } from "./backlog.ts";
 import type { RowTimes } from "./batch.ts";
 import type { SqliteConsumer } from "./consumer.ts";
@@ -24,7 +24,7 @@ import type { Moved, Purged, QueueRow, QueueState, Recounted } from "./exchange.
 import type { QueueHost } from "./host.ts";
 import { laneOf, rankOf } from "./lanes.ts";
 import { Line } from "./line.ts";
-import { type EncodedRecord, messageKey, recordBytes } from "./record.ts";
+import { type EncodedRecord, encodeRecord, messageKey, recordBytes } from "./record.ts";
 import { reportOf } from "./report.ts";
 import { Retained } from "./retained.ts";
 import { Settlement } from "./settlement.ts";
@@ -153,6 +153,23 @@ export class SqliteQueue implements HeapItem {
     this.totals.pendingBytes += entry.bytes;
     this.totals.pendingByRank[rankOf(lane)]!++;
     return entry;
+  }
+
+  /** The same for a message whose payload does not fit: into the dead-letter queue, which owns the entry. */
+  writeInvalid(message: Message, detail: string): Entry {
+    const target = this.deadLetters ?? this;
+    const now = this.#host.clock.now();
+    const times = { firstAt: now, lastAt: now };
+    const death = { queue: this.name, reason: "invalid", attempts: 0, ...times, detail } as const;
+    const record = encodeRecord(message, now, [death]);
+    return target.write(
+      message,
+      priorityOf(message, this.settings),
+      now,
+      [death],
+      undefined,
+      record,
+    );
   }
 
   appended(entry: Entry, dueAt: number | undefined): void {

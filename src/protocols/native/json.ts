@@ -46,11 +46,12 @@ export class JsonEncoder implements FrameEncoder {
     return `${head},"topic":${topic},"attempt":${attempt}${rest}${this.#body(message)}}`;
   }
 
-  published(id: FrameId, { messageId, queues, duplicate, displaced }: Receipt): string {
+  published(id: FrameId, { messageId, queues, duplicate, displaced, invalid }: Receipt): string {
+    const misfit = invalid ? ',"invalid":true' : "";
     const repeated = duplicate ? ',"duplicate":true' : "";
     const gave = displaced === undefined ? "" : `,"displaced":${displaced}`;
     const head = `{"type":"ok","id":${quotedId(id)},"messageId":${quoted(messageId)}`;
-    return `${head},"queues":${queues}${repeated}${gave}}`;
+    return `${head},"queues":${queues}${repeated}${gave}${misfit}}`;
   }
 
   ok(id: FrameId): string {

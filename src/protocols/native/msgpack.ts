@@ -59,8 +59,9 @@ export class MsgpackEncoder implements FrameEncoder {
     return packMap(fields, this.#body(message));
   }
 
-  published(id: FrameId, { messageId, queues, duplicate, displaced }: Receipt): Packed {
+  published(id: FrameId, { messageId, queues, duplicate, displaced, invalid }: Receipt): Packed {
     const ok = { type: "ok", id, messageId, queues };
+    if (invalid) return pack({ ...ok, invalid });
     if (displaced !== undefined) return pack({ ...ok, displaced });
     return pack(duplicate ? { ...ok, duplicate } : ok);
   }

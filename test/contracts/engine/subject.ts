@@ -50,6 +50,7 @@ export interface SubjectOptions {
 
 export interface AppendOptions extends Partial<Message> {
   readonly dueAt?: number;
+  readonly invalid?: string;
   readonly dedupe?: boolean;
 }
 
@@ -137,12 +138,13 @@ export class Subject {
 
   /** Resolves to the receipt, or rejects with why it was refused. */
   append(queues: string | readonly string[], options: AppendOptions = {}): Promise<AppendReceipt> {
-    const { dueAt, dedupe = false, ...fields } = options;
+    const { dueAt, invalid, dedupe = false, ...fields } = options;
     return new Promise((stored, failed) =>
       this.engine.append({
         message: this.message(fields),
         queues: typeof queues === "string" ? [queues] : queues,
         ...(dueAt !== undefined && { dueAt }),
+        ...(invalid !== undefined && { invalid }),
         dedupe,
         stored,
         failed,
