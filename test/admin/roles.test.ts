@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { runCli } from "../harness/cli.ts";
 import { type BrokerOptions, startBroker, type TestBroker } from "../harness/start-broker.ts";
 import { TOKENS_ONLY, tokenFor } from "../harness/tokens.ts";
 import { startTestWarren } from "../harness/warren.ts";
@@ -291,6 +292,32 @@ describe("[P-14.7] explain", () => {
     expect(
       (await ask("GET", url({ principal: "svc", action: "publish", on: "#" }))).body.code,
     ).toBe("invalid_topic");
+  });
+
+  test("[P-13.7] warren explain says it in a terminal, stored roles and all", async () => {
+    const { broker, ask } = await started();
+    await using _ = broker;
+    await ask("PUT", "/roles/reader", READ);
+    const env = { WARREN_URL: broker.httpUrl, WARREN_TOKEN: await tokenFor("operator") };
+    using __ = await withRoles(broker, "ada", ["reader"]);
+    const explain = (...words: string[]) => runCli(["explain", ...words], { env });
+    const may = await explain("subscribe", "news/a", "--principal", "ada");
+    expect(may.code).toBe(0);
+    expect(may.out).toMatch(/^ada \(session .*\) may subscribe news\/a: .*reader/);
+    const not = await explain(
+      "publish",
+      "news/a",
+      "--principal",
+      "bob",
+      "--roles",
+      "reader",
+      "--json",
+    );
+    expect(not.code).toBe(1);
+    expect(JSON.parse(not.out)).toMatchObject({ principal: "bob", subjects: [{ allowed: false }] });
+    expect((await explain("rule", "x", "--principal", "ada")).code).toBe(2);
+    expect((await explain("publish", "x")).code).toBe(2);
+    expect((await explain("publish", "x", "--principal", "nobody")).err).toContain("not_found");
   });
 
   test("a queue whose bindings bring what must not be received", async () => {
