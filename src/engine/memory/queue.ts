@@ -114,7 +114,13 @@ export class MemoryQueue {
     return this.#enter(message, bytes, dueAt, message.time);
   }
 
-  #enter(message: Message, bytes: number, dueAt: number, enteredAt: number): Entry {
+  #enter(
+    message: Message,
+    bytes: number,
+    dueAt: number,
+    enteredAt: number,
+    deaths?: Entry["deaths"],
+  ): Entry {
     return this.#insert({
       message,
       age: this.#pulse.nextAge(),
@@ -122,7 +128,7 @@ export class MemoryQueue {
       enteredAt,
       bytes,
       isScheduled: dueAt > this.#pulse.clock.now(),
-      deaths: undefined,
+      deaths,
       confirmed: false,
       attempts: 0,
       dueAt,
@@ -132,22 +138,12 @@ export class MemoryQueue {
 
   /** A new message whose payload does not fit: at once among the dead letters [P-14.10]. */
   enterInvalid(message: Message, bytes: number, detail: string): Entry {
-    const deadLetters = this.#deadLetters ?? this;
     const now = this.#pulse.clock.now();
-    const times = { firstAt: now, lastAt: now };
-    this.#pulse.counters.deadLettered++;
-    return deadLetters.#insert({
-      message,
-      age: this.#pulse.nextAge(),
-      priority: priorityOf(message, this.settings),
-      enteredAt: now,
-      bytes,
-      deaths: [{ queue: this.name, reason: "invalid", attempts: 0, ...times, detail }],
-      confirmed: false,
-      attempts: 0,
-      dueAt: now,
-      lease: undefined,
-    });
+    const death = { queue: this.name, reason: "invalid", attempts: 0, detail } as const;
+    this.tally.published++;
+    this.tally.deadLettered++;
+    const deaths = [{ ...death, firstAt: now, lastAt: now }];
+    return (this.#deadLetters ?? this).#enter(message, bytes, 0, now, deaths);
   }
 
   /** A message that comes from another queue, or comes again [P-13.10]. */
