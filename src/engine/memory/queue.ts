@@ -143,7 +143,7 @@ export class MemoryQueue {
     this.tally.published++;
     this.tally.deadLettered++;
     const deaths = [{ ...death, firstAt: now, lastAt: now }];
-    return (this.#deadLetters ?? this).#enter(message, bytes, 0, now, deaths);
+    return (this.deadLetters ?? this).#enter(message, bytes, 0, now, deaths);
   }
 
   /** A message that comes from another queue, or comes again [P-13.10]. */
