@@ -15,6 +15,7 @@ import { assertOwnName } from "./listeners/own-name.ts";
 import { problemResponse } from "./listeners/problem.ts";
 import { type Listener, listen } from "./listeners/server.ts";
 import type { Services } from "./listeners/services.ts";
+import { assertWebhook } from "./listeners/webhook.ts";
 import { createWebSocketListener } from "./listeners/websocket.ts";
 import {
   assertSafeToListen,
@@ -74,7 +75,7 @@ export function checkConfig(config: Config): void {
   demand("jwt, issuers, keys, roles, anonymous", () => createAuthenticator(accessOf(config)));
   for (const [name, definition] of Object.entries(config.queues)) {
     demand(`queues.${name}`, () => {
-      completeSettings(definition);
+      assertWebhook(completeSettings(definition));
       assertBindings(definition.bindings ?? [], config.limits);
     });
   }

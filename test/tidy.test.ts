@@ -30,6 +30,7 @@ import {
   type Source,
   source,
 } from "./tidy/sources.ts";
+import { unshownThreats } from "./tidy/threats.ts";
 import {
   bannedCalls,
   headless,
@@ -60,6 +61,9 @@ const TICKS = "```";
 const lines = (count: number) => "x();\n".repeat(count);
 const one = (path: string, text: string) => [source(path, text)];
 const wordless = (word: string) => `// ${word}: later\n`;
+
+const threat = (shownBy: string) =>
+  `## Threats\n\n| threat | what | shown | left |\n|---|---|---|---|\n| t | d | ${shownBy} | |\n`;
 
 type Look = () => readonly Finding[] | Promise<readonly Finding[]>;
 
@@ -308,6 +312,22 @@ const RULES: readonly Rule[] = [
     what: "links in the papers lead somewhere",
     findings: () => papers.flatMap(({ path, text }) => brokenLinks(path, text)),
     canaries: { lost: () => brokenLinks("docs/x.md", "[x](lost.md#y)") },
+  },
+  {
+    what: "each threat is shown by tests that there are",
+    findings: () => unshownThreats(readText("docs/SECURITY.md"), tests),
+    canaries: {
+      "no table": () => unshownThreats("# Security\n", tests),
+      "no test": () => unshownThreats(threat(""), one("test/x.ts", 'test("[P-1.1] it holds")')),
+      gone: () => unshownThreats(threat("`it holds`"), one("test/x.ts", 'test("it held")')),
+      "only said": () => unshownThreats(threat("`it holds`"), one("test/x.ts", "// it holds")),
+    },
+    innocent: {
+      shown: () =>
+        unshownThreats(threat("`it holds`"), one("test/x.ts", 'test("it holds", () => 1)')),
+      described: () =>
+        unshownThreats(threat("`a`, `b`"), one("test/x.ts", 'describe("a"); test("b")')),
+    },
   },
   {
     what: "papers that the source names are there",

@@ -12,7 +12,7 @@ import { acceptsMsgpack } from "./body.ts";
 import { storedView } from "./message-view.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
 import { selectionOf } from "./tasks.ts";
-import { shownSettings } from "./webhook.ts";
+import { assertWebhook, shownSettings } from "./webhook.ts";
 
 type AdminOperation =
   | "info"
@@ -66,6 +66,7 @@ export const adminHandlers: Handlers<AdminOperation> = {
     const action = existing === undefined ? "queue.define" : "queue.change";
     const define = async () => {
       const settings = completeSettings(definition, existing?.settings);
+      assertWebhook(settings);
       const filters = bindings ?? existing?.bindings ?? [];
       assertBindings(filters, services.config.limits);
       return services.engine.queues.define(name, settings, filters);

@@ -10,6 +10,7 @@ import type { Consumer, DeliverySink } from "../engine/engine.ts";
 import { backoffMs } from "../engine/rules.ts";
 import { WarrenError } from "../errors.ts";
 import type { Delivery } from "../message.ts";
+import { assertDestination } from "./destination.ts";
 import { type Verdict, verdictOf, webhookRequest } from "./request.ts";
 
 /** Failures in a row after which the endpoint is left alone for a while. */
@@ -137,6 +138,7 @@ export class Webhook implements DeliverySink {
     const abort = new AbortController();
     const timer = clock.after(timeoutMs, () => abort.abort());
     try {
+      await assertDestination(url);
       const { headers, body } = webhookRequest(this.settings, delivery, clock.now());
       const answer = await fetch(url, {
         ...{ method: "POST", headers, body, redirect: "manual", signal: abort.signal },

@@ -25,7 +25,7 @@ describe("the cookie", () => {
     expect(await publishWithCookie(broker)).toEqual([403, "forbidden"]);
   });
 
-  test("[P-14.12] `*` lets pages in and vouches for none of them, over HTTP and WebSocket", async () => {
+  test("[P-14.12] * lets pages in and vouches for none of them, over HTTP and WebSocket", async () => {
     await using broker = await startTestWarren(ANY);
     expect(await publishWithCookie(broker, STRANGER)).toEqual([403, "forbidden"]);
     const Cookie = `warren_token=${await tokenFor("ada")}`;

@@ -1,6 +1,8 @@
 /** TLS at the broker itself: wss and https, renewing the certificate, settings that are not safe [P-14.3]. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { chmodSync, copyFileSync, writeFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "node:tls";
 import type { TlsSettings } from "../../schemas/identity.ts";
@@ -8,6 +10,7 @@ import { CERTIFICATE_LOOK_MS, CertificateWatch, tlsFaults } from "../../src/secu
 import { Authority, type MadeCertificate, OPENSSL } from "../harness/certificates.ts";
 import { eventually } from "../harness/eventually.ts";
 import { ManualClock } from "../harness/manual-clock.ts";
+import { serve } from "../harness/served.ts";
 import { startBroker } from "../harness/start-broker.ts";
 import { EVERYTHING, TOKENS_ONLY, tokenFor } from "../harness/tokens.ts";
 import { ENCODINGS, WireClient } from "../harness/wire-client.ts";
@@ -106,6 +109,28 @@ describe.skipIf(made === undefined)("[P-14.3] the broker's certificate", () => {
     await broker.stop();
     expect((await before.closed()).code).toBe(1012);
     expect((await after.closed()).code).toBe(1012);
+  });
+
+  test("SIGHUP to `warren serve` has them read anew, and what is open stays open", async () => {
+    const files = filesOf("served", made!.first);
+    const dataDir = await mkdtemp(join(tmpdir(), "warren-test-"));
+    try {
+      const env = {
+        WARREN_TLS_CERT_FILE: files.certFile,
+        WARREN_TLS_KEY_FILE: files.keyFile,
+        WARREN_JWT_SECRET: TOKENS_ONLY.jwt.secret,
+      };
+      await using broker = await serve(dataDir, [], env);
+      const wsUrl = `${broker.url.replace("http", "ws")}/ws`;
+      using before = await WireClient.connect(wsUrl, { token: await tokenFor("ada"), tls });
+      filesOf("served", made!.second);
+      broker.child.kill("SIGHUP");
+      await broker.logged("the certificate was renewed");
+      expect(await shown(broker.url)).toStartWith("second");
+      await before.ok({ type: "ping" });
+    } finally {
+      await rm(dataDir, { recursive: true, force: true });
+    }
   });
 
   test("that cannot be used is not taken; the one before stays, and the log says why", async () => {

@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { createHmac } from "node:crypto";
 import type { QueueDefinition } from "../../schemas/queue.ts";
+import { assertDestination, leadsAstray } from "../../src/webhooks/destination.ts";
 import { eventually } from "../harness/eventually.ts";
 import { startBroker, type TestBroker } from "../harness/start-broker.ts";
 import { type Endpoint, startEndpoint } from "./endpoint.ts";
@@ -313,4 +314,36 @@ test("[P-5.16] a webhook that cannot work is refused with the field that is wron
     400,
     "/webhook/headers/a b",
   ]);
+});
+
+test("[P-5.16] a webhook never leads to a link-local address, however it is spelt", async () => {
+  await using broker = await startBroker();
+  const urls = [
+    "http://169.254.169.254/latest/meta-data",
+    "http://2852039166/",
+    "http://0xA9.0xFE.0xA9.0xFE/",
+    "http://0251.0376.0251.0376/",
+    "http://[::ffff:169.254.169.254]/",
+    "http://[::ffff:a9fe:a9fe]:80/",
+    "http://[fe80::1]/",
+    "http://[FEBF::1]/",
+    "http://[fd00:ec2::254]/latest",
+    "http://１６９.254.169.254/",
+  ];
+  for (const url of urls) {
+    const { status, body } = await ask(broker, "/admin/v1/queues/jobs", "PUT", {
+      webhook: { url },
+    });
+    expect([url, status, body.pointer]).toEqual([url, 400, "/webhook/url"]);
+    await expect(assertDestination(url)).rejects.toThrow("link-local");
+  }
+  for (const url of [
+    "http://127.0.0.1/",
+    "http://10.0.0.1/",
+    "https://[fc00::1]/",
+    "http://localhost/",
+  ]) {
+    expect([url, leadsAstray(url)]).toEqual([url, false]);
+    await assertDestination(url);
+  }
 });
