@@ -4,7 +4,13 @@ import { check, type FaultKind } from "./checker.ts";
 import type { Delivered, HistoryEvent, Sent, Settling } from "./history.ts";
 
 const RULES = { maxDeliveries: 3, ackTimeoutMs: 30_000 };
-const QUEUES = { jobs: RULES, audit: RULES, keyed: { ...RULES, byKey: true } };
+const QUEUES = {
+  jobs: RULES,
+  audit: RULES,
+  keyed: { ...RULES, byKey: true },
+  few: { ...RULES, overflow: "dead" },
+  newest: { ...RULES, overflow: "drop" },
+} as const;
 
 /** Message `p/<number>` of stream `p`. */
 function sent(number: number, fields: Partial<Sent> = {}): Sent {
@@ -82,6 +88,18 @@ const crashed: HistoryEvent = { kind: "crashed", at: 2000 };
 function kinds(events: readonly HistoryEvent[]): FaultKind[] {
   return check({ queues: QUEUES, events }).map(({ kind }) => kind);
 }
+
+const gaveWay = (displaced: number, number: number): HistoryEvent => ({
+  kind: "confirmed",
+  message: `p/${number}`,
+  duplicate: false,
+  displaced,
+});
+const few = (number: number) => sent(number, { queues: ["few"] });
+const newest = (number: number) => sent(number, { queues: ["newest"] });
+const overflowed = (number: number, tag: number) =>
+  came(number, tag, { queue: "few.dead", death: { reason: "overflow", attempts: 0 } });
+const together = (number: number) => sent(number, { batch: "b" });
 
 type Histories = Readonly<Record<string, readonly HistoryEvent[]>>;
 
@@ -229,6 +247,24 @@ const RIGHT: Histories = {
     confirmed(1, true),
     ...acked(1, 1),
   ],
+  "gave way, and is dead": [
+    few(1),
+    confirmed(1),
+    few(2),
+    gaveWay(1, 2),
+    ...acked(2, 1, { queue: "few" }),
+    overflowed(1, 2),
+    ...done(2, "ack"),
+  ],
+  "gave way without a trace": [
+    newest(1),
+    confirmed(1),
+    newest(2),
+    gaveWay(1, 2),
+    ...acked(2, 1, { queue: "newest" }),
+  ],
+  "a batch, all of it": [together(1), together(2), ...acked(1, 1), ...acked(2, 2)],
+  "a batch of which nothing is known": [together(1), together(2), crashed],
   "in two queues": [
     sent(1, { queues: ["jobs", "audit"] }),
     confirmed(1),
@@ -243,6 +279,26 @@ const WRONG: Readonly<Record<FaultKind, Histories>> = {
     "delivered once, gone with the broker": [sent(1), confirmed(1), came(1, 1), crashed],
     "gone after a nack": [sent(1), came(1, 1), ...done(1, "nack")],
     "rejected, and not among the dead": [sent(1), came(1, 1), ...done(1, "reject")],
+    "gave way although nobody was told": [newest(1), confirmed(1)],
+    "gave way where nothing may": [sent(1), confirmed(1), newest(2), gaveWay(1, 2)],
+    "rejected, and gone with what gives way": [
+      newest(1),
+      confirmed(1),
+      came(1, 1, { queue: "newest" }),
+      ...done(1, "reject"),
+      newest(2),
+      gaveWay(1, 2),
+      ...acked(2, 2, { queue: "newest" }),
+    ],
+    "an ack that was called stale, after the writer was lost": [
+      joined(1),
+      sent(1),
+      confirmed(1),
+      came(1, 1),
+      settling(1, "ack"),
+      writerLost,
+      refused(1, "stale_delivery"),
+    ],
     "called a duplicate of nothing": [sent(1), confirmed(1, true)],
     "dead, and gone from there": [
       sent(1),
@@ -253,6 +309,8 @@ const WRONG: Readonly<Record<FaultKind, Histories>> = {
     ],
   },
   torn: {
+    "half a batch": [together(1), together(2), ...acked(1, 1)],
+    "a batch of which half was confirmed": [together(1), together(2), confirmed(1), ...acked(1, 1)],
     "in one queue of two": [sent(1, { queues: ["jobs", "audit"] }), ...acked(1, 1)],
   },
   delivered_after_ack: {
@@ -335,6 +393,21 @@ const WRONG: Readonly<Record<FaultKind, Histories>> = {
       dead(1, 2, "max_deliveries", 1),
       ...done(2, "ack"),
     ],
+    "gave way while somebody had it": [
+      few(1),
+      confirmed(1),
+      came(1, 1, { queue: "few" }),
+      few(2),
+      gaveWay(1, 2),
+      overflowed(1, 2),
+      ...done(2, "ack"),
+      ...acked(2, 3, { queue: "few" }),
+    ],
+    "gave way in a queue where nothing does": [
+      sent(1),
+      dead(1, 1, "overflow", 0),
+      ...done(1, "ack"),
+    ],
     "before its time": [sent(1, { ttlMs: 1001 }), dead(1, 1, "expired"), ...done(1, "ack")],
     "without a record": [sent(1), came(1, 1, { queue: "jobs.dead" }), ...done(1, "ack")],
   },
@@ -390,6 +463,23 @@ for (const [kind, histories] of Object.entries(WRONG)) {
     }
   });
 }
+
+describe("[P-5.8] what the broker's end alone can know", () => {
+  const outOfOrder = [sent(1), sent(2), joined(1), left, ...acked(2, 1), ...acked(1, 2)];
+  const late = [sent(1), came(1, 1, { at: -30_000 }), ...done(1, "ack")];
+
+  test("[P-3.7] order, after a connection was lost", () => {
+    expect(kinds(outOfOrder)).toEqual([]);
+    const exact = check({ queues: QUEUES, events: outOfOrder, exact: true });
+    expect(exact.map(({ kind }) => kind)).toEqual(["order"]);
+  });
+
+  test("[P-5.5] a settling two seconds too late", () => {
+    expect(kinds(late)).toEqual([]);
+    const exact = check({ queues: QUEUES, events: late, exact: true });
+    expect(exact.map(({ kind }) => kind)).toEqual(["late_settled"]);
+  });
+});
 
 test("[P-5.8] a fault says which message of which queue", () => {
   const faults = check({ queues: QUEUES, events: [sent(7), confirmed(7)] });

@@ -13,6 +13,8 @@ export interface Sent {
   readonly priority: number;
   readonly delayMs: number;
   readonly ttlMs?: number;
+  /** Those of one batch are stored together or not at all [P-5.14]. */
+  readonly batch?: string;
   /** Its ordering key, where its queues go by keys. */
   readonly key?: string;
   /** Just before it was sent. */
@@ -36,7 +38,13 @@ export interface Delivered {
 
 export type HistoryEvent =
   | Sent
-  | { readonly kind: "confirmed"; readonly message: string; readonly duplicate: boolean }
+  | {
+      readonly kind: "confirmed";
+      readonly message: string;
+      readonly duplicate: boolean;
+      /** How many gave way to it. */
+      readonly displaced?: number;
+    }
   /** The publish was refused; it may have been stored all the same. */
   | { readonly kind: "failed"; readonly message: string; readonly code: string }
   | Delivered
@@ -79,6 +87,8 @@ export interface QueueRules {
   readonly ackTimeoutMs: number;
   /** At most one message of a key is out at a time. */
   readonly byKey?: boolean;
+  /** What becomes of the oldest that waits when the queue is full [P-5.9]; absent: nothing. */
+  readonly overflow?: "dead" | "drop";
 }
 
 /** Everything that the checker is told. At its end all queues were drained by consumers that ack. */
@@ -86,4 +96,9 @@ export interface History {
   /** Ordinary queues by name; `<name>.dead` keeps what each gave up on. */
   readonly queues: Readonly<Record<string, QueueRules>>;
   readonly events: readonly HistoryEvent[];
+  /**
+   * Noted at the broker's end of each connection: all that was handed out is here, at its very time.
+   * Otherwise at the peers' end, where what a lost connection brought was not seen.
+   */
+  readonly exact?: boolean;
 }

@@ -64,11 +64,17 @@ export class SimDisk {
     return this.#writer?.lose(committed) ?? false;
   }
 
+  /** The next commit happens, and the thread ends before it can say so. */
+  loseAnswer(noted: () => void): void {
+    this.#writer?.loseAnswer(noted);
+  }
+
   get hasWriter(): boolean {
     return this.#writer?.over === false;
   }
 
   wellAgain(): void {
+    this.#writer?.loseAnswer(undefined);
     this.mood.failing = false;
     this.mood.slowMs = USUAL_MS;
   }
@@ -93,6 +99,8 @@ class SimWriter implements Writer {
   /** Done, with the answer on its way. */
   #answers = 0;
   #busy = false;
+  /** Set when the answer of the next commit is to be lost. */
+  #noted: (() => void) | undefined;
   over = false;
 
   constructor(disk: SimDisk, onLost: (reason: string) => void) {
@@ -110,6 +118,10 @@ class SimWriter implements Writer {
 
   stop(): void {
     this.over = true;
+  }
+
+  loseAnswer(noted: (() => void) | undefined): void {
+    this.#noted = noted;
   }
 
   lose(committed: boolean): boolean {
@@ -130,6 +142,11 @@ class SimWriter implements Writer {
     this.#after(() => {
       const answer = this.#answer(next.request);
       this.#answers++;
+      if (answer.kind === "committed" && this.#noted !== undefined) {
+        this.#noted();
+        this.lose(false);
+        return;
+      }
       this.#after(() => {
         this.#answers--;
         this.#busy = false;

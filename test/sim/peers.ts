@@ -81,8 +81,8 @@ abstract class Peer implements SimPeer {
 /** Counts up in one stream; with ids it sends again what was refused or not answered [P-3.5]. */
 export class SimPublisher extends Peer {
   readonly #ids: boolean;
-  /** Not answered yet, as far as the publisher knows. */
-  readonly #open = new Map<number, Sent>();
+  /** Not answered yet, as far as the publisher knows: by the number of the first, several of a batch. */
+  readonly #open = new Map<number, readonly Sent[]>();
   #number = 0;
   #left: number;
 
@@ -102,45 +102,51 @@ export class SimPublisher extends Peer {
 
   protected connected(): void {
     if (!this.#ids) this.#open.clear();
-    const again = [...this.#open.values()].map((sent) => this.#frame(sent));
+    const again = [...this.#open.values()].map((group) => this.#request(group));
     if (again.length > 0) this.socket?.toBroker(again);
     this.#goOn();
   }
 
   wasRead(frame: Frame): void {
-    const sent = this.#open.get(frame.id);
-    if (sent !== undefined) this.world.record({ ...sent, at: this.world.time.now() });
+    const at = this.world.time.now();
+    for (const sent of this.#open.get(frame.id) ?? []) this.world.record({ ...sent, at });
   }
 
   wasSent(frame: Frame): void {
-    const message = `${this.name}/${frame.id}`;
-    if (frame.type === "ok") {
-      this.world.record({ kind: "confirmed", message, duplicate: frame.duplicate === true });
-    } else if (frame.type === "error") {
-      this.world.record({ kind: "failed", message, code: frame.code });
+    const group = this.#open.get(frame.id) ?? [];
+    for (const [i, { message }] of group.entries()) {
+      if (frame.type === "ok") {
+        const { duplicate = false, displaced = 0 } = frame.results?.[i] ?? frame;
+        this.world.record({ kind: "confirmed", message, duplicate, displaced });
+      } else if (frame.type === "error") {
+        this.world.record({ kind: "failed", message, code: frame.code });
+      }
     }
   }
 
   wasEnded(): void {}
 
   receive(frame: Frame): void {
-    const sent = this.#open.get(frame.id);
-    if (sent === undefined) return;
+    const group = this.#open.get(frame.id);
+    if (group === undefined) return;
     if (frame.type === "ok" || !this.#ids) this.#open.delete(frame.id);
-    else this.laterHere(AGAIN_MS, () => this.socket?.toBroker([this.#frame(sent)]));
+    else this.laterHere(AGAIN_MS, () => this.socket?.toBroker([this.#request(group)]));
   }
 
   #goOn(): void {
     this.laterHere(this.upTo(60), () => {
-      const frames: Frame[] = [];
+      const news: Sent[] = [];
       const size = this.world.healed ? 0 : 1 + this.upTo(4);
-      while (frames.length < size && this.#left > 0 && this.#open.size < PENDING_AT_MOST) {
+      while (news.length < size && this.#left > 0 && this.#open.size < PENDING_AT_MOST) {
         this.#left--;
-        const sent = this.#next();
-        this.#open.set(sent.number, sent);
-        frames.push(this.#frame(sent));
+        news.push(this.#next());
       }
-      if (frames.length > 0) this.socket?.toBroker(frames);
+      const batch = `${this.name}/${news[0]?.number}`;
+      const groups = this.chance(0.25)
+        ? [news.map((sent) => ({ ...sent, batch }))]
+        : news.map((sent) => [sent]);
+      for (const group of groups) if (group[0]) this.#open.set(group[0].number, group);
+      if (news.length > 0) this.socket?.toBroker(groups.map((group) => this.#request(group)));
       if (this.#left > 0) this.#goOn();
     });
   }
@@ -152,7 +158,7 @@ export class SimPublisher extends Peer {
       message: `${this.name}/${number}`,
       stream: this.name,
       number,
-      queues: number % 4 === 0 ? ["jobs", "audit"] : ["jobs"],
+      queues: number % 5 === 1 ? ["recent"] : number % 4 === 0 ? ["jobs", "audit"] : ["jobs"],
       priority: this.chance(0.1) ? this.upTo(9) : 4,
       delayMs: this.chance(0.15) ? 1 + this.upTo(3000) : 0,
       ...(this.chance(0.1) && { ttlMs: 4000 + this.upTo(5000) }),
@@ -160,11 +166,16 @@ export class SimPublisher extends Peer {
     };
   }
 
-  #frame({ stream, number, message, queues, priority, delayMs, ttlMs }: Sent): Frame {
+  #request(group: readonly Sent[]): Frame {
+    const [first] = group as [Sent];
+    const publish = group.map((sent) => this.#body(sent));
+    if (first.batch !== undefined) return { type: "batch", id: first.number, publish };
+    return { type: "publish", id: first.number, ...publish[0] };
+  }
+
+  #body({ stream, number, message, queues, priority, delayMs, ttlMs }: Sent) {
     return {
-      type: "publish",
-      id: number,
-      topic: `load/${queues.length > 1 ? "both" : "one"}/${stream}`,
+      topic: `load/${queues.join("-")}/${stream}`,
       payload: payloadOf(stream, number),
       ...(this.#ids && { messageId: message }),
       ...(priority !== 4 && { priority }),

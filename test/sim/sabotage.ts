@@ -1,6 +1,8 @@
 /** Engines that are broken on purpose, each in one way: a simulation that finds nothing is worth nothing. */
+import type { AppendReceipt } from "../../src/engine/engine.ts";
 import { SqliteEngine } from "../../src/engine/sqlite/engine.ts";
 import type { SqliteQueue } from "../../src/engine/sqlite/queue.ts";
+import type { WarrenError } from "../../src/errors.ts";
 import type { Sabotage } from "./world.ts";
 
 /** The disk says that it has written, and now and then it has not. */
@@ -27,8 +29,42 @@ const forgetful: Sabotage = (engine) => {
   };
 };
 
+/** After a lost writer it goes on with what it thought before. */
+const stubborn: Sabotage = (engine) => {
+  engine.queues.rebuild = () => {};
+};
+
+/** Each message of a batch is stored by itself. */
+const piecemeal: Sabotage = (engine) => {
+  engine.appendBatch = (batch) => {
+    const { items } = batch;
+    const failed = (error: WarrenError) => batch.failed(error);
+    const receipts: AppendReceipt[] = [];
+    const done = (index: number, receipt: AppendReceipt) => {
+      receipts[index] = receipt;
+      if (receipts.length === items.length) batch.stored(receipts);
+    };
+    for (const [index, item] of items.entries()) {
+      engine.append({ ...item, stored: (receipt) => done(index, receipt), failed });
+    }
+  };
+};
+
+/** What gives way is taken from memory only. */
+const hoarding: Sabotage = (engine) => {
+  const { open } = engine.queues;
+  engine.queues.open = (name) => {
+    const queue: SqliteQueue = open.call(engine.queues, name);
+    queue.settlement.displace = () => {};
+    return queue;
+  };
+};
+
 export const SABOTAGES: Readonly<Record<string, Sabotage>> = {
   "a disk that lies": lyingDisk,
   "delays that are ignored": impatient,
+  "memory not rebuilt after a lost writer": stubborn,
+  "batches stored by halves": piecemeal,
+  "what gives way stays on disk": hoarding,
   "deliveries forgotten with their connection": forgetful,
 };

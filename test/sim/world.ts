@@ -2,6 +2,7 @@
  * A broker and its clients in one process, without real time: sessions, broker, scheduling, engine and
  * clock from one seed. First with faults, then healed; what happened goes to the checker.
  */
+import type { QueueSettings } from "../../schemas/queue.ts";
 import { ALLOW_ALL } from "../../src/broker/access.ts";
 import { Broker } from "../../src/broker/broker.ts";
 import type { Random } from "../../src/clock.ts";
@@ -26,12 +27,22 @@ import { type SimPeer, SimSocket } from "./socket.ts";
 import { LifeClock, SimTime } from "./time.ts";
 
 const RULES = { maxDeliveries: 3, ackTimeoutMs: 4000 };
-const SETTINGS = completeSettings({
+const SETTINGS = {
   ...RULES,
   backoff: { minMs: 50, maxMs: 800, factor: 2, jitter: 0.5 },
   dedupeWindowMs: 7 * 24 * 3_600_000,
-});
-const BINDINGS = { jobs: ["load/#"], audit: ["load/both/#"] };
+};
+/** What is acked in `audit` is kept for longer than all of it lasts, whatever the clock says. */
+const RETAINED_MS = 7 * 24 * 3_600_000;
+const FEW = 6;
+const BINDINGS = {
+  jobs: ["load/jobs/#", "load/jobs-audit/#"],
+  audit: ["load/jobs-audit/#"],
+  recent: ["load/recent/#"],
+};
+const OVERFLOWS = { dead: "dead-letter-oldest", drop: "drop-oldest" } as const;
+/** Of the kinds of trouble a seed knows so many: some faults show only where others do not cover them. */
+const KNOWN_TROUBLES = 0.6;
 const FAULTY_MS = 20_000;
 /** By then everything has come to its end: what was delayed by a clock that was wrong, too. */
 const HEALED_MS = 3_600_000;
@@ -43,6 +54,8 @@ const LIMITS = {
   deliveryGraceMs: 100,
 };
 
+type Trouble = readonly [name: string, act: () => void];
+
 /** One broker, from its start to its end. */
 interface Life {
   readonly clock: LifeClock;
@@ -52,9 +65,15 @@ interface Life {
   readonly sockets: Set<SimSocket>;
 }
 
+/** Never empty, kept where it should not be, or more than there may be. */
+interface OtherFault {
+  readonly kind: "stuck" | "left" | "retained" | "over_bound";
+  readonly text: string;
+}
+
 export interface SimReport {
   readonly seed: number;
-  readonly faults: readonly (Fault | { readonly kind: "stuck" | "left"; readonly text: string })[];
+  readonly faults: readonly (Fault | OtherFault)[];
   /** Of everything that happened, in order: the same seed gives the same. */
   readonly hash: string;
   readonly events: number;
@@ -81,6 +100,8 @@ class World implements Surroundings, Disposable {
   readonly #done: Record<string, number> = {};
   readonly #publishers: readonly SimPublisher[];
   readonly #workers: readonly SimWorker[];
+  readonly #overflow: keyof typeof OVERFLOWS;
+  readonly #others: OtherFault[] = [];
   #hash = 0n;
   #life: Life | undefined;
   #ids = 0;
@@ -91,6 +112,9 @@ class World implements Surroundings, Disposable {
     this.random = seededRandom(seed);
     this.time = new SimTime(this.random);
     this.#disk = new SimDisk(this.time, this.random);
+    this.#overflow = this.random() < 0.5 ? "dead" : "drop";
+    const all = this.#allTroubles.filter(() => this.random() < KNOWN_TROUBLES);
+    this.#troubles = all.length > 0 ? all : this.#allTroubles;
     const publisher = (name: string, encoding: "json" | "msgpack", ids: boolean) =>
       new SimPublisher(this, name, { encoding, ids, count: 20 + Math.floor(this.random() * 60) });
     this.#publishers = [
@@ -103,7 +127,8 @@ class World implements Surroundings, Disposable {
     this.#workers = [
       worker("w1", ["jobs"], 5),
       worker("w2", ["jobs", "audit"], 12),
-      worker("w3", ["audit", "jobs.dead", "audit.dead"], 3),
+      worker("w3", ["audit", "jobs.dead", "audit.dead", "recent.dead"], 3),
+      worker("w4", ["recent"], 2),
     ];
   }
 
@@ -114,10 +139,13 @@ class World implements Surroundings, Disposable {
     await this.time.run(FAULTY_MS, () => false);
     this.#heal();
     const finished = await this.time.run(FAULTY_MS + HEALED_MS, () => this.#finished());
-    const queues = { jobs: RULES, audit: RULES };
+    if (finished) await this.#checkRetained();
+    const recent = { ...RULES, overflow: this.#overflow };
+    const queues = { jobs: RULES, audit: RULES, recent };
     const faults: SimReport["faults"] = [
-      ...check({ queues, events: this.#events }),
+      ...check({ queues, events: this.#events, exact: true }),
       ...(finished ? this.#leftOver() : [{ kind: "stuck" as const, text: this.#state() }]),
+      ...this.#others,
     ];
     const { length: events } = this.#events;
     return { seed: this.#seed, faults, hash: this.#hash.toString(16), events, done: this.#done };
@@ -126,6 +154,7 @@ class World implements Surroundings, Disposable {
   record(event: HistoryEvent): void {
     this.#events.push(event);
     this.#hash = Bun.hash.xxHash64(JSON.stringify(event), this.#hash);
+    if (event.kind === "confirmed") this.#checkBound();
   }
 
   connect(peer: SimPeer): SimSocket | undefined {
@@ -182,7 +211,7 @@ class World implements Surroundings, Disposable {
     const ready = async () => {
       await broker.start();
       for (const [name, bindings] of Object.entries(BINDINGS)) {
-        await engine.queues.define(name, SETTINGS, bindings);
+        await engine.queues.define(name, this.#settingsOf(name), bindings);
       }
       if (!clock.over) this.#life = life;
     };
@@ -190,6 +219,15 @@ class World implements Surroundings, Disposable {
     // Its disk may refuse it: then it is started again, as people do.
     ready().catch(() => {
       if (this.#starting === life) this.#end();
+    });
+  }
+
+  #settingsOf(name: string): QueueSettings {
+    const overflow = OVERFLOWS[this.#overflow];
+    return completeSettings({
+      ...SETTINGS,
+      ...(name === "audit" && { retainAckedMs: RETAINED_MS }),
+      ...(name === "recent" && { maxMessages: FEW, overflow }),
     });
   }
 
@@ -220,12 +258,14 @@ class World implements Surroundings, Disposable {
     });
   }
 
-  readonly #troubles: readonly (readonly [string, () => void])[] = [
+  readonly #troubles: readonly Trouble[];
+  readonly #allTroubles: readonly Trouble[] = [
     ["cut", () => this.#anyone().cut()],
     ["cut", () => this.#anyone().cut()],
     ["crash", () => this.#end()],
     ["writer lost", () => this.#loseWriter(false)],
     ["writer lost after its commit", () => this.#loseWriter(true)],
+    ["answer lost with the writer", () => this.#disk.loseAnswer(() => this.#noteLost())],
     ["disk full", () => this.#mood({ failing: true })],
     ["slow disk", () => this.#mood({ slowMs: 800 })],
     ["clock forward", () => this.#setClock(Math.floor(this.random() * JUMP_MS))],
@@ -239,8 +279,12 @@ class World implements Surroundings, Disposable {
 
   #loseWriter(committed: boolean): void {
     // Consumers end with it, in this very turn.
-    if (this.#disk.hasWriter) this.record({ kind: "writer lost", at: this.time.now() });
+    if (this.#disk.hasWriter) this.#noteLost();
     this.#disk.loseWriter(committed);
+  }
+
+  #noteLost(): void {
+    this.record({ kind: "writer lost", at: this.time.now() });
   }
 
   #mood(mood: Partial<SimDisk["mood"]>): void {
@@ -268,6 +312,40 @@ class World implements Surroundings, Disposable {
     return peers.every((peer) => peer.done) && engine.queues.list().every(isEmpty);
   }
 
+  /** [P-5.9] The bound is never exceeded, not for a moment. */
+  #checkBound(): void {
+    const { counts } = this.#life?.engine.queues.describe("recent") ?? {};
+    if (counts === undefined) return;
+    const sum = counts.ready + counts.delayed + counts.inFlight;
+    if (sum > FEW) this.#others.push({ kind: "over_bound", text: JSON.stringify(counts) });
+  }
+
+  /** [P-5.15] What was acked is kept, once, and nothing else is. */
+  async #checkRetained(): Promise<void> {
+    const { queues } = this.#life?.engine ?? {};
+    let shown: readonly string[] | undefined;
+    void queues
+      ?.peek("audit", { state: "acked", limit: 10_000 })
+      .then(({ messages }) => {
+        const payloads = messages.map(({ message }) => JSON.parse(message.payload.json()));
+        shown = payloads.map(({ stream, number }) => `${stream}/${number}`);
+      })
+      .catch(() => {
+        shown = [];
+      });
+    await this.time.run(Number.POSITIVE_INFINITY, () => shown !== undefined);
+    const fault = (text: string) => this.#others.push({ kind: "retained", text });
+    const kept = new Set(shown);
+    const { asked, answered } = acksOf("audit", this.#events);
+    if (kept.size !== shown?.length) fault(`${shown?.length} kept of ${kept.size} messages`);
+    const { retained } = queues?.list().find(({ name }) => name === "audit")?.counts ?? {
+      retained: -1,
+    };
+    if (retained !== kept.size) fault(`${kept.size} kept, ${retained} counted`);
+    for (const message of answered) if (!kept.has(message)) fault(`${message} is not kept`);
+    for (const message of kept) if (!asked.has(message)) fault(`${message} was not acked`);
+  }
+
   /** What lies on disk although memory has nothing. */
   #leftOver(): { kind: "left"; text: string }[] {
     const of = (sql: string) =>
@@ -285,6 +363,26 @@ class World implements Surroundings, Disposable {
     const names = waiting.map(({ name }) => name);
     return JSON.stringify({ health: engine?.health, queues, waiting: names });
   }
+}
+
+/** Messages of the queue that somebody acked, and those whose ack was answered. */
+function acksOf(queue: string, events: readonly HistoryEvent[]) {
+  const byTag = new Map<number, string>();
+  const asked = new Set<string>();
+  const answered = new Set<string>();
+  const acks = new Set<number>();
+  for (const event of events) {
+    if (event.kind === "delivered" && event.queue === queue) byTag.set(event.tag, event.message);
+    if (event.kind !== "settling" && event.kind !== "settled") continue;
+    const message = byTag.get(event.tag);
+    if (message === undefined) continue;
+    if (event.kind === "settling") {
+      if (event.outcome !== "ack") continue;
+      acks.add(event.tag);
+      asked.add(message);
+    } else if (acks.has(event.tag)) answered.add(message);
+  }
+  return { asked, answered };
 }
 
 function isEmpty({ counts }: QueueReport): boolean {
