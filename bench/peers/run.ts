@@ -1,7 +1,7 @@
 /**
  * Warren beside other brokers as a durable work queue, in one run, in turn:
- * `bun bench/peers/run.ts [--rounds N] [--quick] [--workload NAME]… [name…]`. Same payload, same window, same credit; what a
- * confirm means is said beside each.
+ * `bun bench/peers/run.ts [--rounds N] [--quick] [--workload NAME]… [name…]`. Same payload, same
+ * window, same credit; what a confirm means is said beside each.
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";

@@ -268,11 +268,9 @@ export class Window {
     return lane?.more === true && sequence > lane.loadedThrough;
   }
 
-  /** A row of this place lies on disk, maybe before what is known; nothing of its lane is out. */
+  /** A row lies on disk, maybe before what was read: that is read again then. None of its lane is out. */
   reopen(laneNumber: number, sequence: number): void {
     const lane = this.#lane(rankOf(laneNumber));
-    // What was read of the lane for want of room lies behind it, and will be read again. To look for it is
-    // worth it only where there can be some: many may come due at once.
     if (sequence <= lane.loadedThrough) {
       this.#takeOut(lane, (entry) => entry.sequence < sequence);
       lane.loadedThrough = sequence - 1;
