@@ -1,5 +1,6 @@
 /** Files that are not what they should be: found at the start or under way, told, and left as they are. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
 import { cp, mkdtemp, readdir, rename, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -64,6 +65,13 @@ async function fill(count: number): Promise<void> {
   await using opened = await OpenedEngine.at(dataDir);
   await opened.define("a");
   await opened.appendAll("a", idsOf(count));
+  await opened.engine.close();
+  // The thread lets go of the file as it ends, and only then is the log empty.
+  const log = join(dataDir, "warren.db-wal");
+  await eventually(
+    () => !existsSync(log),
+    () => "the end of the log",
+  );
 }
 
 describe("[P-13.6] a file that is not ours is refused and left as it is", () => {

@@ -1,6 +1,7 @@
 /** A message dies once, whoever finds out that its time is over: the sweep, the index or a consumer. */
 import { expect, test } from "bun:test";
 import { Subject } from "../contracts/engine/subject.ts";
+import { eventually } from "../harness/eventually.ts";
 import { sqlite } from "./sqlite-kind.ts";
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
@@ -42,4 +43,22 @@ test("[P-5.6] messages expire at different times, and each dies once", async () 
   }
   expect(subject.states("a.dead")).toEqual([40, 0, 0]);
   expect(subject.engine.counters.expired).toBe(40);
+});
+
+test("[P-5.1] a message on disk expires at its time, whatever the engine was woken for before", async () => {
+  await using subject = await Subject.open(sqlite);
+  await subject.define("a");
+  const start = subject.clock.now();
+  await subject.append("a", { expiresAt: start + 14_000 });
+  // The engine wakes for work of its own every 10 s, and nothing else wakes it here.
+  subject.clock.advance(10_000);
+  for (let i = 0; i < 20; i++) await turn();
+  subject.clock.advance(3999);
+  for (let i = 0; i < 20; i++) await turn();
+  expect(subject.states("a")).toEqual([1, 0, 0]);
+  subject.clock.advance(1);
+  await eventually(
+    () => subject.states("a.dead")[0] === 1,
+    () => "its death",
+  );
 });

@@ -295,11 +295,12 @@ export class SqliteEngine implements Engine, IntakeHost {
     }
     this.#lookups.expire(now);
     if (now >= this.#forgetAt) this.#forgetIds(now);
+    // It was woken for the sooner of the two, and the other is still to come.
+    this.#timetable.at(Math.min(this.#forgetAt, this.#lookups.nextExpiryAt));
   }
 
   #forgetIds(now: number): void {
     this.#forgetAt = now + FORGET_MS;
-    this.#timetable.at(this.#forgetAt);
     if (this.storageRefusal() !== undefined) return;
     this.storage.writer.control({ forgetIdsBefore: now });
     this.storage.add(new PendingChange(() => {}));

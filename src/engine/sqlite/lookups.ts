@@ -49,6 +49,11 @@ export class Lookups {
     this.#wakeAt(expiresAt);
   }
 
+  /** No message expires by a time of its own before this, as far as is known. */
+  get nextExpiryAt(): number {
+    return this.#nextExpiryAt;
+  }
+
   /** Looks for what has expired, when anything may have. */
   expire(now: number): void {
     if (now < this.#nextExpiryAt || this.#expiring) return;
