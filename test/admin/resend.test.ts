@@ -16,7 +16,7 @@ const settings = {
 async function withDead(more: object = {}): Promise<TestWarren> {
   const broker = await startTestWarren({ ...settings, ...more });
   await broker.json("POST", "/v1/publish", { topic: "jobs/a", messageId: "m", payload: { n: 1 } });
-  const { body } = await broker.json("POST", "/v1/queues/jobs/pull", {});
+  const { body } = await broker.json("POST", "/v1/queues/jobs/pull", { waitMs: 30_000 });
   await broker.json("POST", "/v1/queues/jobs/settle", { reject: [body.deliveries[0].tag] });
   return broker;
 }

@@ -49,9 +49,9 @@ export class Lookups {
     this.#wakeAt(expiresAt);
   }
 
-  /** No message expires by a time of its own before this, as far as is known. */
+  /** When to look again; a look that is under way sees to that itself when it ends. */
   get nextExpiryAt(): number {
-    return this.#nextExpiryAt;
+    return this.#expiring ? Number.POSITIVE_INFINITY : this.#nextExpiryAt;
   }
 
   /** Looks for what has expired, when anything may have. */
