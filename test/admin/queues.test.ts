@@ -135,11 +135,11 @@ describe("[P-13.3] changing what a queue does and holds", () => {
     await using broker = await startTestWarren(settings);
     expect((await broker.json("POST", path("jobs", "/pause"))).body.paused).toBe(true);
     await fill(broker, 1);
-    const pull = async () =>
-      (await broker.json("POST", "/v1/queues/jobs/pull", {})).body.deliveries.length;
+    const pull = async (waitMs = 0) =>
+      (await broker.json("POST", "/v1/queues/jobs/pull", { waitMs })).body.deliveries.length;
     expect(await pull()).toBe(0);
     expect((await broker.json("POST", path("jobs", "/resume"))).body.paused).toBe(false);
-    expect(await pull()).toBe(1);
+    expect(await pull(30_000)).toBe(1);
     const dead = await broker.json("POST", path("jobs.dead", "/pause"));
     expect([dead.status, dead.body.code]).toEqual([501, "not_supported"]);
   });
@@ -152,7 +152,7 @@ describe("[P-13.3] changing what a queue does and holds", () => {
     const publish = () => broker.json("POST", "/v1/publish", { topic: "jobs/1", payload: 1 });
     const refused = await publish();
     expect([refused.status, refused.body.code]).toEqual([409, "queue_paused"]);
-    const pulled = await broker.json("POST", "/v1/queues/jobs/pull", {});
+    const pulled = await broker.json("POST", "/v1/queues/jobs/pull", { waitMs: 30_000 });
     expect(pulled.body.deliveries.length).toBe(1);
     expect((await broker.json("POST", path("jobs", "/resume"))).body.draining).toBe(false);
     expect((await publish()).status).toBe(200);
@@ -269,7 +269,7 @@ describe("[P-13.3] looking at messages", () => {
   test("[P-5.6] the same on the dead-letter queue, with the record of why", async () => {
     await using broker = await startTestWarren(settings);
     await fill(broker, 1);
-    const { body } = await broker.json("POST", "/v1/queues/jobs/pull", {});
+    const { body } = await broker.json("POST", "/v1/queues/jobs/pull", { waitMs: 30_000 });
     const [{ tag, messageId }] = body.deliveries;
     const reject = [{ tags: [tag], reason: "broken" }];
     await broker.json("POST", "/v1/queues/jobs/settle", { reject });

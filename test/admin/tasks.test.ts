@@ -32,7 +32,7 @@ describe("[P-13.9] dead letters", () => {
     const remove = async (id: string) =>
       (await broker.json("DELETE", `${QUEUES}/jobs.dead/messages/${id}`)).status;
     expect([await remove("m0"), await remove("m0")]).toEqual([204, 404]);
-    await broker.json("POST", "/v1/queues/jobs.dead/pull", {});
+    await broker.json("POST", "/v1/queues/jobs.dead/pull", { waitMs: 30_000 });
     expect(await remove("m1")).toBe(409);
     expect(await idsIn(broker, "jobs.dead")).toEqual(["m1"]);
     const { body } = await broker.json("GET", "/admin/v1/audit?action=message.delete");
