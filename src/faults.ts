@@ -2,17 +2,34 @@
 import type { TSchema } from "@sinclair/typebox";
 import { Value, type ValueError } from "@sinclair/typebox/value";
 
+export interface Fault {
+  /** JSON Pointer. */
+  readonly path: string;
+  readonly message: string;
+}
+
 /**
  * The first fault of a value that does not fit, undefined when it fits. Of a choice between several
- * shapes it is the fault that lies deepest, in the shape that was meant, not "none of them".
+ * shapes it is the fault that lies deepest, in the shape that was meant; of a choice between words, the
+ * words.
  */
-export function firstFault(schema: TSchema, value: unknown): ValueError | undefined {
+export function firstFault(schema: TSchema, value: unknown): Fault | undefined {
   let fault = Value.Errors(schema, value).First();
   for (;;) {
     const inner: ValueError[] = (fault?.errors ?? []).flatMap((errors) => errors.First() ?? []);
     const deepest = inner.sort((a, b) => b.path.length - a.path.length)[0];
     if (fault === undefined || deepest === undefined) return fault;
-    if (deepest.path.length <= fault.path.length) return fault;
+    if (deepest.path.length <= fault.path.length) {
+      const words = wordsOf(fault.schema);
+      return words === undefined ? fault : { path: fault.path, message: `Expected ${words}` };
+    }
     fault = deepest;
   }
+}
+
+/** `a, b or c` for a choice between constants. */
+function wordsOf({ anyOf }: TSchema): string | undefined {
+  const words = (anyOf as TSchema[] | undefined)?.map((choice) => choice.const as unknown);
+  if (words === undefined || words.length < 2 || words.includes(undefined)) return undefined;
+  return `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
 }

@@ -186,6 +186,7 @@ const RULES: readonly Rule[] = [
     canaries: {
       note: () => leftovers(one("src/x.ts", wordless("TODO"))),
       mend: () => leftovers(one("src/x.ts", wordless("FIXME"))),
+      // Text that the check must flag, not a test: nothing is focused here.
       focused: () => leftovers(one("test/x.test.ts", "test.only('a', f)")),
     },
   },
@@ -241,6 +242,7 @@ const RULES: readonly Rule[] = [
     findings: () => unprovenClauses(protocol, tests),
     canaries: {
       uncited: () => unprovenClauses("- **P-9.9** it is so\n", one("test/x.ts", "// [P-9.9]")),
+      // Text that the check must flag, not a test: nothing is skipped here.
       skipped: () =>
         unprovenClauses("- **P-9.9** it is so\n", one("test/x.ts", 'test.skip("[P-9.9] x")')),
     },

@@ -90,6 +90,9 @@ describe("[P-12.1] bodies", () => {
     await using broker = await startTestWarren();
     const body = await broker.json("PUT", "/admin/v1/queues/jobs", { backoff: { minMs: -1 } });
     expect([body.status, body.body.pointer]).toEqual([400, "/backoff/minMs"]);
+    const word = await broker.json("PUT", "/admin/v1/queues/jobs", { overflow: "drop" });
+    expect(word.body).toMatchObject({ status: 400, pointer: "/overflow" });
+    expect(word.body.detail).toContain("Expected reject, drop-oldest or dead-letter-oldest");
     const query = await broker.json("GET", "/admin/v1/queues?limit=many");
     expect([query.status, query.body.pointer]).toEqual([400, "/limit"]);
     const unknown = await broker.json("GET", "/admin/v1/queues?limits=3");
