@@ -6,7 +6,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import packageJson from "../package.json";
-import { undeclared, unreached, wrongDirections } from "./tidy/imports.ts";
+import { loadedByClients, undeclared, unreached, wrongDirections } from "./tidy/imports.ts";
 import { metricsTableFaults, queueTableFaults, settingsTableFaults } from "./tidy/operating.ts";
 import {
   brokenLinks,
@@ -122,6 +122,17 @@ const RULES: readonly Rule[] = [
     },
     innocent: {
       reached: () => unreached([source("src/main.ts", 'import "./a.ts"'), source("src/a.ts", "")]),
+    },
+  },
+  {
+    what: "a command that only talks to a broker does not load one",
+    findings: () => loadedByClients(broker),
+    canaries: {
+      "at once": () => loadedByClients(one("src/cli/main.ts", 'import { x } from "../main.ts";')),
+    },
+    innocent: {
+      "when it runs": () => loadedByClients(one("src/cli/main.ts", 'await import("../main.ts");')),
+      types: () => loadedByClients(one("src/cli/main.ts", 'import type { X } from "../main.ts";')),
     },
   },
   {

@@ -1,6 +1,5 @@
 /** `warren check`: reads the settings, says everything that is wrong with them, and starts nothing. */
 import { ConfigError, publicConfig } from "../config.ts";
-import { checkConfig } from "../main.ts";
 import type { Command } from "./command.ts";
 import { SETTINGS_FLAGS, settingsOf } from "./settings-flags.ts";
 
@@ -14,6 +13,7 @@ export const checkCommand: Command = {
     const { terminal, flags } = input;
     try {
       const config = await settingsOf(input);
+      const { checkConfig } = await import("../main.ts");
       checkConfig(config);
       if (flags.json === true) terminal.object({ ok: true, config: publicConfig(config) });
       else terminal.line("The settings are good.");

@@ -1,7 +1,7 @@
 /** `warren serve`: runs a broker until it is told to stop, and says how to use it. */
 import { type Config, configSecrets } from "../config.ts";
-import { createLogger, type Logger } from "../log.ts";
-import { StartError, startWarren, type Warren } from "../main.ts";
+import type { Logger } from "../log.ts";
+import type { Warren } from "../main.ts";
 import { type Command, Failure } from "./command.ts";
 import { SETTINGS_FLAGS, settingsOf } from "./settings-flags.ts";
 import type { Terminal } from "./terminal.ts";
@@ -20,6 +20,8 @@ export const serveCommand: Command = {
     const settings = await settingsOf(input);
     const config: Config = input.flags.json === true ? { ...settings, log: "json" } : settings;
     const secrets = configSecrets(config);
+    // Here, for the broker's modules take most of a client command's time to load.
+    const { createLogger } = await import("../log.ts");
     const log = createLogger({ format: config.log, level: config.logLevel, secrets });
     endOnFaults(log);
     const stopping = Promise.withResolvers<string>();
@@ -40,6 +42,7 @@ export const serveCommand: Command = {
 };
 
 async function start(config: Config, log: Logger): Promise<Warren> {
+  const { StartError, startWarren } = await import("../main.ts");
   try {
     return await startWarren(config, { log });
   } catch (error) {

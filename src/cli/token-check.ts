@@ -2,7 +2,6 @@
 import { systemClock } from "../clock.ts";
 import { loadConfig } from "../config.ts";
 import { toWarrenError } from "../errors.ts";
-import { createIssuers, issuerFaults } from "../security/issuers.ts";
 import { type Command, Failure, textFlag } from "./command.ts";
 
 export const tokenCheckCommand: Command = {
@@ -17,6 +16,7 @@ export const tokenCheckCommand: Command = {
     const file = textFlag(input, "config");
     const { WARREN_TOKEN: given, ...env } = input.env;
     const { jwt, issuers } = await loadConfig({ flags: {}, env, ...(file && { file }) });
+    const { createIssuers, issuerFaults } = await import("../security/issuers.ts");
     const reasons: string[] = [];
     const rules = {
       jwtSecret: jwt.secret,

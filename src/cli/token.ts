@@ -1,14 +1,12 @@
 /** `warren token`: makes the credentials that the broker takes. */
 
 import { readFile } from "node:fs/promises";
-import { importPKCS8 } from "jose";
 import { ACTIONS, type Action, type Grant } from "../../schemas/access.ts";
 import { ALGORITHMS } from "../../schemas/identity.ts";
 import { systemClock } from "../clock.ts";
 import { type Config, loadConfig } from "../config.ts";
-import { secretAlgorithms } from "../security/key-sources.ts";
 import { makeKey } from "../security/keys.ts";
-import { type SigningKey, sharedKey, signToken } from "../security/tokens.ts";
+import type { SigningKey } from "../security/tokens.ts";
 import {
   type Command,
   Failure,
@@ -83,6 +81,7 @@ async function token(input: Input): Promise<number> {
     ...granted,
   };
   const expiresAt = now + (integerFlag(input, "ttl-ms", 1000) ?? HOUR_MS);
+  const { signToken } = await import("../security/tokens.ts");
   const signed = await signToken(claims, signingKey, expiresAt);
   // Plain even in a pipe: TOKEN=$(warren token me).
   if (input.flags.json === true) input.terminal.object({ token: signed, claims, expiresAt });
@@ -115,12 +114,15 @@ async function keyOf(input: Input, secret: string | undefined): Promise<SigningK
     if (alg === undefined || alg.startsWith("HS")) {
       throw new UsageError("--key-file needs the --alg of its key, such as ES256");
     }
+    const { importPKCS8 } = await import("jose");
     const key = await importPKCS8(await readFile(path, "utf8"), alg);
     return { alg, key, kid: textFlag(input, "kid") };
   }
   if (secret === undefined) {
     throw new Failure("There is no secret to sign with: set WARREN_JWT_SECRET, or jwt.secret.");
   }
+  const { secretAlgorithms } = await import("../security/key-sources.ts");
+  const { sharedKey } = await import("../security/tokens.ts");
   if (alg !== undefined && !secretAlgorithms(secret).includes(alg)) {
     throw new Failure(
       `The secret cannot sign with ${alg}; it can with ${secretAlgorithms(secret)}.`,

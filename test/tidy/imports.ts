@@ -115,3 +115,26 @@ export function unreached(files: readonly Source[], entries = ENTRIES): Finding[
     .filter((file) => !seen.has(file.path))
     .map((file) => `${file.path}:1: is imported by nothing that is started; use it or remove it`);
 }
+
+/** What the `warren` command loads whatever its words are, of the broker's rooms: a client needs none of them. */
+export function loadedByClients(files: readonly Source[]): Finding[] {
+  const byPath = new Map(files.map((file) => [file.path, file]));
+  const seen = new Set<string>();
+  const waiting = ["src/cli/main.ts"];
+  const found: Finding[] = [];
+  for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
+    const file = byPath.get(path);
+    if (seen.has(path) || file === undefined) continue;
+    seen.add(path);
+    for (const { target, index, loaded } of importsOf(file)) {
+      if (!loaded) continue;
+      if (/^src\/(?:main|assembly|broker\/|engine\/|session\/|listeners\/)/.test(target)) {
+        found.push(
+          finding(file, index, `loads ${target} for every command; import() it when it runs`),
+        );
+      }
+      waiting.push(target);
+    }
+  }
+  return found;
+}

@@ -56,6 +56,8 @@ export interface Import {
   /** A path from the root for a file of the project, else the package's name. */
   readonly target: string;
   readonly local: boolean;
+  /** Loaded together with the file: not for its types only, not by `import()`, not as a worker. */
+  readonly loaded: boolean;
   readonly index: number;
 }
 
@@ -73,7 +75,17 @@ export function importsOf(file: Source): Import[] {
     const target = local
       ? normalize(join(dirname(file.path), specifier))
       : specifier.replace(/^((?:@[^/]+\/)?[^/]+).*$/, "$1");
-    imports.push({ target, local, index: match.index });
+    const loaded = !match[0].includes("(") && !ofTypesOnly(file.code, match.index);
+    imports.push({ target, local, loaded, index: match.index });
   }
   return imports;
+}
+
+/** Whether the statement whose `from` stands at the index begins with `import type` or `export type`. */
+function ofTypesOnly(code: string, index: number): boolean {
+  const begin = Math.max(
+    code.lastIndexOf("\nimport ", index),
+    code.lastIndexOf("\nexport ", index),
+  );
+  return /^(?:import|export) type\b/.test(code.slice(begin + 1));
 }
