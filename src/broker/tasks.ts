@@ -5,12 +5,7 @@
  */
 import type { Clock, Timer } from "../clock.ts";
 import type { Engine } from "../engine/engine.ts";
-import {
-  deadLetterName,
-  isDeadLetterName,
-  ownerOfDeadLetters,
-  transferTarget,
-} from "../engine/rules.ts";
+import { deadLetterName, transferTarget } from "../engine/rules.ts";
 import type { Selection } from "../engine/selection.ts";
 import type { TransferPage, TransferRequest } from "../engine/transfer.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
@@ -208,9 +203,6 @@ export class Tasks {
       limit: Math.min(PAGE_MESSAGES, pace, limit - moved),
       record: { collection: "tasks", key: id, value: { ...task } },
     });
-    const isStuck = page.moved === 0 && page.next !== undefined && page.next === stored.page?.next;
-    if (isStuck)
-      return this.#waitFor(id, new WarrenError("queue_full", undefined, { queue: targetOf(task) }));
     this.#waits.delete(id);
     const waitMs = ratePerSecond === undefined ? 0 : (page.moved * 1000) / ratePerSecond;
     this.#later(id, waitMs);
@@ -298,10 +290,6 @@ function requestOf(task: Task, after: string | undefined): Omit<TransferRequest,
     ...(task.to === undefined ? {} : { to: task.to }),
     ...(after === undefined ? {} : { after }),
   };
-}
-
-function targetOf({ queue, to }: Task): string {
-  return to ?? (isDeadLetterName(queue) ? ownerOfDeadLetters(queue) : queue);
 }
 
 /** What an operator reads of an error: its code, and which queue it is about. */

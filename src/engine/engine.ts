@@ -289,8 +289,8 @@ export interface Queues {
   purge(name: string): Promise<number>;
   /**
    * Moves or copies a page of messages (see transfer.ts), in one commit, all or none. `unknown_queue`;
-   * `conflict` for a source or target that may not be; `queue_full` when the target has no room for one
-   * more; `invalid_frame` for an `after` that no page gave.
+   * `conflict` for a source or target that may not be; `queue_full` when the target has no room for the
+   * next, and `queue_paused` when it is draining; `invalid_frame` for an `after` that no page gave.
    */
   transfer(name: string, request: TransferRequest): Promise<TransferPage>;
   /** Messages, highest priority first, then oldest. Never a side effect. `unknown_queue`. */

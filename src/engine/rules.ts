@@ -182,6 +182,15 @@ export function effectivePriority(
   return Math.min(HIGHEST_PRIORITY, priority + Math.floor((now - enteredAt) / ageingMs));
 }
 
+/** Throws `queue_paused` for a queue that takes nothing more [P-5.17]. */
+export function assertNotDraining(queue: {
+  readonly name: string;
+  readonly settings: QueueSettings;
+}): void {
+  if (!queue.settings.draining) return;
+  throw new WarrenError("queue_paused", "The queue is draining.", { queue: queue.name });
+}
+
 /** A queue would not take a message that it has not got yet: a duplicate is answered before this. */
 export function isRefusedEntry(error: WarrenError): boolean {
   return error.code === "queue_full" || error.code === "queue_paused";

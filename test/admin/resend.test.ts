@@ -75,6 +75,21 @@ describe("[P-13.9, P-3.2] resend refuses what a publish with these fields would 
     expect(body).toMatchObject(edit);
   });
 
+  test("[P-13.9] a queue without room refuses it, and it stays where it is", async () => {
+    await using broker = await withDead();
+    const put = (settings: object) => broker.json("PUT", `${QUEUES}/jobs`, settings);
+    await put({ maxBytes: 10_000 });
+    await broker.json("POST", "/v1/publish", { topic: "jobs/a", payload: "x".repeat(9000) });
+    const large = { payload: "y".repeat(2000) };
+    const full = await broker.json("POST", `${DEAD}/m/resend`, large);
+    expect([full.status, full.body.code, full.body.queue]).toEqual([507, "queue_full", "jobs"]);
+    await put({ draining: true });
+    const paused = await broker.json("POST", `${DEAD}/m/resend`, {});
+    expect([paused.status, paused.body.code]).toEqual([409, "queue_paused"]);
+    const { body } = await broker.json("GET", DEAD);
+    expect(body.messages).toMatchObject([{ messageId: "m", payload: { n: 1 } }]);
+  });
+
   test("[P-13.9, P-14.9, P-14.10] the channel of its topic has its say", async () => {
     const schema = { type: "object", required: ["n"] };
     const channels = { jobs: { filter: "jobs/#", maxPayloadBytes: 40, schema } };

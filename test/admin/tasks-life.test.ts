@@ -32,6 +32,18 @@ test("[P-13.10] into a full queue it waits and says why, and goes on when there 
   expect(await idsIn(broker, "other")).toEqual(["m2"]);
 });
 
+test("[P-13.10, P-5.17] into a queue that is being drained it waits, until that is over", async () => {
+  await using broker = await startTestWarren(settings());
+  await dead(broker, 2);
+  await broker.json("POST", `${QUEUES}/other/drain`);
+  const { body } = await broker.json("POST", REDRIVE, { to: "other" });
+  const waiting = await becomes(broker, body.id, ({ reason }) => reason !== undefined);
+  expect(waiting).toMatchObject({ state: "running", moved: 0, total: 2 });
+  expect(waiting.reason).toContain("queue_paused");
+  await broker.json("POST", `${QUEUES}/other/resume`);
+  expect(await ended(broker, body.id)).toMatchObject({ state: "done", moved: 2 });
+});
+
 test("[P-13.10] the same where bytes are what there is no room for; it is cancelled as it waits", async () => {
   await using broker = await startTestWarren(settings());
   await dead(broker, 3);

@@ -20,6 +20,7 @@ import type {
   EngineHealth,
   EngineListener,
 } from "../engine.ts";
+import { assertNotDraining } from "../rules.ts";
 import type { ScheduleRequest } from "../schedule.ts";
 import { MemoryAudit } from "./audit.ts";
 import { MemoryConsumer } from "./consumer.ts";
@@ -150,9 +151,7 @@ export class MemoryEngine implements Engine {
     const bytes = storedSize(item.message);
     let displaced = 0;
     for (const queue of item.invalid === undefined ? queues : []) {
-      if (queue.settings.draining) {
-        throw new WarrenError("queue_paused", "The queue is draining.", { queue: queue.name });
-      }
+      assertNotDraining(queue);
       const room = plan.room.get(queue) ?? { messages: 0, bytes: 0, going: [] };
       const going = queue.toGiveWay(room.messages + 1, room.bytes + bytes);
       if (going === undefined) {

@@ -1,5 +1,6 @@
 /** Transfers between queues in memory: the whole queue is looked at, a page is moved. */
 import { WarrenError } from "../../errors.ts";
+import { assertNotDraining } from "../rules.ts";
 import { deathsIn, matcherOf } from "../selection.ts";
 import { arriving, type TransferPage, type TransferRequest } from "../transfer.ts";
 import type { Pulse } from "./pulse.ts";
@@ -22,6 +23,7 @@ export function transfer(
   request: TransferRequest,
 ): TransferPage {
   const { state, select, limit, dryRun = false } = request;
+  if (target !== undefined && !dryRun) assertNotDraining(target);
   const places = state === "acked" ? ackedPlaces(source) : waitingPlaces(source);
   const { through, after } = boundsOf(request.after, places);
   const matches = matcherOf(select);

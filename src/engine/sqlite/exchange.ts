@@ -174,6 +174,8 @@ export interface Moved {
   readonly moved: number;
   readonly held: number;
   readonly failed: number;
+  /** It ended before the next message because the target has no room for that one now. */
+  readonly isFull: boolean;
   /** Where the next page begins; null when there is none. */
   readonly next: string | null;
   /** What left the source: places, bytes, and how many of them waited for a time. */

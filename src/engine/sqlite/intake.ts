@@ -7,7 +7,7 @@
 import { toWarrenError, WarrenError } from "../../errors.ts";
 import type { Message } from "../../message.ts";
 import type { AppendItem, AppendReceipt, AppendRequest, BatchRequest } from "../engine.ts";
-import { isRefusedEntry, priorityOf } from "../rules.ts";
+import { assertNotDraining, isRefusedEntry, priorityOf } from "../rules.ts";
 import type { Entry } from "./entry.ts";
 import type { QueueHost } from "./host.ts";
 import { PendingAppend, PendingLookup } from "./pending.ts";
@@ -201,18 +201,15 @@ export class Intake {
     queue: SqliteQueue,
     rooms: Map<SqliteQueue, Room>,
   ): boolean {
+    assertNotDraining(queue);
     let room = rooms.get(queue);
     if (room === undefined) {
       room = new Room(queue, this.#host);
       rooms.set(queue, room);
     }
     const before = room.victims.length;
-    const { draining } = queue.settings;
-    const found = draining ? "never" : room.find(recordBytes(member.record));
+    const found = room.find(recordBytes(member.record));
     const displaced = room.victims.length - before;
-    if (draining) {
-      throw new WarrenError("queue_paused", "The queue is draining.", { queue: queue.name });
-    }
     if (found === "never") throw new WarrenError("queue_full", undefined, { queue: queue.name });
     // A duplicate needs no room: nobody gives way before that is known.
     if ((found === "later" || displaced > 0) && !group.isAsked) {

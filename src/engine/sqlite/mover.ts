@@ -101,6 +101,7 @@ export class Mover {
     const keep = new Set(move.keep);
     let place = { lane: move.lane, after: move.after };
     let seen = 0;
+    let isFull = false;
     for (const row of rows) {
       if (tally.moved >= move.limit || tally.arrivedBytes >= move.bytes) break;
       const { message, deaths, enteredAt } = decodeRecord(
@@ -108,7 +109,8 @@ export class Mover {
       );
       const candidate = { message, deaths, at: row.ackedAt ?? enteredAt };
       if (!keep.has(`${row.lane}.${row.sequence}`) && wanted(candidate)) {
-        if (!this.#take(move, row, candidate, now, tally, count)) break;
+        isFull = !this.#take(move, row, candidate, now, tally, count);
+        if (isFull) break;
       }
       place = { lane: row.lane, after: row.sequence };
       seen++;
@@ -120,6 +122,7 @@ export class Mover {
     return {
       kind: "moved",
       ...counts,
+      isFull,
       gone,
       lanes: [...lanes],
       ownExpiry: Number.isFinite(ownExpiry) ? ownExpiry : null,

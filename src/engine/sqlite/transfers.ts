@@ -3,6 +3,7 @@
  * both queues learn what has changed.
  */
 import { WarrenError } from "../../errors.ts";
+import { assertNotDraining } from "../rules.ts";
 import type { MessageEdit, TransferPage, TransferRequest } from "../transfer.ts";
 import type { ControlAnswer, Move, Moved, MoveTarget, PackedEdit } from "./exchange.ts";
 import type { QueueHost } from "./host.ts";
@@ -22,6 +23,7 @@ export async function transfer(
   const refusal = host.storageRefusal();
   if (refusal !== undefined) throw refusal;
   const { dryRun = false } = request;
+  if (target !== undefined && !dryRun) assertNotDraining(target);
   const reads = request.state === "waiting" && !dryRun;
   const move = moveOf(source, target, request);
   const takesRoom = target !== undefined && !dryRun;
@@ -45,7 +47,8 @@ export async function transfer(
           const { collection, key, value } = request.record;
           host.records.written({ collection, key, value: { ...value, page } });
         }
-        resolve(page);
+        if (moved.isFull && count === 0) reject(queueFull(target));
+        else resolve(page);
       },
       aborted: (error) => {
         giveBack();
@@ -66,7 +69,7 @@ function moveOf(
   const keep = [...source.inFlight()].map(({ lane, sequence }) => `${lane}.${sequence}`);
   const room = target?.room();
   if (room !== undefined && !dryRun && room.messages < 1) {
-    throw new WarrenError("queue_full", undefined, { queue: target!.name });
+    throw queueFull(target);
   }
   const limit = Math.min(
     request.limit,
@@ -101,6 +104,10 @@ function moveOf(
     dryRun,
     record,
   };
+}
+
+function queueFull(target: SqliteQueue | undefined): WarrenError {
+  return new WarrenError("queue_full", undefined, { queue: target?.name });
 }
 
 /** Where the page begins, and up to which sequence this and all later ones go. */

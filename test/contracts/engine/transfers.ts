@@ -135,6 +135,33 @@ function describeRedrive(kind: EngineKind): void {
     expect(await pages(subject, "a.dead", request)).toMatchObject([{ moved: 1 }]);
   });
 
+  test("[P-13.10] a queue that has no bytes left for one more is full, too", async () => {
+    await using subject = await Subject.open(kind);
+    await dead(subject, ["1", "2"]);
+    const { bytes } = subject.counts("a.dead");
+    await subject.define("b", { maxBytes: bytes });
+    await subject.append("b", { payload: Payload.fromValue("x".repeat(bytes / 2)) });
+    const request = { ...ALL, to: "b" };
+    expect(await refusal(subject.engine.queues.transfer("a.dead", request))).toBe("queue_full");
+    expect([subject.states("a.dead"), subject.states("b")]).toEqual([
+      [2, 0, 0],
+      [1, 0, 0],
+    ]);
+    await subject.engine.queues.purge("b");
+    expect((await pages(subject, "a.dead", request))[0]).toMatchObject({ moved: 2 });
+  });
+
+  test("[P-13.10, P-5.17] a queue that is being drained takes nothing this way either", async () => {
+    await using subject = await Subject.open(kind);
+    await dead(subject, ["1"]);
+    await subject.define("a", { draining: true });
+    expect(await refusal(subject.engine.queues.transfer("a.dead", ALL))).toBe("queue_paused");
+    const dry = await subject.engine.queues.transfer("a.dead", { ...ALL, dryRun: true });
+    expect(dry).toMatchObject({ moved: 1 });
+    await subject.define("a", { draining: false });
+    expect(await subject.engine.queues.transfer("a.dead", ALL)).toMatchObject({ moved: 1 });
+  });
+
   test("[P-13.10] what may not be is refused", async () => {
     await using subject = await Subject.open(kind);
     await dead(subject, ["1"]);
