@@ -240,6 +240,11 @@ export class SqliteQueue implements HeapItem {
       const entry = this.backlog.window.next(now, priorityAgeingMs);
       if (entry === undefined) break;
       if (entry.expiresAt <= now) {
+        if (this.#host.storageRefusal() !== undefined) {
+          // Neither handed out nor buried: it would come back at once, again and again.
+          this.backlog.window.giveBack(entry);
+          break;
+        }
         this.settlement.expire(entry);
         continue;
       }

@@ -1,0 +1,53 @@
+/** What the engine does, and does not do, while nothing can be written. */
+import { expect, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { SqliteEngine } from "../../src/engine/sqlite/engine.ts";
+import { type EngineKind, refusal, Subject } from "../contracts/engine/subject.ts";
+import { eventually } from "../harness/eventually.ts";
+import { LocalWriter, turns } from "./local-writer.ts";
+
+function kindOf(writer: LocalWriter): EngineKind {
+  return {
+    name: "sqlite",
+    durable: true,
+    async open(parts) {
+      const dataDir = await mkdtemp(join(tmpdir(), "warren-engine-"));
+      const startWriter = writer.start;
+      return {
+        create: () => new SqliteEngine({ ...parts, dataDir, durability: "os", startWriter }),
+        dispose: () => rm(dataDir, { recursive: true, force: true }),
+      };
+    },
+  };
+}
+
+test("[P-5.6, P-5.8] a message that has expired and cannot be buried keeps nobody busy", async () => {
+  const writer = new LocalWriter();
+  await using subject = await Subject.open(kindOf(writer));
+  await subject.define("q", { ttlMs: 1000 });
+  const peer = subject.consume("q");
+  await subject.append("q", { id: "old" });
+  writer.isFailing = true;
+  expect(await refusal(subject.append("q"))).toBe("storage_unavailable");
+  subject.clock.advance(2000);
+  await turns(10);
+  const before = writer.batches;
+  peer.consumer.credit(5);
+  await turns(200);
+  expect(writer.batches - before).toBeLessThan(5);
+  expect(peer.ids).toEqual([]);
+  writer.isFailing = false;
+  // The probe finds out that it can be written again.
+  subject.clock.advance(2000);
+  await eventually(
+    () => subject.engine.health.state === "ready",
+    () => "storage that can be written",
+  );
+  await subject.quiet();
+  expect([subject.states("q"), subject.states("q.dead")]).toEqual([
+    [0, 0, 0],
+    [1, 0, 0],
+  ]);
+});
