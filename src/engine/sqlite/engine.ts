@@ -23,10 +23,11 @@ import { SqliteConsumer } from "./consumer.ts";
 import type { Durability } from "./database.ts";
 import { DelayedWindow, type Place } from "./delayed.ts";
 import type { Entry } from "./entry.ts";
+import { Forgetting } from "./forgetting.ts";
 import { Intake, type IntakeHost } from "./intake.ts";
 import { queueNumberOf } from "./lanes.ts";
 import { Lookups } from "./lookups.ts";
-import { PendingChange, PendingRelease } from "./pending.ts";
+import { PendingRelease } from "./pending.ts";
 import type { SqliteQueue } from "./queue.ts";
 import { SqliteRecords } from "./records.ts";
 import { QueueRegistry } from "./registry.ts";
@@ -39,7 +40,6 @@ import { Timetable } from "./timetable.ts";
 const RELEASED_AT_ONCE = 1000;
 /** Until what is due is looked at again, when nothing can be written. */
 const LOOK_AGAIN_MS = 1000;
-const FORGET_MS = 10_000;
 /** Together 2^53: every tag is an integer that JSON carries exactly. */
 const TAGS_PER_LIFE = 2 ** 33;
 const LIVES = 2 ** 20;
@@ -73,12 +73,12 @@ export class SqliteEngine implements Engine, IntakeHost {
   readonly #lookups: Lookups;
   readonly #schedule: Schedule;
   readonly #intake = new Intake(this);
+  readonly #forgetting = new Forgetting(this);
   readonly #dirty = new Set<SqliteQueue>();
   readonly #pump = () => this.#pumpDirty();
   #listener: EngineListener | undefined;
   #state: "new" | "open" | "closed" = "new";
   #lastTag = 0;
-  #forgetAt = 0;
   /** The writer is gone: what is in memory may differ from what is on disk. */
   #adrift = false;
 
@@ -294,16 +294,9 @@ export class SqliteEngine implements Engine, IntakeHost {
       queue.sweep(now);
     }
     this.#lookups.expire(now);
-    if (now >= this.#forgetAt) this.#forgetIds(now);
+    this.#forgetting.look(now);
     // It was woken for the sooner of the two, and the other is still to come.
-    this.#timetable.at(Math.min(this.#forgetAt, this.#lookups.nextExpiryAt));
-  }
-
-  #forgetIds(now: number): void {
-    this.#forgetAt = now + FORGET_MS;
-    if (this.storageRefusal() !== undefined) return;
-    this.storage.writer.control({ forgetIdsBefore: now });
-    this.storage.add(new PendingChange(() => {}));
+    this.#timetable.at(Math.min(this.#forgetting.nextAt, this.#lookups.nextExpiryAt));
   }
 
   /** After the store failed: what waited for it goes on. */

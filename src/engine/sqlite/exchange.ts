@@ -94,7 +94,8 @@ export type Control =
     }
   | { readonly move: Move }
   | Reschedule
-  | { readonly forgetIdsBefore: number }
+  /** At most `limit` ids whose window was over by then. */
+  | { readonly forgetIdsBefore: number; readonly limit: number }
   | { readonly probe: number };
 
 export interface Purged {
@@ -124,7 +125,12 @@ export interface Trimmed {
 }
 
 /** What a control tells of its doing. */
-export type ControlAnswer = Purged | Trimmed | Moved | Rescheduled;
+export type ControlAnswer = Purged | Trimmed | Moved | Rescheduled | Forgotten;
+
+export interface Forgotten {
+  readonly kind: "forgotten";
+  readonly went: number;
+}
 
 /** A page of messages that goes from one queue to another (src/engine/transfer.ts). */
 export interface Move {

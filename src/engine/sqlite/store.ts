@@ -42,6 +42,7 @@ export class Store {
   readonly #delete: Statement;
   readonly #isRecent: Statement;
   readonly #dedupe: Statement;
+  readonly #forget: Statement;
   readonly #addTotals: Statement;
   readonly #begin: Statement;
   readonly #commit: Statement;
@@ -78,6 +79,7 @@ export class Store {
       `INSERT INTO recent_ids (key, expires_at) VALUES (?1, ?2) ON CONFLICT (key)
        DO UPDATE SET expires_at = excluded.expires_at WHERE recent_ids.expires_at <= ?3`,
     );
+    this.#forget = prepare("DELETE FROM recent_ids WHERE expires_at <= ?1 LIMIT ?2");
     this.#addTotals = prepare(
       "UPDATE queues SET messages = messages + ?2, bytes = bytes + ?3 WHERE number = ?1",
     );
@@ -285,9 +287,9 @@ export class Store {
     } else if ("audit" in control) {
       this.#audit.write(control.audit, control.limit);
     } else if ("forgetIdsBefore" in control) {
-      this.#database.run("DELETE FROM recent_ids WHERE expires_at <= ?1 LIMIT 5000", [
-        control.forgetIdsBefore,
-      ]);
+      const { forgetIdsBefore, limit } = control;
+      const { changes: went } = this.#forget.run(forgetIdsBefore, limit);
+      answers.push({ kind: "forgotten", went });
     } else {
       this.#database.run(
         "INSERT INTO health (id, probed_at) VALUES (1, ?1) ON CONFLICT DO UPDATE SET probed_at = ?1",
