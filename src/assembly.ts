@@ -12,6 +12,7 @@ import type { Bytes, RoutePublisher } from "./broker/route.ts";
 import { learnChannel, learnRole } from "./broker/stored-rules.ts";
 import { Tasks } from "./broker/tasks.ts";
 import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
+import { Turns } from "./collections/turns.ts";
 import { type Config, configSecrets } from "./config.ts";
 import type { Engine, EngineHealth } from "./engine/engine.ts";
 import { SqliteEngine } from "./engine/sqlite/engine.ts";
@@ -113,6 +114,7 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
     keyUse,
     revocations,
     tasks: new Tasks({ engine, clock, newId }),
+    turns: { queues: new Turns(), channels: new Turns() },
     leases: new Leases(engine, clock, limits),
     webhooks,
     metrics,

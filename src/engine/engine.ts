@@ -279,9 +279,10 @@ export interface Queues {
   consumers(name: string): ConsumerReport[];
   /**
    * Removes the queue, its dead-letter queue and their messages; their consumers end.
-   * `unknown_queue`; `conflict` for a dead-letter queue, which goes with its owner.
+   * `unknown_queue`; `conflict` for a dead-letter queue, which goes with its owner, and with `ifEmpty`
+   * where they hold a message or one is on its way into them.
    */
-  remove(name: string): Promise<void>;
+  remove(name: string, options?: { readonly ifEmpty?: boolean }): Promise<void>;
   /**
    * Removes all messages that are not in flight, for good; resolves to how many. What is kept of
    * acked ones stays. `unknown_queue`.

@@ -226,6 +226,13 @@ export function transferTarget(
   return target;
 }
 
+/** A queue that was to go only if nothing is in it holds something. */
+export function notEmpty(queue: string): WarrenError {
+  return new WarrenError("conflict", "The queue holds messages, or one is on its way into it.", {
+    queue,
+  });
+}
+
 function fault(pointer: string, sentence: string): WarrenError {
   return new WarrenError("invalid_frame", sentence, { pointer });
 }

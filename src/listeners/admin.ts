@@ -62,9 +62,10 @@ export const adminHandlers: Handlers<AdminOperation> = {
   async putQueue(call, services) {
     const name = param(call, "name");
     const { bindings, ...definition } = call.body;
-    const existing = existingQueue(services, name);
-    const action = existing === undefined ? "queue.define" : "queue.change";
+    const isNew = existingQueue(services, name) === undefined;
+    const action = isNew ? "queue.define" : "queue.change";
     const define = async () => {
+      const existing = existingQueue(services, name);
       const settings = completeSettings(definition, existing?.settings);
       assertWebhook(settings);
       const filters = bindings ?? existing?.bindings ?? [];
@@ -73,7 +74,8 @@ export const adminHandlers: Handlers<AdminOperation> = {
     };
     // Names only: a value may be a secret.
     const detail = () => ({ detail: { fields: Object.keys(call.body) } });
-    return queueView(await audited(call, services, { action, on: name }, define, detail));
+    const inTurn = () => services.turns.queues.take(define);
+    return queueView(await audited(call, services, { action, on: name }, inTurn, detail));
   },
 
   getQueue: (call, { engine }) => queueView(engine.queues.describe(param(call, "name"))),
@@ -90,12 +92,13 @@ export const adminHandlers: Handlers<AdminOperation> = {
           { queue: name, messages: held },
         );
       }
-      await services.engine.queues.remove(name);
+      await services.engine.queues.remove(name, { ifEmpty: !force });
       services.tasks.queueGone(name);
       return held;
     };
     const change = { action: "queue.delete", on: name };
-    await audited(call, services, change, remove, (count) => ({ count }));
+    const inTurn = () => services.turns.queues.take(remove);
+    await audited(call, services, change, inTurn, (count) => ({ count }));
     return undefined;
   },
 
@@ -189,7 +192,8 @@ async function switched(
     }
     return queues.define(name, { ...settings, ...change }, bindings);
   };
-  return queueView(await audited(call, services, { action: `queue.${verb}`, on: name }, set));
+  const inTurn = () => services.turns.queues.take(set);
+  return queueView(await audited(call, services, { action: `queue.${verb}`, on: name }, inTurn));
 }
 
 function existingQueue({ engine }: Services, name: string): QueueReport | undefined {

@@ -36,7 +36,8 @@ export const channelHandlers: Handlers<Operations> = {
       return existing(services, name);
     };
     const { schema: _large, ...detail } = definition;
-    return audited(call, services, { action, on: name }, write, () => ({ detail }));
+    const inTurn = () => services.turns.channels.take(write);
+    return audited(call, services, { action, on: name }, inTurn, () => ({ detail }));
   },
 
   deleteChannel(call, services) {

@@ -7,6 +7,7 @@ import type { ChannelBook } from "../broker/channels.ts";
 import type { RoleBook } from "../broker/roles.ts";
 import type { Tasks } from "../broker/tasks.ts";
 import type { Clock } from "../clock.ts";
+import type { Turns } from "../collections/turns.ts";
 import type { Config } from "../config.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Logger } from "../log.ts";
@@ -41,6 +42,8 @@ export interface Services {
   readonly revocations: Revocations;
   readonly leases: Leases;
   readonly tasks: Tasks;
+  /** Changes that begin from how things are take turns, or one would undo another. */
+  readonly turns: Readonly<Record<"queues" | "channels", Turns>>;
   readonly webhooks: Webhooks;
   readonly metrics: Metrics;
   readonly figures: Figures;

@@ -46,6 +46,15 @@ describe("[P-13.8] channels are stored", () => {
     expect((await ask("GET", "/c")).status).toBe(404);
   });
 
+  test("[P-14.9] of two that come at the same time with one filter, one is refused", async () => {
+    const { broker, ask } = await started();
+    await using _ = broker;
+    const puts = ["/one", "/two"].map((name) => ask("PUT", name, { filter: "same/#" }));
+    const statuses = (await Promise.all(puts)).map(({ status }) => status);
+    expect(statuses.sort()).toEqual([200, 409]);
+    expect((await ask("GET", "")).body.channels).toHaveLength(1);
+  });
+
   const refused: [string, object, string, string][] = [
     ["a bad filter", { filter: "a/#/b" }, "invalid_frame", "/filter"],
     ["an unknown field", { filter: "a", size: 1 }, "invalid_frame", "/size"],

@@ -190,6 +190,23 @@ describe("[P-13.3] changing what a queue does and holds", () => {
     expect(unbound.body.results[0].queues).toBe(0);
   });
 
+  test("[P-13.3] changes that come at the same time do not undo each other", async () => {
+    await using broker = await startTestWarren(settings);
+    await Promise.all([
+      broker.json("PUT", path("jobs"), { maxMessages: 7 }),
+      broker.json("POST", path("jobs", "/pause")),
+      broker.json("PUT", path("jobs"), { ttlMs: 60_000 }),
+      broker.json("POST", path("jobs", "/drain")),
+      broker.json("PUT", path("jobs"), { bindings: ["jobs/#", "other"] }),
+      broker.json("PUT", path("jobs"), { backoff: { minMs: 5 } }),
+    ]);
+    expect((await broker.json("GET", path("jobs"))).body).toMatchObject({
+      ...{ maxMessages: 7, paused: true, draining: true, ttlMs: 60_000 },
+      bindings: ["jobs/#", "other"],
+      backoff: { minMs: 5, maxMs: 300_000 },
+    });
+  });
+
   test("[P-13.5] every change is in the log, with who made it", async () => {
     await using broker = await startTestWarren();
     await broker.json("PUT", path("jobs"), {});

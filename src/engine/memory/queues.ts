@@ -14,6 +14,7 @@ import {
   deadLetterName,
   deadLetterSettings,
   isDeadLetterName,
+  notEmpty,
   transferTarget,
 } from "../rules.ts";
 import { matcherOf } from "../selection.ts";
@@ -90,14 +91,16 @@ export class MemoryQueues implements Queues {
     return this.get(name).consumers.map((consumer) => consumer.report);
   }
 
-  async remove(name: string): Promise<void> {
+  async remove(name: string, { ifEmpty = false } = {}): Promise<void> {
     const queue = this.get(name);
     if (isDeadLetterName(name)) {
       throw new WarrenError("conflict", "A dead-letter queue goes with its owner; remove that.", {
         queue: name,
       });
     }
-    for (const gone of [queue, this.get(deadLetterName(name))]) {
+    const all = [queue, this.get(deadLetterName(name))];
+    if (ifEmpty && all.some(({ entries }) => entries.length > 0)) throw notEmpty(name);
+    for (const gone of all) {
       this.#byName.delete(gone.name);
       this.#pulse.counters.retire(gone.tally);
       for (const consumer of [...gone.consumers]) consumer.end(unknownQueue(gone.name));

@@ -17,6 +17,7 @@ import {
   deadLetterName,
   deadLetterSettings,
   isDeadLetterName,
+  notEmpty,
   transferTarget,
 } from "../rules.ts";
 import type { TransferPage, TransferRequest } from "../transfer.ts";
@@ -135,13 +136,14 @@ export class QueueRegistry implements Queues {
     });
   }
 
-  remove(name: string): Promise<void> {
+  remove(name: string, { ifEmpty = false } = {}): Promise<void> {
     return this.#inTurn(async () => {
       const queue = this.open(name);
       if (queue.deadLetterOf !== undefined) {
         throw new WarrenError("conflict", `It goes with its queue ${queue.deadLetterOf}.`);
       }
       const gone = queue.deadLetters === undefined ? [queue] : [queue, queue.deadLetters];
+      if (ifEmpty && gone.some(({ totals }) => totals.present > 0)) throw notEmpty(name);
       // From here on nothing more comes in; should the removal fail, it is there again.
       this.#changed(name, undefined);
       for (const each of gone) {

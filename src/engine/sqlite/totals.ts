@@ -31,12 +31,16 @@ export class Totals {
     return this.messages - this.delayed - this.inFlight - this.settling;
   }
 
+  /** How many messages take room, those on their way in included. */
+  get present(): number {
+    return this.messages + this.pendingMessages - this.leavingMessages;
+  }
+
   /** For how many messages and bytes there is room. */
   room({ maxMessages, maxBytes }: QueueSettings): { messages: number; bytes: number } {
-    const messages = this.messages + this.pendingMessages - this.leavingMessages;
     const bytes = this.bytes + this.pendingBytes - this.leavingBytes;
     return {
-      messages: (maxMessages ?? Number.MAX_SAFE_INTEGER) - messages,
+      messages: (maxMessages ?? Number.MAX_SAFE_INTEGER) - this.present,
       bytes: (maxBytes ?? Number.MAX_SAFE_INTEGER) - bytes,
     };
   }
@@ -50,8 +54,7 @@ export class Totals {
 
   /** Whether so much more is within the bounds. */
   fits({ maxMessages, maxBytes }: QueueSettings, messages: number, bytes: number): boolean {
-    const count = this.messages + this.pendingMessages - this.leavingMessages;
-    if (maxMessages !== undefined && count + messages > maxMessages) return false;
+    if (maxMessages !== undefined && this.present + messages > maxMessages) return false;
     if (maxBytes === undefined) return true;
     return this.bytes + this.pendingBytes - this.leavingBytes + bytes <= maxBytes;
   }

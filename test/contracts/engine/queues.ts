@@ -157,6 +157,22 @@ export function describeQueues(kind: EngineKind): void {
       expect(subject.states("a.dead")).toEqual([1, 0, 0]);
     });
 
+    test("[P-13.3] only if it is empty: what is on its way in counts, and what was confirmed stays", async () => {
+      await using subject = await Subject.open(kind);
+      await subject.define("a");
+      const { queues } = subject.engine;
+      const append = subject.append("a", { id: "1" });
+      expect(await refusal(queues.remove("a", { ifEmpty: true }))).toBe("conflict");
+      expect(await append).toMatchObject({ queues: 1 });
+      const peer = subject.consume("a", 1);
+      await peer.reject((await peer.next()).tag);
+      expect(await refusal(queues.remove("a", { ifEmpty: true }))).toBe("conflict");
+      expect(subject.states("a.dead")).toEqual([1, 0, 0]);
+      await queues.purge("a.dead");
+      await queues.remove("a", { ifEmpty: true });
+      expect(queues.list()).toEqual([]);
+    });
+
     test("[P-13.3] an unknown queue, and a dead-letter queue by itself, cannot be removed", async () => {
       await using subject = await Subject.open(kind);
       await subject.define("a");
