@@ -114,7 +114,7 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
     keyUse,
     revocations,
     tasks: new Tasks({ engine, clock, newId }),
-    turns: { queues: new Turns(), channels: new Turns() },
+    turns: { queues: new Turns(), channels: new Turns(), roles: new Turns() },
     leases: new Leases(engine, clock, limits),
     webhooks,
     metrics,

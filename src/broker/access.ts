@@ -93,6 +93,8 @@ export interface Rights {
   /** Whether nothing that `filter` matches is kept from it [P-14.6]. */
   mayReceive(filter: string): boolean;
   may(action: Deniable, on: string): boolean;
+  /** Whether a rule denies some of it, whatever else allows it. */
+  isDenied(action: Deniable, on: string): boolean;
   explain(action: Deniable, on: string): Explanation;
 }
 
@@ -311,6 +313,10 @@ export class PlannedRights implements Rights {
     if (action === "publish") return this.mayPublish(on);
     if (this.denial(action, on) !== NONE) return false;
     return action === "receive" || this.permit(action, on) !== NONE;
+  }
+
+  isDenied(action: Deniable, on: string): boolean {
+    return this.denial(action, on) !== NONE;
   }
 
   explain(action: Deniable, on: string): Explanation {

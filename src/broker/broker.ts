@@ -201,7 +201,7 @@ export class Broker {
    * into it, which may hold nothing that is kept from them [P-14.6].
    */
   mayConsume(rights: Rights, queue: string): boolean {
-    return rights.mayConsume(queue) && this.#keptBack(rights, queue) === undefined;
+    return rights.mayConsume(queue) && this.keptBack(rights, queue) === undefined;
   }
 
   /** Why somebody with these rights may or may not do this here [P-14.7]. */
@@ -211,14 +211,14 @@ export class Broker {
     if (action === "publish" && on.startsWith("$")) {
       return { allowed: false, reason: "Topics that begin with $ belong to the broker." };
     }
-    const binding = action === "consume" ? this.#keptBack(rights, on) : undefined;
+    const binding = action === "consume" ? this.keptBack(rights, on) : undefined;
     if (binding === undefined) return said;
     const why = rights.explain("receive", binding);
     return { ...why, reason: `The queue is bound to ${binding}. ${why.reason}` };
   }
 
   /** A binding of the queue that brings into it what these rights keep from being shown. */
-  #keptBack(rights: Rights, queue: string): string | undefined {
+  keptBack(rights: Rights, queue: string): string | undefined {
     const owner = isDeadLetterName(queue) ? ownerOfDeadLetters(queue) : queue;
     return this.router.bindingsOf(owner).find((filter) => !rights.mayReceive(filter));
   }

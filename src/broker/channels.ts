@@ -151,6 +151,11 @@ export class ChannelBook {
     return this.#stored.has(name);
   }
 
+  /** What is stored under this name, whether it counts or not. */
+  stored(name: string): ChannelDefinition | undefined {
+    return this.#stored.get(name)?.view;
+  }
+
   get(name: string): ChannelView | undefined {
     return (this.#settings.get(name) ?? this.#stored.get(name))?.view;
   }

@@ -74,6 +74,11 @@ export class RoleBook {
     return this.#stored.has(name);
   }
 
+  /** What is stored under this name, whether it counts or not. */
+  stored(name: string): RoleSettings | undefined {
+    return this.#stored.get(name);
+  }
+
   /** The role that counts under this name. */
   get(name: string): RoleView | undefined {
     const configured = this.#settings.get(name);
@@ -194,6 +199,10 @@ class RoleRights implements Rights {
 
   may(action: Deniable, on: string): boolean {
     return this.#now().may(action, on);
+  }
+
+  isDenied(action: Deniable, on: string): boolean {
+    return this.#now().isDenied(action, on);
   }
 
   explain(action: Deniable, on: string): Explanation {

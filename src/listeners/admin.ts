@@ -9,6 +9,7 @@ import { WarrenError } from "../errors.ts";
 import { assertFilter, type TopicBounds } from "../topic.ts";
 import { audited } from "./audit.ts";
 import { acceptsMsgpack } from "./body.ts";
+import { assertBindable, assertReadable } from "./bounds.ts";
 import { storedView } from "./message-view.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
 import { selectionOf } from "./tasks.ts";
@@ -62,6 +63,7 @@ export const adminHandlers: Handlers<AdminOperation> = {
   async putQueue(call, services) {
     const name = param(call, "name");
     const { bindings, ...definition } = call.body;
+    const { engine, broker, config } = services;
     const isNew = existingQueue(services, name) === undefined;
     const action = isNew ? "queue.define" : "queue.change";
     const define = async () => {
@@ -69,8 +71,11 @@ export const adminHandlers: Handlers<AdminOperation> = {
       const settings = completeSettings(definition, existing?.settings);
       assertWebhook(settings);
       const filters = bindings ?? existing?.bindings ?? [];
-      assertBindings(filters, services.config.limits);
-      return services.engine.queues.define(name, settings, filters);
+      assertBindings(filters, config.limits);
+      assertBindable(existing?.bindings ?? [], filters, call);
+      // Whoever says where messages are pushed to can read them there.
+      if (definition.webhook) assertReadable(name, call, broker);
+      return engine.queues.define(name, settings, filters);
     };
     // Names only: a value may be a secret.
     const detail = () => ({ detail: { fields: Object.keys(call.body) } });
@@ -119,6 +124,7 @@ export const adminHandlers: Handlers<AdminOperation> = {
   async peekQueue(call, services) {
     const name = param(call, "name");
     const { limit, after, state, from, to } = call.query;
+    assertReadable(name, call, services.broker);
     const options: PeekOptions = {
       limit,
       ...(after === undefined ? {} : { after }),
@@ -135,9 +141,10 @@ export const adminHandlers: Handlers<AdminOperation> = {
     };
   },
 
-  async findMessage(call, { engine }) {
+  async findMessage(call, { engine, broker }) {
     const name = param(call, "name");
     const messageId = param(call, "messageId");
+    assertReadable(name, call, broker);
     const stored = await engine.queues.find(name, messageId);
     if (stored === undefined) {
       throw new WarrenError("not_found", `The queue ${name} does not hold this message.`, {

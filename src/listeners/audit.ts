@@ -4,7 +4,7 @@
  */
 import type { Operation } from "../../schemas/http.ts";
 import type { AuditEntry, AuditQuery } from "../engine/audit.ts";
-import { toWarrenError } from "../errors.ts";
+import { toWarrenError, type WarrenError } from "../errors.ts";
 import type { Call, Handlers, Services } from "./services.ts";
 
 /** What a change is called, and what it is made to. */
@@ -34,11 +34,19 @@ export async function audited<T>(
     tell(call, services, change, { outcome: "done", ...more(result) });
     return result;
   } catch (thrown) {
-    const { code, retry } = toWarrenError(thrown);
-    tell(call, services, change, { outcome: retry ? "failed" : "refused", code });
+    const { code, retry, detail } = toWarrenError(thrown);
+    const outcome = retry ? "failed" : "refused";
+    tell(call, services, change, { outcome, code, ...(code === "forbidden" && tooMuch(detail)) });
     if (thrown instanceof Error) failuresTold.add(thrown);
     throw thrown;
   }
+}
+
+/** What a change was refused for [P-14.14]: rules are no secrets. */
+function tooMuch({ action, on, rule, pointer }: WarrenError["detail"] & object = {}): Told {
+  const told = { action, on, rule, pointer };
+  const known = Object.entries(told).filter(([, value]) => value !== undefined);
+  return known.length === 0 ? {} : { detail: Object.fromEntries(known) };
 }
 
 /**

@@ -3,6 +3,7 @@ import type { ChannelDefinition } from "../../schemas/channels.ts";
 import { type ChannelView, channelFaults, unsupportedField } from "../broker/channels.ts";
 import { WarrenError } from "../errors.ts";
 import { audited } from "./audit.ts";
+import { assertChannel } from "./bounds.ts";
 import { pageOf } from "./page.ts";
 import { assertNoFault, assertPlainName } from "./roles.ts";
 import { type Handlers, param, type Services } from "./services.ts";
@@ -32,6 +33,7 @@ export const channelHandlers: Handlers<Operations> = {
         const text = `The channel ${rival} has the same filter.`;
         throw new WarrenError("conflict", text, { channel: rival, pointer: "/filter" });
       }
+      assertChannel(channels.stored(name), definition, call);
       await engine.records.write([{ collection: "channels", key: name, value: definition }]);
       return existing(services, name);
     };
@@ -48,10 +50,12 @@ export const channelHandlers: Handlers<Operations> = {
         if (channels.isOfSettings(name)) throw ofSettings(name);
         existing(services, name);
       }
+      assertChannel(channels.stored(name), undefined, call);
       await engine.records.write([{ collection: "channels", key: name, value: undefined }]);
       return undefined;
     };
-    return audited(call, services, { action: "channel.delete", on: name }, remove);
+    const inTurn = () => services.turns.channels.take(remove);
+    return audited(call, services, { action: "channel.delete", on: name }, inTurn);
   },
 };
 

@@ -9,6 +9,7 @@ import { WarrenError } from "../errors.ts";
 import { keyHolder } from "../security/authenticator.ts";
 import type { Session } from "../session/session.ts";
 import { assertFilter, assertTopic } from "../topic.ts";
+import { boundOfArea } from "./bounds.ts";
 import type { Handlers, Services } from "./services.ts";
 
 type Query = OperationQuery<"explainAccess">;
@@ -29,7 +30,7 @@ export const explainHandlers: Handlers<"explainAccess"> = {
       on,
       subjects: subjects.map(({ rights, ...who }) => ({
         ...who,
-        ...services.broker.explain(rights, action, on),
+        ...explained(rights, action, on, services),
       })),
       ended: ended.map(({ time, session, action: of, on: what, why }) => ({
         time,
@@ -41,6 +42,12 @@ export const explainHandlers: Handlers<"explainAccess"> = {
     };
   },
 };
+
+function explained(rights: Rights, action: Deniable, on: string, { broker }: Services) {
+  const said = broker.explain(rights, action, on);
+  const bound = action === "admin" && said.allowed ? boundOfArea({ rights }, on) : "";
+  return { ...said, reason: said.reason + bound };
+}
 
 interface Subject {
   readonly session?: string;

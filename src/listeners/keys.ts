@@ -7,6 +7,7 @@ import { type AnyKey, rotated, type StoredKey } from "../security/api-keys.ts";
 import { keyHolder } from "../security/authenticator.ts";
 import { makeKey } from "../security/keys.ts";
 import { audited } from "./audit.ts";
+import { beyond } from "./bounds.ts";
 import { assertNoFault } from "./roles.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
 
@@ -137,7 +138,5 @@ function assertMeaningful({ roles = [], expiresAt }: KeyBody, services: Services
 function assertNotBeyond(key: AnyKey, { principal }: Pick<Call, "principal">, services: Services) {
   const excess = firstExcess(services.roles.planned(keyHolder(key)), principal.rights);
   if (excess === undefined) return;
-  const { action, on } = excess;
-  const why = `The key may ${action} on ${on}, and you may not: nobody hands out more than he has.`;
-  throw new WarrenError("forbidden", why, { action, on });
+  throw beyond(excess, principal.rights);
 }

@@ -4,6 +4,7 @@ import { type Fault, grantFaults } from "../broker/access.ts";
 import type { RoleView } from "../broker/roles.ts";
 import { WarrenError } from "../errors.ts";
 import { audited } from "./audit.ts";
+import { assertRates, assertRules } from "./bounds.ts";
 import { pageOf } from "./page.ts";
 import { type Handlers, param } from "./services.ts";
 
@@ -18,33 +19,41 @@ export const roleHandlers: Handlers<"listRoles" | "getRole" | "putRole" | "delet
   putRole(call, services) {
     const name = param(call, "name");
     assertPlainName(name, "role");
-    const { roles, engine } = services;
+    const { roles, engine, config, turns } = services;
     const role = call.body as RoleSettings;
     assertNoFault(grantFaults(role.grants, "/grants")[0]);
     const action = roles.isStored(name) ? "role.change" : "role.define";
     const write = async () => {
       if (roles.isOfSettings(name)) throw ofSettings(name);
+      const before = roles.stored(name);
+      assertRules(before?.grants ?? [], role.grants, call);
+      assertRates(before?.rates, role.rates, call, config.rates.principal);
       await engine.records.write([{ collection: "roles", key: name, value: role }]);
       return existing(roles.get(name), name);
     };
+    const inTurn = () => turns.roles.take(write);
     // Rules are no secrets, and what they were is what an auditor asks first.
     const detail = () => ({ detail: { ...role } });
-    return audited(call, services, { action, on: name }, write, detail);
+    return audited(call, services, { action, on: name }, inTurn, detail);
   },
 
   deleteRole(call, services) {
     const name = param(call, "name");
-    const { roles, engine } = services;
+    const { roles, engine, config, turns } = services;
     const remove = async () => {
       // A stored one that the settings overrule may go; that of the settings may not.
       if (!roles.isStored(name)) {
         if (roles.isOfSettings(name)) throw ofSettings(name);
         existing(undefined, name);
       }
+      const before = roles.stored(name);
+      assertRules(before?.grants ?? [], [], call);
+      assertRates(before?.rates, undefined, call, config.rates.principal);
       await engine.records.write([{ collection: "roles", key: name, value: undefined }]);
       return undefined;
     };
-    return audited(call, services, { action: "role.delete", on: name }, remove);
+    const inTurn = () => turns.roles.take(remove);
+    return audited(call, services, { action: "role.delete", on: name }, inTurn);
   },
 };
 

@@ -43,7 +43,7 @@ export interface Services {
   readonly leases: Leases;
   readonly tasks: Tasks;
   /** Changes that begin from how things are take turns, or one would undo another. */
-  readonly turns: Readonly<Record<"queues" | "channels", Turns>>;
+  readonly turns: Readonly<Record<"queues" | "channels" | "roles", Turns>>;
   readonly webhooks: Webhooks;
   readonly metrics: Metrics;
   readonly figures: Figures;

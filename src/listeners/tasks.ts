@@ -1,11 +1,13 @@
 /** Working on dead letters and acked messages over the operator's plane [P-13.9], [P-13.10]. */
 import { assertFits, isForChannel, toEdit } from "../broker/edit.ts";
 import type { TaskKind } from "../broker/tasks.ts";
+import { isDeadLetterName, ownerOfDeadLetters } from "../engine/rules.ts";
 import type { Selection } from "../engine/selection.ts";
 import type { TransferRequest } from "../engine/transfer.ts";
 import { WarrenError } from "../errors.ts";
 import { assertFilter } from "../topic.ts";
 import { audited } from "./audit.ts";
+import { assertFillable, assertMayPublish, assertReadable } from "./bounds.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
 
 type TaskOperation =
@@ -40,7 +42,9 @@ export const taskHandlers: Handlers<TaskOperation> = {
     const { to } = call.body;
     const { broker, engine } = services;
     const resend = async () => {
+      assertMovable(call, services, on, to);
       const { deadLetterOf } = engine.queues.describe(on);
+      if (call.body.topic !== undefined) assertMayPublish(call.body.topic, call);
       const edit = toEdit(call.body, broker);
       // It may lie behind many others: it is looked for only where it matters.
       const found = isForChannel(edit) ? await engine.queues.find(on, messageId) : undefined;
@@ -131,16 +135,25 @@ function createTask(
     dryRun,
     principal: call.principal.name,
   };
+  const create = async () => {
+    assertMovable(call, services, queue, to);
+    return services.tasks.create(order);
+  };
   // It changes nothing, so there is nothing to tell.
-  if (dryRun) return services.tasks.create(order);
+  if (dryRun) return create();
   const change = { action: `queue.${kind}`, on: queue };
-  return audited(
-    call,
-    services,
-    change,
-    () => services.tasks.create(order),
-    ({ id }) => ({ detail: { task: id } }),
-  );
+  return audited(call, services, change, create, ({ id }) => ({ detail: { task: id } }));
+}
+
+/** Throws `forbidden` where one could not have consumed them there and published them here [P-14.14]. */
+function assertMovable(
+  call: Pick<Call, "principal">,
+  { broker }: Services,
+  queue: string,
+  to: string | undefined,
+): void {
+  assertReadable(queue, call, broker);
+  assertFillable(to ?? (isDeadLetterName(queue) ? ownerOfDeadLetters(queue) : queue), call, broker);
 }
 
 /** Moves one message; `not_found`, or `conflict` while it is in flight. */

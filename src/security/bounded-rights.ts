@@ -47,6 +47,10 @@ export class BoundedRights implements Rights {
     return this.#own.may(action, on) && this.#bound.may(action, on);
   }
 
+  isDenied(action: Deniable, on: string): boolean {
+    return this.#own.isDenied(action, on) || this.#bound.isDenied(action, on);
+  }
+
   explain(action: Deniable, on: string): Explanation {
     const own = this.#own.explain(action, on);
     if (!own.allowed) return own;
