@@ -146,7 +146,10 @@ describe("[P-1.3] [P-13.1] who may", () => {
         id: "ops",
         hash: hashKey(key),
         principal: "ops",
-        grants: [{ allow: ["admin"], on: ["queues"] }],
+        grants: [
+          { allow: ["admin"], on: ["queues"] },
+          { allow: ["consume"], on: ["jobs"] },
+        ],
       },
     ],
     queues: { jobs: { bindings: ["jobs/#"] } },
