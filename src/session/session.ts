@@ -122,7 +122,12 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.heardAt = this.#sessions.tick;
     if (this.over) return;
     this.throttle?.read(data);
-    if (this.#intake?.shut) this.#intake.hold(() => this.receive(data));
+    this.#take(data);
+  }
+
+  #take(data: string | Buffer): void {
+    if (this.over) return;
+    if (this.#intake?.shut) this.#intake.hold(() => this.#take(data));
     else this.protocol.receive(this, data);
   }
 

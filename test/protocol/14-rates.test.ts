@@ -71,6 +71,33 @@ for (const encoding of ENCODINGS) {
       expect(broker.warren.broker.counters.published).toBe(5);
     });
 
+    test(`[P-14.11, P-2.5] frames that mean nothing are frames: they count, and a batch as it was sent (${encoding})`, async () => {
+      const rates = { burstSeconds: 1, connection: { messagesPerSecond: 6 } };
+      const { broker, clock } = await limited(rates);
+      await using _ = broker;
+      using client = await WireClient.connect(broker.wsUrl, { encoding });
+      const codes = async (frames: Frame[]) => {
+        const answers: string[] = [];
+        for (const frame of frames) answers.push((await client.request(frame)).code ?? "ok");
+        return answers;
+      };
+      const unknown = { type: "dance" };
+      const misshapen = { type: "publish", topic: 5 };
+      expect(await codes([unknown, misshapen, unknown, misshapen, unknown, unknown])).toEqual([
+        ...["unknown_type", "invalid_frame", "unknown_type", "invalid_frame"],
+        ...["unknown_type", "unknown_type"],
+      ]);
+      expect(await codes([unknown, misshapen, { type: "ping" }])).toEqual([
+        ...["rate_limited", "rate_limited", "rate_limited"],
+      ]);
+      clock.advance(1000);
+      // Refused for its third message, for which there was no right; the two before have counted.
+      const publish = [{ topic: "a" }, { topic: "b" }, { topic: "$c" }, { topic: "d" }];
+      expect(await codes([{ type: "batch", publish }])).toEqual(["forbidden"]);
+      const pings = Array.from({ length: 4 }, () => ({ type: "ping" }));
+      expect(await codes(pings)).toEqual(["ok", "ok", "ok", "rate_limited"]);
+    });
+
     test(`[P-14.11] who goes on all the same is not read any more, then read again (${encoding})`, async () => {
       const { broker, clock } = await limited({
         burstSeconds: 1,
@@ -92,6 +119,22 @@ for (const encoding of ENCODINGS) {
       clock.advance(1000);
       expect(session.intake.throttled).toBe(false);
       expect((await answered).type).toBe("ok");
+    });
+
+    test(`[P-14.11, P-9.1] bytes count once, also those that wait for an auth (${encoding})`, async () => {
+      const rates = { burstSeconds: 1, connection: { bytesPerSecond: 4000 } };
+      const { broker } = await limited(rates, TOKENS_ONLY);
+      await using _ = broker;
+      const token = await tokenFor("ada", { grants: EVERYTHING });
+      using client = await WireClient.open(broker.wsUrl, { encoding });
+      const payload = "x".repeat(Math.floor((3900 - token.length) * 0.7));
+      client.send({ type: "auth", id: 1, token });
+      client.send({ type: "publish", id: 2, topic: "t", payload });
+      for (const id of [1, 2]) {
+        expect(await client.expect((frame) => frame.id === id)).toMatchObject({ type: "ok" });
+      }
+      // Counted twice, it would have been too much: nothing more would be read.
+      await client.ok({ type: "ping" });
     });
 
     test(`[P-14.11] too many bytes are taken, and no more read until they are paid for (${encoding})`, async () => {

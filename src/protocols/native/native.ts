@@ -138,6 +138,7 @@ function handle(session: Session, value: unknown): void {
     readonly type?: unknown;
     readonly id?: unknown;
   };
+  if (session.throttle !== undefined && !isAdmitted(session, frame)) return;
   const verb = BY_TYPE.get(frame.type as string);
   if (verb === undefined) refuseType(session, frame);
   else if (!verb.check.Check(frame) || longId(frame.id)) refuseShape(session, frame, verb);
@@ -150,13 +151,24 @@ function handle(session: Session, value: unknown): void {
     }
     session.badFrames = 0;
     try {
-      session.throttle?.admit();
       verb.run(session, frame as never);
     } catch (thrown) {
       const error = toWarrenError(thrown);
       if (error.code === "internal") session.fail(id, type, error);
       else session.refuse(id, type, error);
     }
+  }
+}
+
+/** Whatever it is, it counts [P-14.11]. */
+function isAdmitted(session: Session, frame: { type?: unknown; id?: unknown }): boolean {
+  try {
+    session.throttle?.admit();
+    return true;
+  } catch (thrown) {
+    const type = typeof frame.type === "string" ? frame.type.slice(0, 64) : undefined;
+    session.refuse(idOf(frame), type, toWarrenError(thrown));
+    return false;
   }
 }
 
