@@ -62,3 +62,24 @@ test("[P-5.1] a message on disk expires at its time, whatever the engine was wok
     () => "its death",
   );
 });
+
+test("[P-5.6] what consumers hold past its time hides nothing that waits elsewhere", async () => {
+  const limits = { credit: 5000, queueWindowMessages: 64 };
+  await using subject = await Subject.open(sqlite, { limits });
+  for (const name of ["busy", "quiet"]) await subject.define(name);
+  const now = subject.clock.now();
+  const held = Array.from({ length: 1100 }, (_, n) => `held-${n}`);
+  await subject.appendAll("busy", held, { expiresAt: now + 10 });
+  const peer = subject.consume("busy", 2000);
+  await peer.has(held.length);
+  await subject.appendAll("quiet", ["1", "2"], { expiresAt: now + 20 });
+  subject.clock.advance(30);
+  await subject.quiet();
+  // Past so many it is looked again a second later, for all.
+  subject.clock.advance(1500);
+  await subject.quiet();
+  expect(subject.states("quiet.dead")).toEqual([2, 0, 0]);
+  expect(subject.states("busy")).toEqual([0, 0, held.length]);
+  await peer.ack(peer.seen.map(({ tag }) => tag));
+  expect(subject.states("busy.dead")).toEqual([0, 0, 0]);
+});

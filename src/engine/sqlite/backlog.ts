@@ -108,8 +108,9 @@ export class Backlog {
     this.window.diskBegins(rank, complete ? undefined : now);
   }
 
-  /** Expires rows that were found by a time of their own, unless the window has them. */
-  expireFound(rows: readonly Row[], now: number): void {
+  /** Expires rows that were found by a time of their own, unless the window has them; returns how many. */
+  expireFound(rows: readonly Row[], now: number): number {
+    let expired = 0;
     for (const row of rows) {
       const delayed = row.dueAt !== undefined;
       // One that has come due is on its way to its place, and a page may be on its way with the others.
@@ -119,8 +120,11 @@ export class Backlog {
       }
       if (!delayed && !this.window.isOnDisk(row.lane, row.sequence)) continue;
       const entry = Entry.fromRow(this.#queue, row);
-      if (entry.expiresAt <= now) this.#queue.settlement.expire(entry, delayed);
+      if (entry.expiresAt > now) continue;
+      this.#queue.settlement.expire(entry, delayed);
+      expired++;
     }
+    return expired;
   }
 
   /**

@@ -265,8 +265,14 @@ export type Read =
       readonly after: number;
       readonly limit: number;
     }
-  /** Rows that expire by a time of their own, without records, the soonest first. */
-  | { readonly kind: "expiring"; readonly limit: number }
+  /** Rows that expire by a time of their own, without records, after (expiresAt, lane, sequence). */
+  | {
+      readonly kind: "expiring";
+      readonly expiresAt: number;
+      readonly lane: number;
+      readonly after: number;
+      readonly limit: number;
+    }
   /** Acked messages of a queue in the order of acking, after `after`; the ack time is in `dueAt`. */
   | {
       readonly kind: "acked";

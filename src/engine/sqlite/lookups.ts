@@ -7,11 +7,14 @@ import type { QueueHost } from "./host.ts";
 import { idText, queueNumberOf } from "./lanes.ts";
 import type { SqliteQueue } from "./queue.ts";
 
-/** Expired messages that are seen to in one go. */
+/** Expired messages that are read in one go. */
 const EXPIRED_AT_ONCE = 1000;
 /** Rows in one read of single ones: however large they are, all of them come. */
 const READ_AT_ONCE = 256;
-/** Until the index of own expiries is read again, when all that was due there is in memory. */
+/**
+ * Until the index of own expiries is read again, when it could not be, or when so many as are read in one go
+ * stay in it although their time is over: consumers have them, and each look has to pass them by.
+ */
 const LOOK_AGAIN_MS = 1000;
 
 export interface QueuesByNumber {
@@ -24,6 +27,7 @@ export class Lookups {
   readonly #wakeAt: (time: number) => void;
   /** No message expires by a time of its own before this. */
   #nextExpiryAt = 0;
+  #notBefore = 0;
   /** They are being looked for: a second look would find those of the first before they are gone. */
   #expiring = false;
   /** Ids of rows to be fetched once this commit has been dealt with. */
@@ -40,6 +44,7 @@ export class Lookups {
   /** At a new start of the store: nothing is known of it. */
   clear(): void {
     this.#nextExpiryAt = 0;
+    this.#notBefore = 0;
     this.#wanted.length = 0;
   }
 
@@ -51,12 +56,13 @@ export class Lookups {
 
   /** When to look again; a look that is under way sees to that itself when it ends. */
   get nextExpiryAt(): number {
-    return this.#expiring ? Number.POSITIVE_INFINITY : this.#nextExpiryAt;
+    if (this.#expiring) return Number.POSITIVE_INFINITY;
+    return Math.max(this.#nextExpiryAt, this.#notBefore);
   }
 
   /** Looks for what has expired, when anything may have. */
   expire(now: number): void {
-    if (now < this.#nextExpiryAt || this.#expiring) return;
+    if (now < this.nextExpiryAt) return;
     if (this.#host.storageRefusal() !== undefined) {
       this.#wakeAt(now + LOOK_AGAIN_MS);
       return;
@@ -67,7 +73,7 @@ export class Lookups {
       .catch(() => this.expiresEarly(this.#host.clock.now() + LOOK_AGAIN_MS))
       .then(() => {
         this.#expiring = false;
-        this.#wakeAt(this.#nextExpiryAt);
+        this.#wakeAt(this.nextExpiryAt);
       });
   }
 
@@ -101,25 +107,38 @@ export class Lookups {
     return this.#wanted.length > 0 || this.#fetches > 0;
   }
 
+  /** Goes through all that is over, page by page: what consumers have must not hide what waits behind it. */
   async #findExpired(): Promise<void> {
     const { storage, clock } = this.#host;
-    const { rows, complete } = await storage.read({ kind: "expiring", limit: EXPIRED_AT_ONCE });
-    const now = clock.now();
-    const later = rows.find((row) => row.expiresAt! > now);
-    if (later !== undefined) this.expiresEarly(later.expiresAt!);
-    else if (!complete) this.expiresEarly(now + LOOK_AGAIN_MS);
-    const over = rows.filter((row) => row.expiresAt! <= now);
-    if (over.length === 0) return;
-    // Reads those of which the window knows nothing; the window sees to the others itself.
+    let after = { expiresAt: Number.MIN_SAFE_INTEGER, lane: 0, after: 0 };
+    let stays = 0;
+    for (;;) {
+      const read = { kind: "expiring", ...after, limit: EXPIRED_AT_ONCE } as const;
+      const { rows, complete } = await storage.read(read);
+      const now = clock.now();
+      const over = rows.filter((row) => row.expiresAt! <= now);
+      if (over.length > 0) stays += over.length - (await this.#expireRows(over, now));
+      const last = rows[rows.length - 1];
+      if (over.length < rows.length) this.expiresEarly(rows[over.length]!.expiresAt!);
+      if (complete || last === undefined || over.length < rows.length) break;
+      after = { expiresAt: last.expiresAt!, lane: last.lane, after: last.sequence };
+    }
+    if (stays >= EXPIRED_AT_ONCE) this.#notBefore = clock.now() + LOOK_AGAIN_MS;
+  }
+
+  /** Reads those of which the window knows nothing, and sees to how many it was; the window sees to the others. */
+  async #expireRows(over: readonly Row[], now: number): Promise<number> {
     const ids = over.map((row) => idText(row.lane, row.sequence));
     const { scheduleChanges } = this.#host;
+    let expired = 0;
     await this.#readIds(ids, (queue, found) => {
       // What was read of a scheduled message may be outdated by a change on its way.
       const isCurrent = scheduleChanges === this.#host.scheduleChanges;
       const certain = isCurrent ? found : found.filter((row) => row.dueAt === undefined);
       if (!isCurrent) this.expiresEarly(now);
-      queue.backlog.expireFound(certain, now);
+      expired += queue.backlog.expireFound(certain, now);
     });
+    return expired;
   }
 
   async #readIds(

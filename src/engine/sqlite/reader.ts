@@ -49,7 +49,7 @@ export class RowReader {
       ),
       expiring: prepare(
         `SELECT ${PLACE}, 0, due_at, expires_at, NULL FROM messages WHERE expires_at IS NOT NULL
-         ORDER BY expires_at LIMIT ?1`,
+         AND (expires_at, id) > (?1, ${ID("?2", "?3")}) ORDER BY expires_at, id LIMIT ?4`,
       ),
       acked: prepare(
         `SELECT ${PLACE}, attempts, acked_at, NULL, record FROM acked
@@ -129,7 +129,12 @@ export class RowReader {
       case "due":
         return this.#reads.due.values(read.dueAt, read.lane, read.after, read.limit) as RowValues[];
       case "expiring":
-        return this.#reads.expiring.values(read.limit) as RowValues[];
+        return this.#reads.expiring.values(
+          read.expiresAt,
+          read.lane,
+          read.after,
+          read.limit,
+        ) as RowValues[];
       case "acked":
         return this.#reads.acked.values(read.lane, read.after, limit) as RowValues[];
       case "ids":
