@@ -71,7 +71,7 @@ for (const encoding of ENCODINGS) {
       expect(broker.warren.broker.counters.published).toBe(5);
     });
 
-    test(`[P-14.11, P-2.5] frames that mean nothing are frames: they count, and a batch as it was sent (${encoding})`, async () => {
+    test(`[P-14.11, P-2.5] what means nothing counts, and a batch as it was sent (${encoding})`, async () => {
       const rates = { burstSeconds: 1, connection: { messagesPerSecond: 6 } };
       const { broker, clock } = await limited(rates);
       await using _ = broker;

@@ -254,6 +254,10 @@ export class SqliteEngine implements Engine, IntakeHost {
     this.#lookups.want(lane, sequence);
   }
 
+  behindAppends(topic: string, action: () => void): void {
+    this.#intake.behind(topic, action);
+  }
+
   get scheduleChanges(): number {
     return this.#schedule.changes;
   }

@@ -34,6 +34,8 @@ export interface QueueHost {
   mayExpire(queue: SqliteQueue, at: number): void;
   /** A message was stored that expires by a time of its own, at `expiresAt`. */
   expiresEarly(expiresAt: number): void;
+  /** Does something when no append that came before it on this topic waits any more; throws `busy`. */
+  behindAppends(topic: string, action: () => void): void;
   /** Something has ended that an append may wait for. */
   tryAgain(): void;
   /** Whether messages are on their way from disk to their places. */

@@ -5,14 +5,14 @@
  * behind it, so that order is kept.
  */
 import { toWarrenError, WarrenError } from "../../errors.ts";
-import type { Message } from "../../message.ts";
-import type { AppendItem, AppendReceipt, AppendRequest, BatchRequest } from "../engine.ts";
+import type { AppendItem, AppendRequest, BatchRequest } from "../engine.ts";
 import { assertNotDraining, isRefusedEntry, priorityOf } from "../rules.ts";
 import type { Entry } from "./entry.ts";
+import { Follower, Group, type Member, ofOne, queueKey, recentKey, topicKey } from "./group.ts";
 import type { QueueHost } from "./host.ts";
 import { PendingAppend, PendingLookup } from "./pending.ts";
 import type { SqliteQueue } from "./queue.ts";
-import { type EncodedRecord, encodeRecord, messageKey, recordBytes } from "./record.ts";
+import { type EncodedRecord, encodeRecord, recordBytes } from "./record.ts";
 import type { QueueRegistry } from "./registry.ts";
 import { Room } from "./room.ts";
 
@@ -23,7 +23,9 @@ export interface IntakeHost extends QueueHost {
 export class Intake {
   readonly #host: IntakeHost;
   /** What waits for room, or behind such, in the order of the calls. */
-  #waiting: Group[] = [];
+  #waiting: (Group | Follower)[] = [];
+  /** How many messages and followers that is. */
+  #waitingItems = 0;
   /** The keys of those that wait. */
   #taken = new Set<string>();
 
@@ -58,21 +60,39 @@ export class Intake {
     }
   }
 
+  /**
+   * Does something when nothing that came before it on this topic waits any more; throws `busy` when it would
+   * have to wait behind too many.
+   */
+  behind(topic: string, action: () => void): void {
+    const key = topicKey(topic);
+    if (this.#taken.has(key)) {
+      this.#assertOpen(1);
+      this.#wait(new Follower(key, action));
+    } else {
+      action();
+    }
+  }
+
   /** Something has ended that those that wait may have waited for. */
   tryAgain(): void {
     if (this.#waiting.length === 0) return;
     const waiting = this.#waiting;
     this.#waiting = [];
+    this.#waitingItems = 0;
     this.#taken = new Set();
-    for (const group of waiting) {
-      if (!this.#taken.isDisjointFrom(group.keys) || !this.#attempt(group)) this.#wait(group);
+    for (const one of waiting) {
+      if (!this.#taken.isDisjointFrom(one.keys)) this.#wait(one);
+      else if (one instanceof Follower) one.action();
+      else if (!this.#attempt(one)) this.#wait(one);
     }
   }
 
-  #wait(group: Group): void {
-    this.#waiting.push(group);
-    for (const key of group.keys) this.#taken.add(key);
-    for (const key of group.ids) this.#taken.add(key);
+  #wait(one: Group | Follower): void {
+    this.#waiting.push(one);
+    this.#waitingItems += one.size;
+    for (const key of one.keys) this.#taken.add(key);
+    for (const key of one.ids) this.#taken.add(key);
   }
 
   #isBehind({ message, queues }: AppendRequest): boolean {
@@ -83,7 +103,7 @@ export class Intake {
   #assertOpen(items: number): void {
     const refusal = this.#host.storageRefusal();
     if (refusal !== undefined) throw refusal;
-    const waiting = this.#host.storage.waiting + this.#waiting.length + items;
+    const waiting = this.#host.storage.waiting + this.#waitingItems + items;
     if (waiting > this.#host.limits.pendingOperations) throw new WarrenError("busy");
   }
 
@@ -253,102 +273,6 @@ export class Intake {
   }
 }
 
-/** One message of a group, on its way. */
-class Member implements AppendRequest {
-  readonly message: Message;
-  readonly queues: readonly string[];
-  readonly dedupe: boolean;
-  declare readonly dueAt?: number;
-  declare readonly invalid?: string;
-  readonly index: number;
-  readonly record: EncodedRecord;
-  isDuplicate = false;
-  displaced = 0;
-  receipt: AppendReceipt = { queues: 0, duplicate: true };
-  readonly #group: Group;
-
-  constructor(group: Group, item: AppendItem, index: number) {
-    this.message = item.message;
-    this.queues = item.queues;
-    this.dedupe = item.dedupe;
-    if (item.dueAt !== undefined) this.dueAt = item.dueAt;
-    if (item.invalid !== undefined) this.invalid = item.invalid;
-    this.index = index;
-    this.record = encodeRecord(item.message, item.message.time, undefined);
-    this.#group = group;
-  }
-
-  stored(receipt: AppendReceipt): void {
-    this.receipt = receipt;
-    this.#group.settled(undefined);
-  }
-
-  failed(error: WarrenError): void {
-    this.#group.settled(error);
-  }
-}
-
-/** Messages that are stored together or not at all. */
-class Group {
-  readonly members: readonly Member[];
-  /** The topics and queues that keep their order. */
-  readonly keys = new Set<string>();
-  /** Its ids that will count as seen. */
-  readonly ids = new Set<string>();
-  /** Whether it was asked which of its ids were seen, and how many answers are still to come. */
-  isAsked: boolean;
-  lookups = 0;
-  /** An id in it occurs twice. */
-  readonly hasRepeats: boolean;
-  /** The message that is being looked at. */
-  at = 0;
-  readonly #request: BatchRequest;
-  #open = 0;
-
-  constructor(request: BatchRequest) {
-    this.#request = request;
-    this.members = request.items.map((item, index) => new Member(this, item, index));
-    this.isAsked = !this.members.some(({ dedupe }) => dedupe);
-    for (const { message, queues, dedupe } of this.members) {
-      this.keys.add(topicKey(message.topic));
-      for (const queue of queues) this.keys.add(queueKey(queue));
-      if (dedupe) this.ids.add(recentKey(message));
-    }
-    this.hasRepeats = this.ids.size < this.members.filter(({ dedupe }) => dedupe).length;
-  }
-
-  get isLookedUp(): boolean {
-    return this.isAsked && this.lookups === 0;
-  }
-
-  fail(error: WarrenError, host: QueueHost): void {
-    const isOfOne = isRefusedEntry(error) || error.code === "unknown_queue";
-    const index = isOfOne ? this.at : undefined;
-    host.later(() => this.#request.failed(error, index));
-  }
-
-  /** One of the messages that were written is stored, or all fail. */
-  settled(error: WarrenError | undefined): void {
-    this.#open++;
-    const written = this.members.filter(({ isDuplicate }) => !isDuplicate).length;
-    if (this.#open < written) return;
-    if (error === undefined) this.finish();
-    else this.#request.failed(error);
-  }
-
-  finish(): void {
-    this.#request.stored(this.members.map(({ receipt }) => receipt));
-  }
-}
-
-function ofOne(request: AppendRequest): BatchRequest {
-  return {
-    items: [request],
-    stored: ([receipt]) => request.stored(receipt as AppendReceipt),
-    failed: (error) => request.failed(error),
-  };
-}
-
 function haveRoom(queues: readonly SqliteQueue[], record: EncodedRecord): boolean {
   for (const queue of queues) if (!queue.hasRoom(record)) return false;
   return true;
@@ -358,23 +282,8 @@ function dedupeWindowMs(queues: readonly SqliteQueue[]): number {
   return Math.max(...queues.map((queue) => queue.settings.dedupeWindowMs));
 }
 
-// Neither begins like the other, nor like a message's: those begin with a topic, and no topic with a
-// control character.
-
-function topicKey(topic: string): string {
-  return `\x01${topic}`;
-}
-
-function queueKey(queue: string): string {
-  return `\x02${queue}`;
-}
-
 /** Faults of our own go on upwards. */
 function asRefusal(error: unknown): WarrenError {
   if (error instanceof WarrenError) return error;
   throw toWarrenError(error);
-}
-
-function recentKey({ topic, id }: Message): string {
-  return messageKey(topic, id);
 }

@@ -29,10 +29,11 @@ export async function peek(
   let position = decode(queue, options.after);
   for (let seen = 0; seen < ROWS_AT_MOST; seen += STEP_ROWS) {
     const { rows, complete, reached } = await readPage(host, queue, position, state, select);
+    const held = placesInFlight(queue);
     for (const row of rows) {
       if (messages.length === options.limit) return { messages, next: encode(queue, position) };
       position = { lane: row.lane, after: row.sequence };
-      const stored = state === "acked" ? asAcked(queue, row) : asStored(host, queue, row);
+      const stored = state === "acked" ? asAcked(queue, row) : asStored(host, queue, row, held);
       const wanted = state === undefined || state === stored.state;
       if (wanted) messages.push(stored);
     }
@@ -54,7 +55,8 @@ export async function find(
       const page = await readPage(host, queue, position, state, { ids: [messageId] });
       const [row] = page.rows;
       if (row !== undefined) {
-        return state === "acked" ? asAcked(queue, row) : asStored(host, queue, row);
+        if (state === "acked") return asAcked(queue, row);
+        return asStored(host, queue, row, placesInFlight(queue));
       }
       complete = page.complete;
       position = page.reached ?? position;
@@ -83,11 +85,23 @@ function readPage(
   });
 }
 
-function asStored(host: QueueHost, queue: SqliteQueue, row: Row): StoredMessage {
+/** Made once for a page: there may be many consumers, and each may hold a thousand. */
+function placesInFlight(queue: SqliteQueue): ReadonlySet<string> {
+  const places = new Set<string>();
+  for (const { lane, sequence } of queue.inFlight()) places.add(`${lane}.${sequence}`);
+  return places;
+}
+
+function asStored(
+  host: QueueHost,
+  queue: SqliteQueue,
+  row: Row,
+  held: ReadonlySet<string>,
+): StoredMessage {
   const { message, attempts, deaths, expiresAt } = Entry.fromRow(queue, row);
   return {
     message,
-    state: stateOf(host, queue, row),
+    state: stateOf(host, row, held),
     attempts,
     expiresAt,
     ...(row.dueAt === undefined ? {} : { dueAt: row.dueAt }),
@@ -109,12 +123,9 @@ function asAcked(queue: SqliteQueue, row: Row): StoredMessage {
   return deaths === undefined ? stored : { ...stored, deaths };
 }
 
-function stateOf(host: QueueHost, queue: SqliteQueue, row: Row): MessageState {
+function stateOf(host: QueueHost, row: Row, held: ReadonlySet<string>): MessageState {
   if (row.dueAt !== undefined && row.dueAt > host.clock.now()) return "delayed";
-  for (const entry of queue.inFlight()) {
-    if (entry.sequence === row.sequence && entry.lane === row.lane) return "inflight";
-  }
-  return "ready";
+  return held.has(`${row.lane}.${row.sequence}`) ? "inflight" : "ready";
 }
 
 function encode(queue: SqliteQueue, { lane, after }: Position): string {

@@ -2,9 +2,9 @@
  * The event loop's side of changes of scheduled messages [P-5.13]. The writer finds the copies and changes
  * them in the order of all operations, which decides between a change and a release. Where a change may
  * make them longer, it says first by how much, and room is held for that; so there is one at a time of
- * each message.
+ * each message. What was published before and still waits for room is meant too: it is waited for.
  */
-import { WarrenError } from "../../errors.ts";
+import { toWarrenError, WarrenError } from "../../errors.ts";
 import {
   changesContent,
   notScheduled,
@@ -36,6 +36,15 @@ export class Schedule {
   }
 
   change(request: ScheduleRequest): void {
+    try {
+      this.#host.behindAppends(request.topic, () => this.#take(request));
+    } catch (error) {
+      const refusal = toWarrenError(error);
+      this.#host.later(() => request.failed(refusal));
+    }
+  }
+
+  #take(request: ScheduleRequest): void {
     const refusal = this.#host.storageRefusal() ?? this.#tooMany();
     if (refusal !== undefined) {
       this.#host.later(() => request.failed(refusal));

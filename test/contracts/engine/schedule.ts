@@ -31,6 +31,25 @@ export function describeSchedule(kind: EngineKind): void {
       }
     });
 
+    test("[P-5.13, P-2.3] what was published just before is meant, also while it waits for room", async () => {
+      await using subject = await Subject.open(kind);
+      await subject.define("q", { maxMessages: 2, overflow: "drop-oldest" });
+      await subject.appendAll("q", ["1", "2"]);
+      const dueAt = subject.clock.now() + 60_000;
+      const append = subject.append("q", { id: "later", dueAt, dedupe: true });
+      const change = subject.reschedule("later", { dueAt: dueAt + 1000 });
+      const removal = subject.reschedule("later", null);
+      expect(await append).toEqual({ queues: 1, duplicate: false, displaced: 1 });
+      expect([await change, await removal]).toEqual([1, 1]);
+      expect(await subject.append("q", { id: "other", dueAt })).toEqual({
+        queues: 1,
+        duplicate: false,
+      });
+      expect(await refusal(subject.reschedule("later", null))).toBe("not_found");
+      const { messages } = await subject.engine.queues.peek("q", { limit: 10 });
+      expect(messages.map(({ message }) => message.id)).toEqual(["2", "other"]);
+    });
+
     test("[P-5.13] a time that has come already is now", async () => {
       await using subject = await Subject.open(kind);
       await subject.define("q");
