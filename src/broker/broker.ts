@@ -275,7 +275,7 @@ export class Broker {
 
   /** The engine could not store the message: nobody will see it [P-3.6]. */
   failed(publication: Publication, entry: TopicEntry, error: WarrenError): void {
-    this.#refuse(publication, error);
+    this.#refuse(publication, overtaken(error));
     this.#answered(entry);
   }
 
@@ -295,6 +295,12 @@ export class Broker {
       else this.#take(publication, this.router.lookup(entry.topic, entry));
     }
   }
+}
+
+/** A publish waited for room in a queue, and that was removed: sent again it goes where the topic leads then. */
+function overtaken(error: WarrenError): WarrenError {
+  if (error.code !== "unknown_queue") return error;
+  return new WarrenError("busy", "A queue of this topic was removed meanwhile.", error.detail);
 }
 
 /** A publish on its way through the engine. */

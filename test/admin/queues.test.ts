@@ -1,5 +1,8 @@
 /** What operators do with queues [P-13.3], [P-13.5]. */
 import { describe, expect, test } from "bun:test";
+import { publishBatch } from "../../src/broker/batch.ts";
+import type { Publication } from "../../src/broker/publication.ts";
+import { Payload } from "../../src/payload.ts";
 import { startTestWarren, type TestWarren } from "../harness/warren.ts";
 
 const path = (name: string, rest = "") => `/admin/v1/queues/${name}${rest}`;
@@ -188,6 +191,30 @@ describe("[P-13.3] changing what a queue does and holds", () => {
     expect((await broker.json("GET", "/admin/v1/queues")).body.queues).toEqual([]);
     const unbound = await broker.json("POST", "/v1/publish", { topic: "jobs/a" });
     expect(unbound.body.results[0].queues).toBe(0);
+  });
+
+  test("[P-3.6, P-13.3] a publish that waits for room in a queue that goes may be sent again", async () => {
+    await using started = await startTestWarren();
+    const full = { bindings: ["jobs/#"], maxMessages: 1, overflow: "drop-oldest" };
+    await started.json("PUT", path("jobs"), full);
+    await fill(started, 1);
+    const { broker } = started.warren;
+    const payload = Payload.fromValue(1);
+    const publication = (id: string) => ({
+      message: { id, topic: "jobs/a", time: Date.now(), payload },
+      dedupe: true,
+    });
+    const publish = (send: (answers: Pick<Publication, "accepted" | "refused">) => void) =>
+      new Promise((answer) => send({ accepted: answer, refused: answer }));
+    // Before others give way to them it is asked whether they were there before.
+    const answers = [
+      publish((to) => broker.publish({ ...publication("a"), ...to })),
+      publish((to) => publishBatch(broker, [{ ...publication("b"), ...to }])),
+    ];
+    const removed = broker.engine.queues.remove("jobs");
+    for (const answer of answers) expect(await answer).toMatchObject({ code: "busy" });
+    await removed;
+    expect((await started.json("POST", "/v1/publish", { topic: "jobs/a" })).status).toBe(200);
   });
 
   test("[P-13.3] changes that come at the same time do not undo each other", async () => {
