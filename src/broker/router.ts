@@ -57,11 +57,14 @@ export class Router {
   /** Two generations: an answer that was not asked for while half the cache was filled is dropped. */
   #young = new Map<string, TopicEntry>();
   #old = new Map<string, TopicEntry>();
+  /** How many young ones there may be until the old ones are dropped. */
+  #mostYoung: number;
   #version = 0;
   #routes = 0;
 
   constructor(limits: Limits) {
     this.#limits = limits;
+    this.#mostYoung = limits.topicCache / 2;
   }
 
   get routes(): number {
@@ -143,7 +146,7 @@ export class Router {
       assertTopic(topic, this.#limits);
       entry = new TopicEntry(topic);
     } else this.#old.delete(topic);
-    if (this.#young.size * 2 >= this.#limits.topicCache) this.#age();
+    if (this.#young.size >= this.#mostYoung) this.#age();
     this.#young.set(topic, entry);
     return entry;
   }
@@ -158,6 +161,8 @@ export class Router {
     }
     this.#old = this.#young;
     this.#young = kept;
+    // With many kept there is as much room again, or each new topic would go through all of them.
+    this.#mostYoung = Math.max(this.#limits.topicCache / 2, 2 * kept.size);
   }
 
   #match(entry: TopicEntry): void {

@@ -1,0 +1,19 @@
+/** What the router remembers of topics, when there are very many. */
+import { expect, test } from "bun:test";
+import { Router } from "../../src/broker/router.ts";
+import { DEFAULT_LIMITS } from "../../src/limits.ts";
+
+test("[P-3.7] topics whose publishes are under way are remembered, and each costs as much as the first", () => {
+  const router = new Router({ ...DEFAULT_LIMITS, topicCache: 4 });
+  const topics = Array.from({ length: 40_000 }, (_, n) => `devices/${n}`);
+  const entries = topics.map((topic) => {
+    const entry = router.lookup(topic);
+    entry.pendingStores++;
+    return entry;
+  });
+  for (const [at, topic] of topics.entries()) expect(router.lookup(topic)).toBe(entries[at]!);
+  for (const entry of entries) entry.pendingStores--;
+  // As new topics come they are forgotten, down to the bound.
+  for (let n = 0; n < 200_000; n++) router.lookup(`others/${n}`);
+  expect(router.cachedTopics).toBeLessThan(10);
+}, 20_000);
