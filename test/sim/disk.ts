@@ -52,6 +52,23 @@ export class SimDisk {
   constructor(time: SimTime, random: Random) {
     this.time = time;
     this.random = random;
+    this.#failAtCommits();
+  }
+
+  /** A disk that is full is so at the end of a transaction, which the broker then has to undo. */
+  #failAtCommits(): void {
+    const { database, mood } = this;
+    const prepare = database.prepare.bind(database);
+    database.prepare = ((text: string) => {
+      const statement = prepare(text);
+      if (text !== "COMMIT") return statement;
+      const run = statement.run.bind(statement);
+      statement.run = () => {
+        if (mood.failing) throw Object.assign(new Error(), { code: "SQLITE_FULL" });
+        return run();
+      };
+      return statement;
+    }) as typeof database.prepare;
   }
 
   readonly start: StartWriter = (onLost) => {
@@ -165,10 +182,6 @@ class SimWriter implements Writer {
   }
 
   #answer(request: WriterRequest): WriterReply {
-    if (request.kind === "batch" && this.#disk.mood.failing) {
-      const fault = { reason: "the disk is full", advice: "Free space.", lasting: false };
-      return { kind: "failed", fault };
-    }
     if (request.kind === "batch" && this.#disk.mood.lies && this.#disk.random() < LIES) {
       return this.#desk.answer({ ...request, bytes: 0 });
     }

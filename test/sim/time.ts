@@ -2,6 +2,7 @@
  * Time in a simulation: it jumps from one event to the next, and each event is a turn of its own. Timers
  * run by a time that only goes on; `now` is what somebody may have set, forward or back.
  */
+import { drainMicrotasks } from "bun:jsc";
 import type { Clock, Random, Timer } from "../../src/clock.ts";
 import { Heap, type HeapItem } from "../../src/collections/heap.ts";
 
@@ -87,7 +88,7 @@ export class SimTime {
   async #finishTurn(): Promise<void> {
     for (let round = 0; round < ROUNDS_AT_MOST; round++) {
       // Everything that was promised is seen to, however long the chain.
-      await new Promise((resolve) => setImmediate(resolve));
+      drainMicrotasks();
       if (this.#turn.length === 0) return;
       const turn = this.#turn;
       this.#turn = [];

@@ -2,7 +2,7 @@
 import { AckedTable } from "./acked-table.ts";
 import { AuditTable } from "./audit-table.ts";
 import { type Durability, explain, type OpenDatabase } from "./database.ts";
-import type { WriterReply, WriterRequest } from "./exchange.ts";
+import type { WriterFault, WriterReply, WriterRequest } from "./exchange.ts";
 import { RowReader } from "./reader.ts";
 import { RecordTable } from "./record-table.ts";
 import { ScheduledTable } from "./scheduled-table.ts";
@@ -24,17 +24,25 @@ export class StoreDesk {
   readonly #open: Open;
   #dataDir = "";
   #house: House | undefined;
+  /** The last commit that failed, and its era: later batches of that era were built upon it. */
+  #failed: { readonly era: number; readonly fault: WriterFault } | undefined;
 
   constructor(open: Open) {
     this.#open = open;
   }
 
   answer(request: WriterRequest): WriterReply {
+    const era = request.kind === "batch" ? request.era : undefined;
+    if (era !== undefined && this.#failed?.era === era) {
+      return { kind: "failed", fault: this.#failed.fault };
+    }
     try {
       return this.#handle(request);
     } catch (error) {
       const { message, advice, lasting } = explain(error, this.#dataDir);
-      return { kind: "failed", fault: { reason: message, advice, lasting } };
+      const fault = { reason: message, advice, lasting };
+      if (era !== undefined) this.#failed = { era, fault };
+      return { kind: "failed", fault };
     }
   }
 

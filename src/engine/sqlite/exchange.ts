@@ -13,6 +13,8 @@ export type WriterRequest =
       readonly buffer: SharedArrayBuffer;
       readonly bytes: number;
       readonly now: number;
+      /** How many times the sender knew a commit to have failed: see `Storage`. */
+      readonly era: number;
       /** The number under which the ring will name this buffer from now on. */
       readonly remember?: number;
     }

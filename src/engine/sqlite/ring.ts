@@ -7,7 +7,7 @@
 
 /** Requests that may be on their way; more wait with the sender. */
 export const RING_PLACES = 256;
-const FIELDS = 3;
+const FIELDS = 4;
 const HEAD_BYTES = 8;
 const MESSAGE = -1;
 
@@ -19,6 +19,7 @@ export type RingEntry =
       readonly buffer: number;
       readonly bytes: number;
       readonly now: number;
+      readonly era: number;
     };
 
 export function newRing(): SharedArrayBuffer {
@@ -35,18 +36,18 @@ export class RingSender {
   }
 
   message(): void {
-    this.#put(MESSAGE, 0, 0);
+    this.#put(MESSAGE, 0, 0, 0);
   }
 
-  batch(buffer: number, bytes: number, now: number): void {
-    this.#put(buffer, bytes, now);
+  batch(buffer: number, bytes: number, now: number, era: number): void {
+    this.#put(buffer, bytes, now, era);
   }
 
   /** The caller sees to it that no more than `RING_PLACES` are unanswered. */
-  #put(buffer: number, bytes: number, now: number): void {
+  #put(buffer: number, bytes: number, now: number, era: number): void {
     const head = Atomics.load(this.#head, 0);
     const place = (head >>> 0) % RING_PLACES;
-    this.#fields.set([buffer, bytes, now], place * FIELDS);
+    this.#fields.set([buffer, bytes, now, era], place * FIELDS);
     Atomics.store(this.#head, 0, head + 1);
     Atomics.notify(this.#head, 0);
   }
@@ -72,7 +73,12 @@ export class RingReceiver {
     const at = ((this.#taken >>> 0) % RING_PLACES) * FIELDS;
     const buffer = this.#fields[at]!;
     if (buffer === MESSAGE) return { kind: "message" };
-    return { kind: "batch", buffer, bytes: this.#fields[at + 1]!, now: this.#fields[at + 2]! };
+    const [bytes, now, era] = this.#fields.subarray(at + 1, at + FIELDS) as unknown as [
+      number,
+      number,
+      number,
+    ];
+    return { kind: "batch", buffer, bytes, now, era };
   }
 
   done(): void {

@@ -2,6 +2,9 @@
  * The event loop's side of the writer thread: group commit. All that arrives while a commit is running
  * goes into the next one; every operation is told in order whether it became durable. Knows when the
  * store cannot be written to, and finds out when it can again.
+ *
+ * What is written counts on what was written before it: a place is taken whose message is still leaving. So
+ * when a commit fails, everything behind it that was written before that was known fails too.
  */
 import type { Clock } from "../../clock.ts";
 import { WarrenError } from "../../errors.ts";
@@ -80,6 +83,8 @@ export class Storage {
   /** Sealed batches that wait for a place among the outstanding ones. */
   readonly #sealed: Batch[] = [];
   #outstanding = 0;
+  /** Counts the failures known of; the writer refuses what was sent in the era of one. */
+  #era = 0;
   #scheduled = false;
   readonly #recycled: SharedArrayBuffer[] = [];
   readonly #pages: SharedArrayBuffer[] = [];
@@ -247,10 +252,12 @@ export class Storage {
     const now = this.#deps.clock.now();
     const { operations, bytes } = batch.writer;
     const buffer = batch.writer.take();
-    this.#request({ kind: "batch", buffer, bytes, now }, (reply) => {
+    const era = this.#era;
+    this.#request({ kind: "batch", buffer, bytes, now, era }, (reply) => {
       this.#outstanding--;
       this.#waiting -= batch.items.length;
       if (reusable(buffer) && this.#recycled.length < RECYCLED_BUFFERS) this.#recycled.push(buffer);
+      if (reply.kind !== "committed" && era === this.#era) this.#era++;
       this.#settle(batch, reply);
       this.#deps.afterCommit(operations, this.#deps.clock.now() - now);
       this.#send();
@@ -261,7 +268,7 @@ export class Storage {
     if (reply.kind !== "committed") {
       this.#failed(reply);
       const error = unavailable();
-      for (const item of batch.items) item.aborted(error);
+      for (const item of [...batch.items, ...this.#unsent()]) item.aborted(error);
       return;
     }
     this.#setHealth({ state: "ready" });
@@ -280,6 +287,14 @@ export class Storage {
       }
     }
     if (recounted.length > 0) this.#deps.recounted(recounted);
+  }
+
+  /** What was not sent yet; it will not be. */
+  #unsent(): Pending[] {
+    if (this.#current.items.length > 0) this.#seal();
+    const items = this.#sealed.splice(0).flatMap((batch) => batch.items);
+    this.#waiting -= items.length;
+    return items;
   }
 
   #failed(reply: WriterReply): void {

@@ -60,7 +60,7 @@ export class WriterThread implements Writer {
     if (request.kind === "batch") {
       const buffer = this.#known.get(request.buffer);
       if (buffer !== undefined) {
-        this.#ring.batch(buffer, request.bytes, request.now);
+        this.#ring.batch(buffer, request.bytes, request.now, request.era);
         return;
       }
       if (this.#known.size < KNOWN_BUFFERS && reusable(request.buffer)) {
