@@ -11,6 +11,7 @@ export interface Sent {
   /** Every queue that is bound to its topic: all or none of them get it [P-3.6]. */
   readonly queues: readonly string[];
   readonly priority: number;
+  /** Not to be handed out for so long after `at`. */
   readonly delayMs: number;
   readonly ttlMs?: number;
   /** Those of one batch are stored together or not at all [P-5.14]. */
@@ -34,6 +35,20 @@ export interface Delivered {
   readonly intact: boolean;
   /** The newest of its deaths: there for the deliveries of a dead-letter queue. */
   readonly death?: { readonly reason: string; readonly attempts: number };
+  /** How often it has died: of an ordinary queue, how often it was brought back. Absent: as seldom as may be. */
+  readonly deaths?: number;
+  /** The number of the change that it shows, 0 for none [P-5.13]. Absent: nobody looked. */
+  readonly change?: number;
+}
+
+/** Somebody asks for another time of a message that waits for its first, or for its end [P-5.13]. */
+export interface Changing {
+  readonly kind: "changing";
+  readonly message: string;
+  /** Counts up from 1 for each message. */
+  readonly change: number;
+  /** Null: it goes. */
+  readonly dueAt: number | null;
 }
 
 export type HistoryEvent =
@@ -45,8 +60,28 @@ export type HistoryEvent =
       /** How many gave way to it. */
       readonly displaced?: number;
     }
-  /** The publish was refused; it may have been stored all the same. */
+  /**
+   * The publish was refused: nothing of it was stored, unless the code is `storage_unavailable` and the
+   * writer was lost before it could say what became of it.
+   */
   | { readonly kind: "failed"; readonly message: string; readonly code: string }
+  | Changing
+  /** So many copies were changed. */
+  | {
+      readonly kind: "changed";
+      readonly message: string;
+      readonly change: number;
+      readonly copies: number;
+    }
+  /** The change was refused, as a publish is. */
+  | {
+      readonly kind: "unchanged";
+      readonly message: string;
+      readonly change: number;
+      readonly code: string;
+    }
+  /** From here on dead letters may come back to this queue [P-13.10]. */
+  | { readonly kind: "redriving"; readonly queue: string }
   | Delivered
   | {
       readonly kind: "settling";
@@ -73,8 +108,13 @@ export type HistoryEvent =
       readonly code: string;
     }
   | { readonly kind: "joined"; readonly consumer: string; readonly credit: number }
-  /** Its connection ended while the broker lived on. */
-  | { readonly kind: "left"; readonly consumer: string; readonly at: number }
+  /** Its connection ended while the broker lived on; in order: what it held burns no attempt [P-5.12]. */
+  | {
+      readonly kind: "left";
+      readonly consumer: string;
+      readonly at: number;
+      readonly inOrder?: boolean;
+    }
   /** The broker lost its writer and ended every consumer; the connections live on [P-5.2]. */
   | { readonly kind: "writer lost"; readonly at: number }
   /** Somebody is about to set the clock. */

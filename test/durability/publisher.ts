@@ -123,6 +123,7 @@ export class Publisher {
       const duplicate = frame.duplicate === true;
       this.#options.record({ kind: "confirmed", message: sent.message, duplicate });
     } else {
+      this.#options.record({ kind: "failed", message: sent.message, code: frame.code });
       this.refusals.push(frame.code);
     }
     if (this.#open.size * 2 <= this.#options.window) this.#pump();
