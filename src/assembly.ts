@@ -113,7 +113,7 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
     keys,
     keyUse,
     revocations,
-    tasks: new Tasks({ engine, clock, newId }),
+    tasks: tasksOf(broker, newId),
     turns: { queues: new Turns(), channels: new Turns(), roles: new Turns() },
     leases: new Leases(engine, clock, limits),
     webhooks,
@@ -192,6 +192,13 @@ function keysOf(config: Config, broker: Broker): Pick<Services, "keys" | "keyUse
   const write = (changed: readonly StoredKey[]) =>
     engine.records.write(changed.map((key) => ({ collection: "keys", key: key.id, value: key })));
   return { keys, keyUse: new KeyUse({ keys, clock, write }) };
+}
+
+function tasksOf(broker: Broker, newId: () => string): Tasks {
+  const { engine, clock } = broker;
+  const tasks = new Tasks({ engine, clock, newId });
+  broker.watchRecords("tasks", (id) => tasks.recordChanged(id));
+  return tasks;
 }
 
 function revocationsOf(broker: Broker): Revocations {

@@ -63,6 +63,7 @@ export class Tasks {
   readonly #waits = new Map<string, string>();
   /** Queues on which a task is being made. */
   readonly #making = new Set<string>();
+  #started = false;
   #stopped = false;
 
   constructor(deps: TasksDeps) {
@@ -71,7 +72,16 @@ export class Tasks {
 
   /** Goes on with what was running. To be called once the engine is open. */
   start(): void {
-    for (const task of this.#stored()) if (task.state === "running") void this.#step(task.id);
+    this.#started = true;
+    for (const { id } of this.#stored()) this.#begin(id);
+  }
+
+  /**
+   * The record of a task is another one. It may be news: one whose maker was told that it could not be
+   * stored, since the writer was lost between its commit and the answer, has been stored all the same.
+   */
+  recordChanged(id: string): void {
+    if (this.#started) this.#begin(id);
   }
 
   stop(): void {
@@ -130,7 +140,7 @@ export class Tasks {
     }
     this.#making.add(order.queue);
     await this.#remember(task).finally(() => this.#making.delete(order.queue));
-    void this.#step(task.id);
+    this.#begin(task.id);
     return task;
   }
 
@@ -176,6 +186,12 @@ export class Tasks {
 
   #find(id: string): Stored | undefined {
     return this.#deps.engine.records.all("tasks").get(id) as Stored | undefined;
+  }
+
+  /** Goes on with the task, unless that is under way or it is over. */
+  #begin(id: string): void {
+    const isUnderWay = this.#steps.has(id) || this.#timers.has(id);
+    if (!isUnderWay && this.#find(id)?.state === "running") void this.#step(id);
   }
 
   #step(id: string): Promise<void> {

@@ -180,7 +180,9 @@ export class Handouts {
   #refuse(tag: number, code: string): void {
     const handout = this.#byTag.get(tag);
     if (handout === undefined) return;
-    const { event, returned, settlement } = handout;
+    const { event, life, settlement } = handout;
+    // Over HTTP it may be asked of a broker that comes after: to that one it is stale.
+    const returned = handout.returned || life !== this.#timeline.life;
     const inTime = handout.overAt - event.at < this.#timeline.rules(event.queue).ackTimeoutMs;
     if (code === "stale_delivery" && inTime && !returned) {
       this.#report("taken_away", `tag ${tag} of ${event.consumer} was called stale`);

@@ -196,6 +196,14 @@ export const RIGHT: Histories = {
     ...acked(1, 1),
     ...acked(1, 2, { queue: "audit" }),
   ],
+  "settled at a broker that came after": [
+    sent(1),
+    came(1, 1),
+    crashed,
+    settling(1, "ack"),
+    refused(1, "stale_delivery"),
+    ...acked(1, 2),
+  ],
   "refused, and never seen again": [sent(1), failed(1, "queue_full")],
   "refused, sent again behind another, and confirmed": [
     sent(1),

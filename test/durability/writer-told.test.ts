@@ -72,3 +72,21 @@ for (const encoding of ENCODINGS) {
     expect(body.counts).toMatchObject({ ready: 0, delayed: 0, inFlight: 0, bytes: 0 });
   });
 }
+
+test("[P-13.10, P-5.2] a redrive that was made although its answer was lost goes on", async () => {
+  await using warren = await startTestWarren();
+  await warren.json("PUT", "/admin/v1/queues/jobs", { bindings: ["jobs/#"] });
+  await warren.json("POST", "/v1/publish", { topic: "jobs/1", payload: 1 });
+  const { body } = await warren.json("POST", "/v1/queues/jobs/pull", { waitMs: 10_000 });
+  const [{ tag }] = body.deliveries;
+  await warren.json("POST", "/v1/queues/jobs/settle", { reject: [tag] });
+
+  arm(pointFile, "after the commit");
+  const refused = await warren.json("POST", "/admin/v1/queues/jobs.dead/redrive", {});
+  expect(refused).toMatchObject({ status: 503, body: { code: "storage_unavailable" } });
+  await logged(warren, "storage can be written again");
+  const again = await warren.json("POST", "/v1/queues/jobs/pull", { waitMs: 30_000 });
+  expect(again.body.deliveries).toMatchObject([{ payload: 1, attempt: 1 }]);
+  const { body: list } = await warren.json("GET", "/admin/v1/tasks");
+  expect(list.tasks).toMatchObject([{ kind: "redrive", queue: "jobs.dead" }]);
+});

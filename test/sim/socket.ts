@@ -11,6 +11,8 @@ import type { SimTime } from "./time.ts";
 
 /** One way takes at most so long. */
 const LATENCY_MS = 20;
+/** What a broker sees of a connection that nobody closed. */
+const LOST = 1006;
 /** Between two that keep their order. */
 const IN_ORDER_MS = 0.001;
 
@@ -21,8 +23,8 @@ export interface SimPeer {
   wasRead(frame: Frame): void;
   /** The broker has sent this. */
   wasSent(frame: Frame): void;
-  /** The broker knows that the connection is over. */
-  wasEnded(): void;
+  /** The broker knows that the connection is over; in order: the client has closed it. */
+  wasEnded(inOrder: boolean): void;
   receive(frame: Frame): void;
   closed(): void;
 }
@@ -61,12 +63,12 @@ export class SimSocket implements Socket {
     });
   }
 
-  /** The network, or the client, ends the connection: what is on its way is lost. */
-  cut(): void {
+  /** The network, or the client with a code, ends the connection: what is on its way is lost. */
+  cut(code = LOST): void {
     if (this.#cut) return;
     this.#cut = true;
     this.#time.after(this.#random() * LATENCY_MS, () => {
-      this.#end();
+      this.#end(code);
       // Then only does the client: one peer stands for one connection at a time.
       this.#time.after(this.#random() * LATENCY_MS, () => this.peer.closed());
     });
@@ -139,12 +141,12 @@ export class SimSocket implements Socket {
     }
   }
 
-  #end(): void {
+  #end(code: number): void {
     if (this.#ended) return;
     this.#ended = true;
     for (const members of this.#routes.values()) members.delete(this);
-    this.peer.wasEnded();
-    this.#session?.end(1006);
+    this.peer.wasEnded(code !== LOST);
+    this.#session?.end(code);
   }
 
   #later(last: number, action: () => void): number {

@@ -101,10 +101,26 @@ export class SimTime {
 /** The clock of one life of a broker: after its end nothing of it happens any more. */
 export class LifeClock implements Clock {
   readonly #time: SimTime;
-  over = false;
+  #over = false;
+  #whenOver: (() => void)[] = [];
 
   constructor(time: SimTime) {
     this.#time = time;
+  }
+
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** Its broker has ended. */
+  end(): void {
+    this.#over = true;
+    for (const action of this.#whenOver.splice(0)) action();
+  }
+
+  /** Called at the end of the life. */
+  ended(action: () => void): void {
+    this.#whenOver.push(action);
   }
 
   now(): number {
@@ -120,6 +136,6 @@ export class LifeClock implements Clock {
   }
 
   #live(action: () => void): void {
-    if (!this.over) action();
+    if (!this.#over) action();
   }
 }

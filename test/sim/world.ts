@@ -3,28 +3,21 @@
  * clock from one seed. First with faults, then healed; what happened goes to the checker.
  */
 import type { QueueSettings } from "../../schemas/queue.ts";
-import { ALLOW_ALL } from "../../src/broker/access.ts";
-import { Broker } from "../../src/broker/broker.ts";
 import type { Random } from "../../src/clock.ts";
-import { configFrom } from "../../src/config.ts";
-import type { QueueReport } from "../../src/engine/engine.ts";
 import { completeSettings } from "../../src/engine/rules.ts";
-import { SqliteEngine } from "../../src/engine/sqlite/engine.ts";
-import { DEFAULT_LIMITS } from "../../src/limits.ts";
-import { NativeProtocol } from "../../src/protocols/native/native.ts";
-import { Admission } from "../../src/security/admission.ts";
-import { ApiKeys } from "../../src/security/api-keys.ts";
-import { Revocations } from "../../src/security/revocations.ts";
-import { Validity } from "../../src/security/validity.ts";
-import { Session } from "../../src/session/session.ts";
-import { Sessions } from "../../src/session/sessions.ts";
+import type { SqliteEngine } from "../../src/engine/sqlite/engine.ts";
 import { check, type Fault } from "../durability/checker.ts";
 import type { HistoryEvent } from "../durability/history.ts";
 import { seededRandom } from "../harness/seeded-random.ts";
 import { SimDisk } from "./disk.ts";
-import { SimPublisher, SimWorker, type Surroundings } from "./peers.ts";
-import { type SimPeer, SimSocket } from "./socket.ts";
-import { LifeClock, SimTime } from "./time.ts";
+import { isEmpty, leftOver, retainedFaults } from "./end.ts";
+import { Life } from "./life.ts";
+import type { OtherFaultKind, Surroundings } from "./peer.ts";
+import { SimPublisher } from "./publisher.ts";
+import { SimPuller } from "./puller.ts";
+import type { SimPeer, SimSocket } from "./socket.ts";
+import { SimTime } from "./time.ts";
+import { SimWorker } from "./worker.ts";
 
 const RULES = { maxDeliveries: 3, ackTimeoutMs: 4000 };
 const SETTINGS = {
@@ -47,27 +40,11 @@ const FAULTY_MS = 20_000;
 /** By then everything has come to its end: what was delayed by a clock that was wrong, too. */
 const HEALED_MS = 3_600_000;
 const JUMP_MS = 60_000;
-const LIMITS = {
-  ...DEFAULT_LIMITS,
-  queueWindowMessages: 24,
-  delayedWindow: 16,
-  deliveryGraceMs: 100,
-};
-
 type Trouble = readonly [name: string, act: () => void];
 
-/** One broker, from its start to its end. */
-interface Life {
-  readonly clock: LifeClock;
-  readonly engine: SqliteEngine;
-  readonly sessions: Sessions;
-  readonly routes: Map<string, Set<SimSocket>>;
-  readonly sockets: Set<SimSocket>;
-}
-
-/** Never empty, kept where it should not be, or more than there may be. */
+/** What the history does not show. */
 interface OtherFault {
-  readonly kind: "stuck" | "left" | "retained" | "over_bound";
+  readonly kind: OtherFaultKind;
   readonly text: string;
 }
 
@@ -93,6 +70,7 @@ class World implements Surroundings, Disposable {
   readonly random: Random;
   readonly time: SimTime;
   healed = false;
+  clockSet = 0;
   readonly #seed: number;
   readonly #sabotage: Sabotage | undefined;
   readonly #disk: SimDisk;
@@ -100,6 +78,7 @@ class World implements Surroundings, Disposable {
   readonly #done: Record<string, number> = {};
   readonly #publishers: readonly SimPublisher[];
   readonly #workers: readonly SimWorker[];
+  readonly #pullers: readonly SimPuller[];
   readonly #overflow: keyof typeof OVERFLOWS;
   readonly #others: OtherFault[] = [];
   #hash = 0n;
@@ -130,21 +109,28 @@ class World implements Surroundings, Disposable {
       worker("w3", ["audit", "jobs.dead", "audit.dead", "recent.dead"], 3),
       worker("w4", ["recent"], 2),
     ];
+    this.#pullers = [
+      new SimPuller(this, "h1", "jobs", 4),
+      new SimPuller(this, "h2", "audit", 2),
+      new SimPuller(this, "h3", "jobs.dead", 2),
+    ];
   }
 
   async run(): Promise<SimReport> {
     this.#begin();
-    for (const peer of [...this.#publishers, ...this.#workers]) peer.start();
+    for (const peer of this.#everyone) peer.start();
     this.#trouble();
     await this.time.run(FAULTY_MS, () => false);
     this.#heal();
     const finished = await this.time.run(FAULTY_MS + HEALED_MS, () => this.#finished());
-    if (finished) await this.#checkRetained();
+    if (finished) await retainedFaults("audit", this.#life?.engine, this.#events, this);
     const recent = { ...RULES, overflow: this.#overflow };
     const queues = { jobs: RULES, audit: RULES, recent };
     const faults: SimReport["faults"] = [
       ...check({ queues, events: this.#events, exact: true }),
-      ...(finished ? this.#leftOver() : [{ kind: "stuck" as const, text: this.#state() }]),
+      ...(finished
+        ? leftOver(this.#disk.database)
+        : [{ kind: "stuck" as const, text: this.#state() }]),
       ...this.#others,
     ];
     const { length: events } = this.#events;
@@ -153,19 +139,21 @@ class World implements Surroundings, Disposable {
 
   record(event: HistoryEvent): void {
     this.#events.push(event);
+    if (event.kind === "clock set") this.clockSet++;
     this.#hash = Bun.hash.xxHash64(JSON.stringify(event), this.#hash);
     if (event.kind === "confirmed") this.#checkBound();
   }
 
   connect(peer: SimPeer): SimSocket | undefined {
-    const life = this.#life;
-    if (life === undefined) return undefined;
-    const socket = new SimSocket(peer, this.time, this.random, life.routes);
-    life.sockets.add(socket);
-    const protocol = peer.encoding === "json" ? NativeProtocol.json() : NativeProtocol.msgpack();
-    const principal = { name: "anonymous", rights: ALLOW_ALL };
-    socket.attach(new Session(life.sessions, protocol, "sim", principal));
-    return socket;
+    return this.#life?.connect(peer);
+  }
+
+  get broker(): Life | undefined {
+    return this.#life;
+  }
+
+  fault(kind: OtherFaultKind, text: string): void {
+    this.#others.push({ kind, text });
   }
 
   [Symbol.dispose](): void {
@@ -173,47 +161,16 @@ class World implements Surroundings, Disposable {
   }
 
   #begin(): void {
-    const clock = new LifeClock(this.time);
-    const { random } = this;
-    const parts = { clock, random, limits: LIMITS };
-    const startWriter = this.#disk.start;
-    const engine = new SqliteEngine({ ...parts, dataDir: "sim", durability: "fsync", startWriter });
-    this.#sabotage?.(engine, this.#disk);
-    const routes = new Map<string, Set<SimSocket>>();
-    const publish = (name: string, bytes: string | Uint8Array<ArrayBuffer>) => {
-      for (const socket of routes.get(name) ?? []) socket.send(bytes);
-      return bytes.length;
-    };
+    const { time, random } = this;
     const newId = () => `id-${++this.#ids}`;
-    const broker = new Broker({ engine, ...parts, newId, routes: { publish } });
-    const recheckKeys = () => Promise.resolve();
-    const authenticate = () => Promise.reject();
-    const authenticator = { authenticate, recheckKeys, anonymousAllowed: true };
-    const silent = () => {};
-    const log = { debug: silent, info: silent, warn: silent, error: silent };
-    const admission = new Admission({
-      rates: configFrom({}).rates,
-      maxAccounts: LIMITS.rateAccounts,
-      maxAutomaticBans: LIMITS.automaticBans,
-      clock,
-    });
-    const validity = new Validity(new ApiKeys(), new Revocations(clock));
-    const deps = {
-      broker,
-      authenticator,
-      admission,
-      validity,
-      log,
-      version: "0",
-      node: "sim",
-    } as never;
-    const life: Life = { clock, engine, sessions: new Sessions(deps), routes, sockets: new Set() };
+    const life = new Life({ time, random, newId, startWriter: this.#disk.start });
+    this.#sabotage?.(life.engine, this.#disk);
     const ready = async () => {
-      await broker.start();
+      await life.start();
       for (const [name, bindings] of Object.entries(BINDINGS)) {
-        await engine.queues.define(name, this.#settingsOf(name), bindings);
+        await life.engine.queues.define(name, this.#settingsOf(name), bindings);
       }
-      if (!clock.over) this.#life = life;
+      if (!life.clock.over) this.#life = life;
     };
     this.#starting = life;
     // Its disk may refuse it: then it is started again, as people do.
@@ -239,8 +196,7 @@ class World implements Surroundings, Disposable {
     if (life === undefined) return;
     this.#starting = undefined;
     this.#life = undefined;
-    life.clock.over = true;
-    for (const socket of life.sockets) socket.vanish();
+    life.end();
     this.#disk.powerOff();
     this.record({ kind: "crashed", at: this.time.now() });
     this.time.after(200 + this.random() * 1000, () => this.#begin());
@@ -262,6 +218,8 @@ class World implements Surroundings, Disposable {
   readonly #allTroubles: readonly Trouble[] = [
     ["cut", () => this.#anyone().cut()],
     ["cut", () => this.#anyone().cut()],
+    ["goodbye", () => this.#anyone().goodbye()],
+    ["redrive", () => this.#redrive()],
     ["crash", () => this.#end()],
     ["writer lost", () => this.#loseWriter(false)],
     ["writer lost after its commit", () => this.#loseWriter(true)],
@@ -272,8 +230,21 @@ class World implements Surroundings, Disposable {
     ["clock back", () => this.#setClock(-Math.floor(this.random() * JUMP_MS))],
   ];
 
-  #anyone(): SimPublisher | SimWorker {
-    const all = [...this.#publishers, ...this.#workers];
+  /** No fault, but dead letters that come back when nobody expects them. */
+  #redrive(): void {
+    const name = this.random() < 0.7 ? "jobs" : "audit";
+    const order = { kind: "redrive", queue: `${name}.dead`, select: {}, dryRun: false } as const;
+    const ratePerSecond = 1 + Math.floor(this.random() * 40);
+    this.record({ kind: "redriving", queue: name });
+    this.#life?.tasks.create({ ...order, ratePerSecond, principal: "sim" }).catch(() => {});
+  }
+
+  get #everyone(): readonly (SimPublisher | SimWorker | SimPuller)[] {
+    return [...this.#publishers, ...this.#workers, ...this.#pullers];
+  }
+
+  #anyone(): SimPublisher | SimWorker | SimPuller {
+    const all = this.#everyone;
     return all[Math.floor(this.random() * all.length)]!;
   }
 
@@ -308,8 +279,8 @@ class World implements Surroundings, Disposable {
   #finished(): boolean {
     const engine = this.#life?.engine;
     if (engine === undefined || engine.health.state !== "ready") return false;
-    const peers = [...this.#publishers, ...this.#workers];
-    return peers.every((peer) => peer.done) && engine.queues.list().every(isEmpty);
+    if (this.#life?.tasks.list().some(({ state }) => state === "running")) return false;
+    return this.#everyone.every((peer) => peer.done) && engine.queues.list().every(isEmpty);
   }
 
   /** [P-5.9] The bound is never exceeded, not for a moment. */
@@ -320,73 +291,12 @@ class World implements Surroundings, Disposable {
     if (sum > FEW) this.#others.push({ kind: "over_bound", text: JSON.stringify(counts) });
   }
 
-  /** [P-5.15] What was acked is kept, once, and nothing else is. */
-  async #checkRetained(): Promise<void> {
-    const { queues } = this.#life?.engine ?? {};
-    let shown: readonly string[] | undefined;
-    void queues
-      ?.peek("audit", { state: "acked", limit: 10_000 })
-      .then(({ messages }) => {
-        const payloads = messages.map(({ message }) => JSON.parse(message.payload.json()));
-        shown = payloads.map(({ stream, number }) => `${stream}/${number}`);
-      })
-      .catch(() => {
-        shown = [];
-      });
-    await this.time.run(Number.POSITIVE_INFINITY, () => shown !== undefined);
-    const fault = (text: string) => this.#others.push({ kind: "retained", text });
-    const kept = new Set(shown);
-    const { asked, answered } = acksOf("audit", this.#events);
-    if (kept.size !== shown?.length) fault(`${shown?.length} kept of ${kept.size} messages`);
-    const { retained } = queues?.list().find(({ name }) => name === "audit")?.counts ?? {
-      retained: -1,
-    };
-    if (retained !== kept.size) fault(`${kept.size} kept, ${retained} counted`);
-    for (const message of answered) if (!kept.has(message)) fault(`${message} is not kept`);
-    for (const message of kept) if (!asked.has(message)) fault(`${message} was not acked`);
-  }
-
-  /** What lies on disk although memory has nothing. */
-  #leftOver(): { kind: "left"; text: string }[] {
-    const of = (sql: string) =>
-      (this.#disk.database.query<{ n: number | null }, []>(sql).get()?.n ?? 0) as number;
-    const rows = of("SELECT count(*) AS n FROM messages");
-    const counted = of("SELECT sum(abs(messages) + abs(bytes)) AS n FROM queues");
-    if (rows === 0 && counted === 0) return [];
-    return [{ kind: "left", text: `${rows} rows, ${counted} in the totals` }];
-  }
-
   #state(): string {
     const engine = this.#life?.engine;
     const queues = engine?.queues.list().map(({ name, counts }) => ({ name, ...counts }));
-    const waiting = [...this.#publishers, ...this.#workers].filter((peer) => !peer.done);
+    const waiting = this.#everyone.filter((peer) => !peer.done);
     const names = waiting.map(({ name }) => name);
-    return JSON.stringify({ health: engine?.health, queues, waiting: names });
+    const tasks = this.#life?.tasks.list().filter(({ state }) => state === "running");
+    return JSON.stringify({ health: engine?.health, queues, waiting: names, tasks });
   }
-}
-
-/** Messages of the queue that somebody acked, and those whose ack was answered. */
-function acksOf(queue: string, events: readonly HistoryEvent[]) {
-  const byTag = new Map<number, string>();
-  const asked = new Set<string>();
-  const answered = new Set<string>();
-  const acks = new Set<number>();
-  for (const event of events) {
-    if (event.kind === "delivered" && event.queue === queue) byTag.set(event.tag, event.message);
-    if (event.kind !== "settling" && event.kind !== "settled") continue;
-    const message = byTag.get(event.tag);
-    if (message === undefined) continue;
-    if (event.kind === "settling") {
-      if (event.outcome !== "ack") continue;
-      acks.add(event.tag);
-      asked.add(message);
-    } else if (acks.has(event.tag)) answered.add(message);
-  }
-  return { asked, answered };
-}
-
-function isEmpty({ counts }: QueueReport): boolean {
-  const { ready, delayed, inFlight, bytes } = counts;
-  // What is on its way out of the queue is in none of the counts, but takes room still.
-  return ready + delayed + inFlight + bytes === 0;
 }
