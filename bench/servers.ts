@@ -79,6 +79,8 @@ export class ServerProcess {
   readonly pid: number;
   /** From starting the process until `/readyz` answered 200. */
   readyMs = 0;
+  /** What requests are made under. */
+  token: string | undefined;
   readonly #child: Bun.Subprocess;
   readonly #logFile: string;
 
@@ -142,18 +144,20 @@ export class ServerProcess {
     await this.request("PUT", path, { ...settings, bindings: [QUEUE_TOPIC] });
   }
 
-  /** One HTTP request; fails on any answer but a success. */
+  /** One HTTP request, under the token if there is one; fails on any answer but a success. */
   async request(method: string, path: string, body?: object): Promise<unknown> {
+    const { token } = this;
     const answer = await fetch(`http://127.0.0.1:${this.port}${path}`, {
       method,
-      ...(body && {
-        headers: { "content-type": "application/json" },
-        body: JSON.stringify(body),
-      }),
+      headers: {
+        ...(token !== undefined && { authorization: `Bearer ${token}` }),
+        ...(body && { "content-type": "application/json" }),
+      },
+      ...(body && { body: JSON.stringify(body) }),
     });
     const text = await answer.text();
     if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
-    return JSON.parse(text);
+    return text === "" ? undefined : JSON.parse(text);
   }
 
   cpuUs(): number {

@@ -20,6 +20,31 @@ export interface ServerFrame {
 /** Any fault on any connection ends the job; a run with a fault has no result. */
 export type Fail = (error: Error) => void;
 
+/** The upgrade was answered with something else than 101. */
+export class UpgradeRefused extends Error {
+  readonly status: number;
+  /** What `Retry-After` says, in milliseconds; undefined without one. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(head: string) {
+    const line = head.slice(0, head.indexOf("\r\n"));
+    super(`the upgrade was refused: ${line}`);
+    this.status = Number(line.split(" ")[1]);
+    const seconds = /\r\nretry-after: *(\d+)/i.exec(head)?.[1];
+    this.retryAfterMs = seconds === undefined ? undefined : Number(seconds) * 1000;
+  }
+}
+
+/** The server closed a connection that was open; 1006 is a socket that ended without a close frame. */
+export class ConnectionClosed extends Error {
+  readonly code: number;
+
+  constructor(code: number, reason: string) {
+    super(`the server closed a connection: ${code} ${reason}`);
+    this.code = code;
+  }
+}
+
 export function parseFrames(bytes: Buffer): ServerFrame[] {
   const parsed: unknown = JSON.parse(bytes.toString());
   return (Array.isArray(parsed) ? parsed : [parsed]) as ServerFrame[];
@@ -57,7 +82,7 @@ export class Connection implements MessageSink {
     this.#reader = new FrameReader(this, {
       ping: (body) => this.send(pongFrame(body)),
       closed: (code, reason) => {
-        if (!this.#closing) fail(new Error(`the server closed a connection: ${code} ${reason}`));
+        if (!this.#closing) fail(new ConnectionClosed(code, reason));
       },
     });
   }
@@ -144,8 +169,8 @@ export class Connection implements MessageSink {
     this.#head = head;
     if (end < 0) return;
     this.#head = undefined;
-    const status = head.subarray(0, head.indexOf("\r\n")).toString();
-    if (!status.includes(" 101 ")) throw new Error(`the upgrade was refused: ${status}`);
+    const answer = head.subarray(0, end + END_OF_HEAD.length).toString();
+    if (!answer.startsWith("HTTP/1.1 101 ")) throw new UpgradeRefused(answer);
     this.#reader.push(head.subarray(end + END_OF_HEAD.length));
   }
 
@@ -162,7 +187,7 @@ export class Connection implements MessageSink {
   }
 
   ended(): void {
-    if (!this.#closing) this.#fail(new Error("a connection ended"));
+    if (!this.#closing) this.#fail(new ConnectionClosed(1006, "without a close frame"));
   }
 }
 

@@ -78,6 +78,10 @@ export class AddressRanges<T> {
     128: new Map(),
   };
 
+  get empty(): boolean {
+    return this.#families[32].size === 0 && this.#families[128].size === 0;
+  }
+
   add(range: AddressRange, item: T): void {
     const byPrefix = this.#families[range.bits];
     const ranges = byPrefix.get(range.prefix) ?? new Map<bigint, Set<T>>();

@@ -121,15 +121,18 @@ export class Bans {
   find({ address, principal }: Suspect): Ban | undefined {
     if (this.size === 0) return undefined;
     const now = this.#clock.now();
-    const from = parseAddress(address);
-    const fits = (entry: Entry) =>
-      inForce(entry, now) && means(entry, from, principal?.name, principal?.client);
     const { name, client } = principal ?? {};
+    // Reading the address costs more than all the rest, and most bans name nobody's.
+    let read: Address | undefined;
+    const from = () => (read ??= parseAddress(address));
+    const fits = (entry: Entry) =>
+      inForce(entry, now) && means(entry, entry.range && from(), name, client);
     const named = [this.#byClient.get(client ?? ""), this.#byPrincipal.get(name ?? "")];
     for (const entries of named) {
       for (const entry of entries ?? []) if (fits(entry)) return entry.ban;
     }
-    return from === undefined ? undefined : this.#byRange.find(from, fits)?.ban;
+    const place = this.#byRange.empty ? undefined : from();
+    return place && this.#byRange.find(place, fits)?.ban;
   }
 
   /** Throws `banned`. */

@@ -2,15 +2,18 @@
 import { CLOSE } from "../../schemas/errors.ts";
 import type { Clock } from "../clock.ts";
 import { type Bans, banned } from "../security/bans.ts";
-import { Rounds } from "./rounds.ts";
+import { Rounds, type SessionList } from "./rounds.ts";
 import type { Session } from "./session.ts";
 
 export class Eviction {
   readonly #bans: Bans;
 
-  constructor(sessions: Iterable<Session>, bans: Bans, clock: Clock) {
+  constructor(sessions: SessionList, bans: Bans, clock: Clock) {
     this.#bans = bans;
-    const rounds = new Rounds(sessions, clock, (session) => this.#look(session));
+    const rounds = new Rounds(sessions, clock, (session) => {
+      this.#look(session);
+      return 1;
+    });
     bans.added = () => rounds.soon();
   }
 

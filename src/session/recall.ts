@@ -5,14 +5,14 @@
 import type { Clock } from "../clock.ts";
 import type { Authenticator } from "../security/authenticator.ts";
 import type { Validity } from "../security/validity.ts";
-import { Rounds } from "./rounds.ts";
+import { Rounds, type SessionList } from "./rounds.ts";
 import type { Session } from "./session.ts";
 
 /** How often all credentials are looked at again, and issuers asked whether their keys are the same. */
 export const RECHECK_MS = 60_000;
 
 export interface RecallDeps {
-  readonly sessions: Iterable<Session>;
+  readonly sessions: SessionList;
   readonly validity: Validity;
   readonly authenticator: Authenticator;
   readonly clock: Clock;
@@ -26,7 +26,10 @@ export class Recall {
   constructor(deps: RecallDeps) {
     this.#deps = deps;
     this.#checkedAt = deps.clock.now();
-    this.#rounds = new Rounds(deps.sessions, deps.clock, (session) => this.#look(session));
+    this.#rounds = new Rounds(deps.sessions, deps.clock, (session) => {
+      this.#look(session);
+      return 1;
+    });
     deps.validity.changed = () => this.#rounds.soon();
   }
 
@@ -45,7 +48,8 @@ export class Recall {
   }
 
   #look({ principal, credentials }: Session): void {
+    if (principal === undefined) return;
     const { validity, clock } = this.#deps;
-    if (principal !== undefined) credentials.endAs(validity.endingOf(principal), clock.now());
+    credentials.endAs(validity.endingOf(principal), clock.now());
   }
 }

@@ -6,45 +6,29 @@
 import type { Broker } from "../broker/broker.ts";
 import { type Ending, Endings } from "./endings.ts";
 import type { LiveSubscriptions } from "./live.ts";
+import { Rounds, type SessionList } from "./rounds.ts";
 import type { Session } from "./session.ts";
 import type { Work } from "./work.ts";
-
-/** Subscriptions and consumers that are looked at in one turn; each takes about a microsecond. */
-const CHECKS_A_TURN = 2000;
-
-/** All sessions, in an order in which one that goes gives its place to the last. */
-export interface SessionList {
-  readonly size: number;
-  at(place: number): Session | undefined;
-}
 
 export class RightsReview {
   /** What was ended lately, and why. */
   readonly endings = new Endings();
-  readonly #sessions: SessionList;
   readonly #broker: Broker;
-  /** The places below it are still to be looked at; undefined while there is nothing to do. */
-  #below: number | undefined;
-  #again = false;
+  readonly #rounds: Rounds;
 
   constructor(sessions: SessionList, broker: Broker) {
-    this.#sessions = sessions;
     this.#broker = broker;
+    this.#rounds = new Rounds(sessions, broker.clock, (session) => 1 + session.review());
   }
 
   /** Whether some session has not been looked at since the last change. */
   get running(): boolean {
-    return this.#below !== undefined;
+    return this.#rounds.running;
   }
 
   /** Rights have changed, or what queues are bound to. */
   start(): void {
-    if (this.#below !== undefined) {
-      this.#again = true;
-      return;
-    }
-    this.#below = this.#sessions.size;
-    this.#broker.clock.endOfTurn(this.#turn);
+    this.#rounds.start();
   }
 
   /** Ends what the session holds and no longer may; returns how much there was to look at. */
@@ -77,22 +61,4 @@ export class RightsReview {
       why,
     });
   }
-
-  readonly #turn = (): void => {
-    let place = Math.min(this.#below ?? 0, this.#sessions.size);
-    let checks = 0;
-    // Backwards: what takes the place of one that goes was looked at already.
-    while (place > 0 && checks < CHECKS_A_TURN) {
-      place--;
-      checks += 1 + (this.#sessions.at(place)?.review() ?? 0);
-    }
-    this.#below = place;
-    if (place > 0) this.#broker.clock.endOfTurn(this.#turn);
-    else {
-      this.#below = undefined;
-      if (!this.#again) return;
-      this.#again = false;
-      this.start();
-    }
-  };
 }

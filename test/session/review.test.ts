@@ -5,12 +5,14 @@ import { RightsReview } from "../../src/session/review.ts";
 import type { Session } from "../../src/session/session.ts";
 
 /** Sessions that count how often they were looked at, and turns that are taken by hand. */
-function house(size: number, subscriptions: number) {
+function house(size: number, subscriptions: number, lookMs = 0) {
   const looks = Array.from({ length: size }, () => 0);
   const turns: (() => void)[] = [];
+  let now = 0;
   const list = looks.map((_, at) => ({
     review() {
       looks[at]!++;
+      now += lookMs;
       return subscriptions;
     },
   })) as unknown as Session[];
@@ -20,7 +22,10 @@ function house(size: number, subscriptions: number) {
     },
     at: (place: number) => list[place],
   };
-  const clock = { endOfTurn: (action: () => void) => void turns.push(action) };
+  const clock = {
+    now: () => now,
+    endOfTurn: (action: () => void) => void turns.push(action),
+  };
   const review = new RightsReview(sessions, { clock } as unknown as Broker);
   const turn = () => {
     const before = looks.reduce((sum, count) => sum + count, 0);
@@ -45,6 +50,14 @@ describe("[P-4.6] after a change of rights", () => {
     review.start();
     for (let i = 0; i < 3; i++) expect(turn()).toBe(1);
     expect(review.running).toBe(false);
+  });
+
+  test("looks that take long make the turns short, and leave none out", () => {
+    const { looks, review, turn } = house(100, 1, 2);
+    review.start();
+    for (let i = 0; i < 50; i++) expect(turn()).toBe(2);
+    expect(review.running).toBe(false);
+    expect(looks.every((count) => count === 1)).toBe(true);
   });
 
   test("a change in the midst is for those already looked at too", () => {
