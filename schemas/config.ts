@@ -67,6 +67,7 @@ const LIMIT_TEXT: Readonly<Record<keyof Limits, readonly [unit: string, descript
     "Principals and addresses without a connection whose rates are remembered.",
   ],
   automaticBans: ["bans", "Bans made by rules; the oldest goes first."],
+  verifiedTokens: ["tokens", "Verified tokens that are remembered, for those who come back."],
   queues: ["queues", "Queues, without their dead-letter queues."],
   topicCache: ["topics", "Topics whose routes are remembered."],
   coalescedFrames: ["events", "Events of one route that leave as one message."],

@@ -226,7 +226,7 @@ function identitiesOf(
 }
 
 export function accessOf(config: Config): AuthenticatorConfig {
-  const { jwt, issuers, roles, keys, anonymous, tls } = config;
+  const { jwt, issuers, roles, keys, anonymous, tls, limits } = config;
   return {
     jwtSecret: jwt.secret,
     jwtPreviousSecret: jwt.previousSecret,
@@ -238,6 +238,7 @@ export function accessOf(config: Config): AuthenticatorConfig {
     keys,
     anonymous,
     clientPrincipal: tls.clientPrincipal,
+    verifiedTokens: limits.verifiedTokens,
     clock: systemClock,
   };
 }

@@ -30,6 +30,8 @@ export interface Limits extends ClientLimits {
   rateAccounts: number;
   /** Bans made by rules [P-14.5]; the oldest goes first. */
   automaticBans: number;
+  /** Verified tokens that are remembered [P-14.1]; the one unused longest goes first. */
+  verifiedTokens: number;
   queues: number;
   /** Topics whose routes are remembered; the oldest goes first. */
   topicCache: number;
@@ -81,6 +83,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   connections: 100_000,
   rateAccounts: 100_000,
   automaticBans: 10_000,
+  verifiedTokens: 20_000,
   queues: 10_000,
   topicCache: 65_536,
   coalescedFrames: 256,

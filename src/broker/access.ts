@@ -96,6 +96,8 @@ export interface Rights {
   /** Whether a rule denies some of it, whatever else allows it. */
   isDenied(action: Deniable, on: string): boolean;
   explain(action: Deniable, on: string): Explanation;
+  /** These rights as they are now, whatever becomes of them. */
+  snapshot(): Rights;
 }
 
 /** Grants in the form in which they are checked, shared by everyone who has the same ones. */
@@ -321,6 +323,10 @@ export class PlannedRights implements Rights {
 
   explain(action: Deniable, on: string): Explanation {
     return explain(this, action, on);
+  }
+
+  snapshot(): Rights {
+    return this;
   }
 
   /** Every rule, denials first, with its variables filled in where they have values. */

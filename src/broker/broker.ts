@@ -206,15 +206,23 @@ export class Broker {
 
   /** Why somebody with these rights may or may not do this here [P-14.7]. */
   explain(rights: Rights, action: Deniable, on: string): Explanation {
-    const said = rights.explain(action, on);
-    if (!said.allowed) return said;
-    if (action === "publish" && on.startsWith("$")) {
-      return { allowed: false, reason: "Topics that begin with $ belong to the broker." };
-    }
-    const binding = action === "consume" ? this.keptBack(rights, on) : undefined;
-    if (binding === undefined) return said;
-    const why = rights.explain("receive", binding);
-    return { ...why, reason: `The queue is bound to ${binding}. ${why.reason}` };
+    return this.explainer(rights, action, on)();
+  }
+
+  /** The same, to be worded when somebody asks: among many rules the nearest miss is long to find. */
+  explainer(rights: Rights, action: Deniable, on: string): () => Explanation {
+    const then = rights.snapshot();
+    const binding = action === "consume" ? this.keptBack(then, on) : undefined;
+    return () => {
+      const said = then.explain(action, on);
+      if (!said.allowed) return said;
+      if (action === "publish" && on.startsWith("$")) {
+        return { allowed: false, reason: "Topics that begin with $ belong to the broker." };
+      }
+      if (binding === undefined) return said;
+      const why = then.explain("receive", binding);
+      return { ...why, reason: `The queue is bound to ${binding}. ${why.reason}` };
+    };
   }
 
   /** A binding of the queue that brings into it what these rights keep from being shown. */

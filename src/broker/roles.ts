@@ -209,6 +209,10 @@ class RoleRights implements Rights {
     return this.#now().explain(action, on);
   }
 
+  snapshot(): Rights {
+    return this.#now();
+  }
+
   #now(): PlannedRights {
     if (this.#at !== this.#book.version) {
       this.#planned = this.#book.planned(this.#holder);

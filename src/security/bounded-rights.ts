@@ -58,6 +58,10 @@ export class BoundedRights implements Rights {
     if (bound.allowed) return own;
     return { ...bound, reason: `Past what the issuer's tokens may claim: ${bound.reason}` };
   }
+
+  snapshot(): Rights {
+    return new BoundedRights(this.#own.snapshot(), this.#bound.snapshot());
+  }
 }
 
 /** The same object for the same two, as it is for terms that were written down together. */

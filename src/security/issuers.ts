@@ -23,6 +23,7 @@ import {
   type TokenVerifier,
   type VerifiedToken,
 } from "./tokens.ts";
+import { VerifiedTokens } from "./verified-tokens.ts";
 
 /** What a token may claim at most. */
 export interface ClaimBounds {
@@ -57,6 +58,8 @@ export interface IssuersConfig {
   readonly clockToleranceMs?: number | undefined;
   readonly issuers?: readonly IssuerSettings[] | undefined;
   readonly clock: Clock;
+  /** Verified tokens that are remembered, at most; without it none is. */
+  readonly verifiedTokens?: number | undefined;
   /** Told when keys cannot be had; absent, nobody is. */
   readonly keysFailed?: ((issuer: string, reason: string) => void) | undefined;
 }
@@ -72,8 +75,11 @@ export function createIssuers(config: IssuersConfig): Issuers | undefined {
   const named = new Map((config.issuers ?? []).map((one) => [one.issuer, entryOf(one, config)]));
   const own = ownEntry(config);
   if (own === undefined && named.size === 0) return undefined;
+  const known = new VerifiedTokens<Vouched>(config.clock, config.verifiedTokens ?? 0);
   return {
     async verify(text) {
+      const before = known.find(text);
+      if (before !== undefined) return before;
       const token = readToken(text);
       const byName = token.issuer === undefined ? undefined : named.get(token.issuer);
       const entry = byName ?? own;
@@ -82,7 +88,14 @@ export function createIssuers(config: IssuersConfig): Issuers | undefined {
           "The token's claim /iss is missing or names nobody whose tokens are taken here.";
         throw new WarrenError("unauthenticated", why, { pointer: "/iss" });
       }
-      return { ...(await entry.verifier.verify(token)), bounds: entry.bounds };
+      const { keys, verifier, bounds } = entry;
+      const { revision } = keys;
+      const vouched = { ...(await verifier.verify(token)), bounds };
+      // Keys that changed meanwhile may not be those that it was verified with.
+      if (revision !== undefined && revision === keys.revision) {
+        known.keep(text, vouched, vouched.span, () => keys.revision === revision);
+      }
+      return vouched;
     },
     refresh() {
       for (const { keys } of named.values()) keys.refresh();

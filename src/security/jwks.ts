@@ -39,6 +39,8 @@ export class KeySet {
   #renewalWanted = false;
   #triedAt = Number.NEGATIVE_INFINITY;
   #loading: Promise<void> | undefined;
+  /** Counts the times that keys were read. */
+  #revision = 0;
 
   constructor(options: KeySetOptions) {
     this.#options = options;
@@ -58,6 +60,11 @@ export class KeySet {
     return this.#material.has(material);
   }
 
+  /** Another number than before: the keys were read anew. Undefined: that is due. */
+  get revision(): number | undefined {
+    return this.#isDue() ? undefined : this.#revision;
+  }
+
   /** Asks for the keys anew if that is due. Keys that cannot be had are taken to be as they were. */
   async recheck(): Promise<void> {
     if (this.#keys !== undefined) await this.#freshen().catch(() => undefined);
@@ -70,13 +77,17 @@ export class KeySet {
   }
 
   async #freshen(): Promise<void> {
-    const { clock } = this.#options;
-    const age = () => clock.now() - this.#loadedAt;
-    if (this.#keys === undefined || this.#renewalWanted || age() > KEYS_MAX_AGE_MS) {
-      await this.#renew();
-    }
-    if (this.#keys !== undefined && age() <= KEYS_STALE_MS) return;
+    if (this.#isDue()) await this.#renew();
+    if (this.#keys !== undefined && this.#age() <= KEYS_STALE_MS) return;
     throw new WarrenError("busy", "The keys of the token's issuer cannot be had at the moment.");
+  }
+
+  #isDue(): boolean {
+    return this.#keys === undefined || this.#renewalWanted || this.#age() > KEYS_MAX_AGE_MS;
+  }
+
+  #age(): number {
+    return this.#options.clock.now() - this.#loadedAt;
   }
 
   #renew(): Promise<void> {
@@ -96,6 +107,7 @@ export class KeySet {
       this.#keys = usableKeys(await load());
       this.#material = new Set(this.#keys.map(materialOf));
       this.#loadedAt = clock.now();
+      this.#revision++;
       this.#renewalWanted = false;
     } catch (error) {
       failed(error instanceof Error ? error.message : String(error));

@@ -2,14 +2,15 @@
  * Where the keys of an issuer come from [P-14.1], each kind with the algorithms that it can verify: what
  * a token says about its algorithm never makes a public key into a shared secret.
  */
-import { createPublicKey } from "node:crypto";
+import { createPublicKey, createSecretKey, type KeyObject } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { importJWK, type JWK } from "jose";
+import type { JWK } from "jose";
 import type { IssuerSettings } from "../../schemas/identity.ts";
 import type { Clock } from "../clock.ts";
 import { type KeyHint, KeySet, materialOf, usableKeys } from "./jwks.ts";
 import { fetchJson, type Outbound } from "./outbound.ts";
+import { assertStrong } from "./signatures.ts";
 
 /** RFC 7518, 3.2: a shared secret has at least as many bits as the hash, or it can be guessed offline. */
 export const SECRET_BYTES_MIN = 32;
@@ -29,11 +30,13 @@ const CANDIDATES_MAX = 4;
 export interface KeySource {
   readonly algorithms: readonly string[];
   /** Keys that may have signed it, `alg` being one of `algorithms`. Rejects with `busy`. */
-  keysFor(hint: KeyHint): Promise<readonly CryptoKey[]>;
+  keysFor(hint: KeyHint): Promise<readonly KeyObject[]>;
+  /** Another number than before: the keys were read anew. Undefined: that is due, so ask `keysFor`. */
+  readonly revision: number | undefined;
   /** What was read from elsewhere is read anew for the next token. */
   refresh(): void;
   /** Whether a key of `keysFor` still is one of these; undefined where that cannot change. */
-  voucherOf?(key: CryptoKey): (() => boolean) | undefined;
+  voucherOf?(key: KeyObject): (() => boolean) | undefined;
   /** What was read from elsewhere is read anew if that is due. Does not reject. */
   recheck?(): Promise<void>;
 }
@@ -46,20 +49,14 @@ export function secretAlgorithms(secret: string): readonly string[] {
 
 /** Shared secrets, the one in use first. Throws when one is too short to be safe. */
 export function secretKeys(secrets: readonly string[]): KeySource {
-  const imported = new Map<string, Promise<CryptoKey[]>>();
-  const shared = secrets.map((text) => ({ bytes: secretBytes(text), fit: secretAlgorithms(text) }));
+  const shared = secrets.map((text) => ({
+    key: createSecretKey(secretBytes(text)),
+    fit: secretAlgorithms(text),
+  }));
   return {
     algorithms: secretAlgorithms(secrets[0] ?? ""),
-    keysFor({ alg }) {
-      // Imported once: for every token anew it would cost as much as the signature.
-      let keys = imported.get(alg);
-      if (keys === undefined) {
-        const fitting = shared.filter(({ fit }) => fit.includes(alg));
-        keys = Promise.all(fitting.map(({ bytes }) => importSecret(bytes, alg)));
-        imported.set(alg, keys);
-      }
-      return keys;
-    },
+    revision: 0,
+    keysFor: async ({ alg }) => shared.flatMap(({ key, fit }) => (fit.includes(alg) ? [key] : [])),
     refresh: () => undefined,
   };
 }
@@ -75,41 +72,43 @@ export function secretBytes(secret: string): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-function importSecret(secret: Uint8Array<ArrayBuffer>, alg: string): Promise<CryptoKey> {
-  const algorithm = { name: "HMAC", hash: `SHA-${alg.slice(2)}` };
-  return crypto.subtle.importKey("raw", secret, algorithm, false, ["verify"]);
-}
-
 /** Public keys, wherever the set has them from. */
 export function publicKeys(set: KeySet): KeySource {
-  const imported = new WeakMap<JWK, Map<string, Promise<CryptoKey>>>();
+  const imported = new WeakMap<JWK, KeyObject | undefined>();
   /** One for each key, however many connections it has vouched for. */
-  const vouchers = new WeakMap<CryptoKey, () => boolean>();
-  const importKey = async (jwk: JWK, alg: string): Promise<CryptoKey> => {
-    const key = (await importJWK(jwk, alg)) as CryptoKey;
+  const vouchers = new WeakMap<KeyObject, () => boolean>();
+  const keyOf = (jwk: JWK): KeyObject | undefined => {
+    if (imported.has(jwk)) return imported.get(jwk);
+    const key = importKey(jwk);
+    imported.set(jwk, key);
     const material = materialOf(jwk);
-    vouchers.set(key, () => set.holds(material));
-    return key;
-  };
-  const keyOf = (jwk: JWK, alg: string): Promise<CryptoKey> => {
-    const byAlgorithm = imported.get(jwk) ?? new Map<string, Promise<CryptoKey>>();
-    imported.set(jwk, byAlgorithm);
-    const key = byAlgorithm.get(alg) ?? importKey(jwk, alg);
-    byAlgorithm.set(alg, key);
+    if (key !== undefined) vouchers.set(key, () => set.holds(material));
     return key;
   };
   return {
     algorithms: PUBLIC_KEY_ALGORITHMS,
+    get revision() {
+      return set.revision;
+    },
     async keysFor(hint) {
       const found = (await set.candidates(hint)).slice(0, CANDIDATES_MAX);
-      const keys = await Promise.allSettled(found.map((jwk) => keyOf(jwk, hint.alg)));
-      // A key that is none does not hinder the others of its set.
-      return keys.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+      return found.flatMap((jwk) => keyOf(jwk) ?? []);
     },
     refresh: () => set.expire(),
     voucherOf: (key) => vouchers.get(key),
     recheck: () => set.recheck(),
   };
+}
+
+/** Undefined for a key that is none: it does not hinder the others of its set. */
+function importKey(jwk: JWK): KeyObject | undefined {
+  try {
+    const key = createPublicKey({ key: { ...jwk }, format: "jwk" });
+    assertStrong(key);
+    return key;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The source that the settings of an issuer name. Throws when a secret is too short. */

@@ -15,12 +15,15 @@ export interface Ending {
   readonly why: Explanation;
 }
 
+/** Many may end at once, and few are asked about: why is worded then. */
+type Kept = Omit<Ending, "why"> & { readonly why: () => Explanation };
+
 export class Endings {
   /** A ring, once it is full. */
-  readonly #kept: Ending[] = [];
+  readonly #kept: Kept[] = [];
   #next = 0;
 
-  add(ending: Ending): void {
+  add(ending: Kept): void {
     this.#kept[this.#next] = ending;
     this.#next = (this.#next + 1) % ENDINGS_KEPT;
   }
@@ -31,6 +34,7 @@ export class Endings {
     return ordered
       .reverse()
       .filter((one) => one.principal === principal && (on === undefined || one.on === on))
-      .slice(0, atMost);
+      .slice(0, atMost)
+      .map((one) => ({ ...one, why: one.why() }));
   }
 }

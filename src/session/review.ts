@@ -51,7 +51,7 @@ export class RightsReview {
   #ended({ id, principal }: Session, action: Ending["action"], on: string): void {
     if (principal === undefined) return;
     const { name, rights } = principal;
-    const why = this.#broker.explain(rights, action, on);
+    const why = this.#broker.explainer(rights, action, on);
     this.endings.add({
       time: this.#broker.clock.now(),
       principal: name,
