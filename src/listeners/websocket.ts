@@ -122,7 +122,8 @@ function negotiate(
   offer: string | null,
   protocols: readonly NativeProtocol[],
 ): NativeProtocol | undefined {
-  const offered = (offer ?? "")
+  if (offer === null) return undefined;
+  const offered = offer
     .split(",")
     .map((item) => item.trim())
     .filter((item) => item !== "" && !item.startsWith(TOKEN_SUBPROTOCOL));

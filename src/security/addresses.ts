@@ -44,6 +44,8 @@ export function parseRange(text: string): AddressRange | undefined {
 
 /** One spelling for each address; what is none stays as it is. */
 export function canonicalAddress(text: string): string {
+  // There is one spelling of it already.
+  if (isIPv4(text)) return text;
   const address = parseAddress(text);
   if (address === undefined) return text;
   if (address.bits === 32) return textOfIPv4(address.value);

@@ -62,6 +62,7 @@ export class Rates {
 
   /** Somebody begins to connect, not yet known by name. Throws `rate_limited`. */
   connecting(address: string): void {
+    if (!this.#any) return;
     const { overall, address: each } = this.settings;
     const account = this.#addressIf(each.connectionsPerMinute, address);
     const all = this.#perMinute(overall.connectionsPerMinute);

@@ -114,7 +114,10 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.#sessions.add(this);
     this.throttle = this.#sessions.throttleFor(this);
     this.credentials.start(this.#now(), limits.handshakeTimeoutMs);
-    if (this.principal !== undefined) this.#begin(this.principal);
+    if (this.principal === undefined) return;
+    this.#begin(this.principal);
+    // In the same write as the answer to the handshake, which at the end of the turn would have left alone.
+    this.#outbox.flush();
   }
 
   /** One WebSocket message. */

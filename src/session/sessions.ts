@@ -6,7 +6,7 @@ import type { Principal } from "../broker/access.ts";
 import type { Broker } from "../broker/broker.ts";
 import type { Timer } from "../clock.ts";
 import type { WarrenError } from "../errors.ts";
-import { type ClientLimits, clientLimits, type Limits } from "../limits.ts";
+import { clientLimits, type Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { Admission } from "../security/admission.ts";
 import type { Authenticator } from "../security/authenticator.ts";
@@ -59,7 +59,7 @@ export class Sessions {
   tick = 0;
   readonly #log: Logger;
   readonly #server: ServerFrameOf<"welcome">["server"];
-  readonly #clientLimits: ClientLimits;
+  readonly #clientLimits: ServerFrameOf<"welcome">["limits"];
   /** In no order; each knows its place. */
   readonly #all: Session[] = [];
   #cursor = 0;
@@ -75,7 +75,7 @@ export class Sessions {
     this.limits = broker.limits;
     this.#log = log;
     this.#server = { name: "warren", version, node };
-    this.#clientLimits = clientLimits(broker.limits);
+    this.#clientLimits = { ...clientLimits(broker.limits) };
     this.outboxes = new OutboxTurn(() => broker.fanout.requestTurn(), deps.compressFrom);
     this.deadlines = new Deadlines(broker.clock);
     this.review = new RightsReview(this, broker);
@@ -132,7 +132,7 @@ export class Sessions {
       principal: name,
       ...(expiresAt !== undefined && { expiresAt }),
       heartbeatMs: this.limits.heartbeatMs,
-      limits: { ...this.#clientLimits },
+      limits: this.#clientLimits,
       server: this.#server,
       time: this.broker.clock.now(),
     };
