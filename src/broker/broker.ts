@@ -56,6 +56,8 @@ export interface BrokerCounters {
   subscriptions: number;
 }
 
+export type Explainer = () => Explanation;
+
 export class Broker {
   readonly engine: Engine;
   readonly clock: Clock;
@@ -210,19 +212,10 @@ export class Broker {
   }
 
   /** The same, to be worded when somebody asks: among many rules the nearest miss is long to find. */
-  explainer(rights: Rights, action: Deniable, on: string): () => Explanation {
+  explainer(rights: Rights, action: Deniable, on: string): Explainer {
     const then = rights.snapshot();
     const binding = action === "consume" ? this.keptBack(then, on) : undefined;
-    return () => {
-      const said = then.explain(action, on);
-      if (!said.allowed) return said;
-      if (action === "publish" && on.startsWith("$")) {
-        return { allowed: false, reason: "Topics that begin with $ belong to the broker." };
-      }
-      if (binding === undefined) return said;
-      const why = then.explain("receive", binding);
-      return { ...why, reason: `The queue is bound to ${binding}. ${why.reason}` };
-    };
+    return () => explained(then, action, on, binding);
   }
 
   /** A binding of the queue that brings into it what these rights keep from being shown. */
@@ -340,4 +333,16 @@ class Store implements AppendRequest {
   failed(error: WarrenError): void {
     this.#broker.failed(this.#publication, this.#entry, error);
   }
+}
+
+/** `binding` is one that brings into the queue what these rights keep from being shown. */
+function explained(rights: Rights, action: Deniable, on: string, binding?: string): Explanation {
+  const said = rights.explain(action, on);
+  if (!said.allowed) return said;
+  if (action === "publish" && on.startsWith("$")) {
+    return { allowed: false, reason: "Topics that begin with $ belong to the broker." };
+  }
+  if (binding === undefined) return said;
+  const why = rights.explain("receive", binding);
+  return { ...why, reason: `The queue is bound to ${binding}. ${why.reason}` };
 }
