@@ -80,6 +80,11 @@ function tokenFor(name: string, claims: Record<string, unknown>): Promise<string
     .sign(Buffer.from(SECRET));
 }
 
+/** All times in milliseconds, from the call on. */
+const COLUMNS = [
+  ...["change", "answered", "first told", "half", "last", "last after the answer", "server CPU"],
+  ...["echo before: p50", "p99", "most", "echo meanwhile: p50", "p99", "most", "close codes"],
+];
 const ms = (value: number) => value.toFixed(value < 10 ? 1 : 0);
 
 interface House {
@@ -183,10 +188,8 @@ async function main(names: readonly string[], clients: number, profileDir?: stri
         perSecond: OTHERS_PER_SECOND,
         credential: server.token,
       });
-      console.log(
-        "| change | answered | first told | half | last | after the answer | server CPU | echo before p50 | p99 | most | echo meanwhile p50 | p99 | most | codes |",
-      );
-      console.log(`|${"---|".repeat(14)}`);
+      console.log(`| ${COLUMNS.join(" | ")} |`);
+      console.log(`|${"---|".repeat(COLUMNS.length)}`);
       const chosen = CHANGES.filter(({ name }) => names.length === 0 || names.includes(name));
       for (const change of chosen) await measure(house, change);
       if (names.length === 0 || names.includes("kick")) await kick(house);
