@@ -30,8 +30,10 @@ export class TlsGate {
       { ...optionsOf(material), handshakeTimeout: HANDSHAKE_MS },
       (socket) => this.#accept(socket),
     );
-    // A handshake that fails is the client's affair.
-    this.#server.on("tlsClientError", () => undefined);
+    // From the first byte on: a stop must end those who never come to an end of their handshake too.
+    this.#server.on("connection", (socket: TLSSocket) => this.#note(socket));
+    // A handshake that fails is the client's affair; one that takes too long is left open by Bun.
+    this.#server.on("tlsClientError", (_error, socket) => void socket?.destroy());
   }
 
   /** Rejects with what the system says, such as `EADDRINUSE`. */
@@ -81,7 +83,6 @@ export class TlsGate {
     // It showed one that does not hold: that is not the same as having none.
     if (certificate === "refused") return void socket.destroy();
     const address = socket.remoteAddress ?? "";
-    this.#sockets.add(socket);
     const inner = connect({ host: LOOPBACK, port: this.#innerPort }, () => {
       const port = inner.localPort;
       if (port === undefined || socket.destroyed) return void inner.destroy();
@@ -91,10 +92,12 @@ export class TlsGate {
     });
     inner.on("error", () => socket.destroy());
     inner.once("close", () => socket.destroy());
-    socket.once("close", () => {
-      this.#sockets.delete(socket);
-      inner.destroy();
-    });
+    socket.once("close", () => inner.destroy());
+  }
+
+  #note(socket: TLSSocket): void {
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
   }
 }
 
