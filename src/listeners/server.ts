@@ -148,8 +148,10 @@ function serve<Data>(
     async fetch(request, server) {
       // The address of a request is put together with its Host, which may be missing or anything.
       const url = URL.parse(request.url);
-      if (url === null) {
-        return problemResponse(new WarrenError("invalid_frame", "The Host is missing or is none."));
+      // Several come joined by a comma: whoever forwarded them may have gone by another one.
+      if (url === null || request.headers.get("host")?.includes(",") === true) {
+        const why = "The Host is missing or is none, or there are several.";
+        return problemResponse(new WarrenError("invalid_frame", why));
       }
       const named = options.certificatesName;
       const peer = gate === undefined ? server : gatePeer(request, server, gate(), named);

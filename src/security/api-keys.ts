@@ -90,8 +90,8 @@ export class ApiKeys {
   /** Until when the secret with this hash is good; undefined when it is not any more. */
   goodUntil({ id, hash }: { readonly id: string; readonly hash: string }): number | undefined {
     const key = this.get(id);
-    if (key?.hash === hash) return Number.POSITIVE_INFINITY;
-    return key?.older?.find((one) => one.hash === hash)?.expiresAt;
+    if (sameHash(hash, key?.hash)) return Number.POSITIVE_INFINITY;
+    return key?.older?.find((one) => sameHash(hash, one.hash))?.expiresAt;
   }
 
   /** At most `limit` keys with ids behind `after`, in their order, and whether there are more. */

@@ -3,6 +3,7 @@
  * an HTTP answer, WebSocket frames, an end.
  */
 import { connect, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 import { constants, inflateRawSync } from "node:zlib";
 import { eventually } from "../harness/eventually.ts";
 import { firstFrame, protocolFrames, type RawFrame } from "../harness/raw-frames.ts";
@@ -93,13 +94,14 @@ export class HostilePeer implements Disposable {
     socket.on("error", () => undefined);
   }
 
-  /** A TCP connection and nothing else. */
-  static async dial(url: string): Promise<HostilePeer> {
+  /** A TCP connection and nothing else; with `tls`, what may be trusted, one over TLS. */
+  static async dial(url: string, tls?: { readonly ca: string }): Promise<HostilePeer> {
     const { hostname, port, host } = new URL(url);
-    const socket = connect(Number(port), hostname);
+    const at = { port: Number(port), host: hostname };
+    const socket = tls === undefined ? connect(at) : connectTls({ ...at, ...tls });
     const peer = new HostilePeer(socket, host);
     await new Promise<void>((resolve, reject) => {
-      socket.once("connect", () => resolve());
+      socket.once(tls === undefined ? "connect" : "secureConnect", () => resolve());
       socket.once("error", reject);
     });
     return peer;
