@@ -144,7 +144,7 @@ async function attack(broker: TestBroker, tls?: { readonly ca: string }): Promis
     await peer.over();
     const [status, ...more] = statusesOf(peer.text);
     expect([what, status, more, await topicsSeen()]).toEqual([what, expect.any(Number), [], []]);
-    expect([400, 413, 505]).toContain(status);
+    expect(status === 400 || status === 413 || status === 505).toBe(true);
   }
   for (const [what, [status, text]] of Object.entries(ONE)) {
     using peer = await sent(text);
