@@ -68,7 +68,10 @@ async function closed(open: () => Socket, all: readonly Slow[], serves: () => Pr
   return heard;
 }
 
-async function serving({ wsUrl }: TestBroker, tls?: { readonly ca: string }): Promise<() => Promise<void>> {
+async function serving(
+  { wsUrl }: TestBroker,
+  tls?: { readonly ca: string },
+): Promise<() => Promise<void>> {
   const live = await WireClient.connect(wsUrl, tls === undefined ? {} : { tls });
   await live.ok({ type: "subscribe", filter: "witness" });
   return async () => {
