@@ -113,17 +113,15 @@ export function checked<S extends TSchema>(
 
 /** An answer in the encoding that the client accepts. */
 export function encodedResponse(request: Request, body: unknown, status = 200): Response {
-  const headers = { "Cache-Control": "no-store" };
-  if (acceptsMsgpack(request)) {
-    return new Response(pack(body), {
-      status,
-      headers: { ...headers, "Content-Type": MSGPACK },
-    });
-  }
-  return new Response(JSON.stringify(body), {
-    status,
-    headers: { ...headers, "Content-Type": "application/json" },
-  });
+  if (!acceptsMsgpack(request)) return jsonResponse(JSON.stringify(body), status);
+  const headers = { "Cache-Control": "no-store", "Content-Type": MSGPACK };
+  return new Response(pack(body), { status, headers });
+}
+
+/** An answer that is JSON text already. */
+export function jsonResponse(text: string, status = 200): Response {
+  const headers = { "Cache-Control": "no-store", "Content-Type": "application/json" };
+  return new Response(text, { status, headers });
 }
 
 export function acceptsMsgpack(request: Request): boolean {

@@ -5,14 +5,7 @@
  * that any request of that principal may settle them.
  */
 import type { Clock, Timer } from "../clock.ts";
-import type {
-  Consumer,
-  ConsumerHolder,
-  DeliverySink,
-  Engine,
-  Outcome,
-  Settled,
-} from "../engine/engine.ts";
+import type { Consumer, ConsumerHolder, DeliverySink, Engine, Outcome } from "../engine/engine.ts";
 import { WarrenError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Delivery } from "../message.ts";
@@ -41,6 +34,9 @@ export interface Pulled {
   /** The client never got them: they are ready again and no attempt is burnt. */
   giveBack(): void;
 }
+
+/** What became of the delivery at one place of a list of tags. */
+export type SettledAt = (place: number, error: WarrenError | undefined) => void;
 
 /** The unsettled deliveries of one principal in one queue. */
 interface Holder {
@@ -104,17 +100,28 @@ export class Leases {
   }
 
   /**
-   * Settles one delivery; `done` is called once, when that is on disk or with the error:
-   * `stale_delivery` when the principal does not hold it.
+   * Settles deliveries, each for itself; `done` is called once for each place in `tags`, when that is on
+   * disk or with the error: `stale_delivery` when the principal does not hold it.
    */
-  settle(principal: string, queue: string, tag: number, outcome: Outcome, done: Settled): void {
-    const lease = this.#holders.get(keyOf(principal, queue))?.byTag.get(tag);
-    if (lease === undefined) done(new WarrenError("stale_delivery", undefined, { tag }));
-    else {
-      lease.settle(tag, outcome, (error) => {
-        done(error);
-        lease.tidy();
-      });
+  settle(
+    principal: string,
+    queue: string,
+    tags: readonly number[],
+    outcome: Outcome,
+    done: SettledAt,
+  ): void {
+    const byTag = this.#holders.get(keyOf(principal, queue))?.byTag;
+    let at = 0;
+    while (at < tags.length) {
+      const lease = byTag?.get(tags[at]!);
+      const from = at++;
+      if (lease === undefined) {
+        done(from, new WarrenError("stale_delivery", undefined, { tag: tags[from]! }));
+        continue;
+      }
+      // Neighbours that came with one pull go together.
+      while (at < tags.length && byTag?.get(tags[at]!) === lease) at++;
+      lease.settle(tags, from, at, outcome, done);
     }
   }
 
@@ -238,13 +245,46 @@ class Lease implements DeliverySink, Pull {
     this.giveBack();
   }
 
-  settle(tag: number, outcome: Outcome, settled: Settled): void {
+  /** Those of `tags` from one place up to another. */
+  settle(
+    tags: readonly number[],
+    from: number,
+    to: number,
+    outcome: Outcome,
+    done: SettledAt,
+  ): void {
     this.#named?.renew();
-    if (this.#consumer?.holds(tag) !== true) {
-      settled(new WarrenError("stale_delivery", undefined, { tag }));
-    } else {
-      this.#consumer.settle([tag], outcome, settled);
+    if (outcome.kind === "ack") {
+      this.#ack(tags, from, to, done);
+      return;
     }
+    // Each is an operation of its own, and may fail by itself.
+    for (let at = from; at < to; at++) {
+      const tag = tags[at]!;
+      if (this.#consumer?.holds(tag) === true) {
+        this.#consumer.settle([tag], outcome, (error) => {
+          done(at, error);
+          this.tidy();
+        });
+      } else {
+        done(at, new WarrenError("stale_delivery", undefined, { tag }));
+      }
+    }
+  }
+
+  /** One operation for all, which are on disk together or not at all; a tag named again is stale. */
+  #ack(tags: readonly number[], from: number, to: number, done: SettledAt): void {
+    const places = new Map<number, number>();
+    for (let at = from; at < to; at++) {
+      const tag = tags[at]!;
+      if (this.#consumer?.holds(tag) === true && !places.has(tag)) places.set(tag, at);
+      else done(at, new WarrenError("stale_delivery", undefined, { tag }));
+    }
+    if (places.size === 0) return;
+    this.#consumer?.settle([...places.keys()], { kind: "ack" }, (error) => {
+      for (const at of places.values()) done(at, error);
+      this.tidy();
+    });
   }
 
   /** Forgets what was settled or timed out, and ends when nothing is left to hold or to wait for. */

@@ -2,8 +2,8 @@
 import type { SettleBody } from "../../schemas/http.ts";
 import type { Outcome } from "../engine/engine.ts";
 import { WarrenError } from "../errors.ts";
-import { acceptsMsgpack } from "./body.ts";
-import { deliveryView } from "./message-view.ts";
+import { acceptsMsgpack, jsonResponse } from "./body.ts";
+import { deliveryText, packedDelivery } from "./message-view.ts";
 import { errorResult } from "./problem.ts";
 import type { PullConsumerName } from "./pull-consumers.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
@@ -34,8 +34,11 @@ export const pullHandlers: Handlers<"pull" | "settle" | "alive" | "release"> = {
       pulled.giveBack();
       queueOf(call, services);
     }
-    const packed = acceptsMsgpack(call.request);
-    return { deliveries: pulled.deliveries.map((delivery) => deliveryView(delivery, packed)) };
+    const { deliveries } = pulled;
+    if (!acceptsMsgpack(call.request)) {
+      return jsonResponse(`{"deliveries":[${deliveries.map(deliveryText).join()}]}`);
+    }
+    return { deliveries: deliveries.map(packedDelivery) };
   },
 
   alive(call, services) {
@@ -49,16 +52,12 @@ export const pullHandlers: Handlers<"pull" | "settle" | "alive" | "release"> = {
     return { released };
   },
 
-  async settle(call, services) {
+  settle(call, services) {
     const queue = queueOf(call, services);
     const steps = stepsOf(call.body);
     const count = steps.reduce((sum, { tags }) => sum + tags.length, 0);
     assertAtMost(count, services.config.limits.credit, "");
-    // All are begun before the first is waited for: in order, and in one transaction.
-    const results = steps.flatMap(({ tags, outcome }) =>
-      tags.map((tag) => settleOne(call, services, queue, tag, outcome)),
-    );
-    return { results: await Promise.all(results) };
+    return settled(call, services, queue, steps, count);
   },
 };
 
@@ -86,18 +85,31 @@ function stepOf(
   return { tags, outcome: { kind, ...options } };
 }
 
-function settleOne(
+/** All are begun before the first is waited for: in order, and in one transaction. */
+function settled(
   call: Call<"settle">,
   { leases }: Services,
   queue: string,
-  tag: number,
-  outcome: Outcome,
-): Promise<object> {
-  return new Promise((resolve) => {
-    leases.settle(call.principal.name, queue, tag, outcome, (error) =>
-      resolve(error === undefined ? { type: "ok", tag } : { tag, ...errorResult(error) }),
-    );
-  });
+  steps: readonly Step[],
+  count: number,
+): Promise<{ results: readonly object[] }> {
+  const results = new Array<object>(count);
+  const { promise, resolve } = Promise.withResolvers<{ results: readonly object[] }>();
+  let open = count;
+  let begun = 0;
+  for (const { tags, outcome } of steps) {
+    const first = begun;
+    begun += tags.length;
+    leases.settle(call.principal.name, queue, tags, outcome, (place, error) => {
+      const tag = tags[place]!;
+      results[first + place] =
+        error === undefined ? { type: "ok", tag } : { tag, ...errorResult(error) };
+      open--;
+      if (open === 0) resolve({ results });
+    });
+  }
+  if (count === 0) resolve({ results });
+  return promise;
 }
 
 function consumerOf(call: Call<"alive" | "release">, services: Services): PullConsumerName {

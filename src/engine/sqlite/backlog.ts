@@ -2,6 +2,7 @@
  * All that waits in one queue: the window in memory, and the disk behind it. Reads pages when they are
  * needed and finds what has expired, one read at a time.
  */
+import type { Timer } from "../../clock.ts";
 import type { Row } from "./batch.ts";
 import { Entry } from "./entry.ts";
 import type { Read } from "./exchange.ts";
@@ -9,6 +10,8 @@ import type { QueueHost } from "./host.ts";
 import { QUEUE_LANES } from "./lanes.ts";
 import type { SqliteQueue } from "./queue.ts";
 import { type PageRequest, Window } from "./window.ts";
+
+const LINGER_MS = 1000;
 
 export class Backlog {
   readonly window: Window;
@@ -21,6 +24,8 @@ export class Backlog {
   #epoch = 0;
   /** A purge is under way, or the queue is gone: nothing is handed out. */
   #frozen = false;
+  #unloading: Timer | undefined;
+  #lingersUntil = 0;
 
   constructor(queue: SqliteQueue, host: QueueHost) {
     this.#queue = queue;
@@ -49,8 +54,36 @@ export class Backlog {
     this.#host.pumpSoon(this.#queue);
   }
 
+  /** Whether it is kept in memory for a consumer that may come at once. */
+  get lingers(): boolean {
+    return this.#unloading !== undefined;
+  }
+
+  /**
+   * The last consumer has left. Those who pull come and go with each request: what was read for one is kept
+   * a moment for the next.
+   */
+  linger(): void {
+    this.#lingersUntil = this.#host.clock.now() + LINGER_MS;
+    this.#unloading ??= this.#host.clock.after(LINGER_MS, () => this.#lingered());
+  }
+
+  #lingered(): void {
+    this.#unloading = undefined;
+    if (this.#queue.consumers.size > 0) return;
+    const leftMs = this.#lingersUntil - this.#host.clock.now();
+    if (leftMs > 0) {
+      this.#unloading = this.#host.clock.after(leftMs, () => this.#lingered());
+      return;
+    }
+    this.unload();
+    this.#queue.watchExpiry();
+  }
+
   /** Leaves everything to the disk: nobody is there to take it. */
   unload(): void {
+    this.#unloading?.cancel();
+    this.#unloading = undefined;
     this.#epoch++;
     this.window.unload();
   }

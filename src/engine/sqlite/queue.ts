@@ -108,9 +108,9 @@ export class SqliteQueue implements HeapItem {
     return this.#consumers;
   }
 
-  /** Whether somebody is there to take a message. */
+  /** Whether somebody is there to take a message, or was a moment ago. */
   get wanted(): boolean {
-    return this.#consumers.size > 0;
+    return this.#consumers.size > 0 || this.backlog.lingers;
   }
 
   get lastSequence(): number {
@@ -179,7 +179,7 @@ export class SqliteQueue implements HeapItem {
     if (dueAt !== undefined) {
       this.totals.delayed++;
       this.#host.delayed({ dueAt, lane: entry.lane, sequence: entry.sequence });
-    } else if (this.#consumers.size === 0) {
+    } else if (!this.wanted) {
       // Nobody is there to take it: it need not be held in memory.
       this.backlog.window.leave(entry.lane, entry.enteredAt);
       this.mayExpire(entry.expiresAt);
@@ -217,8 +217,8 @@ export class SqliteQueue implements HeapItem {
   /** Takes back what it holds; what it held for longer than `graceMs` counts as an attempt. */
   leave(consumer: SqliteConsumer, graceMs: number): void {
     this.#consumers.delete(consumer);
+    if (this.#consumers.size === 0) this.backlog.linger();
     this.settlement.takeBack(consumer, graceMs);
-    if (this.#consumers.size === 0) this.backlog.unload();
     this.watchExpiry();
     this.#host.pumpSoon(this);
   }
@@ -252,7 +252,7 @@ export class SqliteQueue implements HeapItem {
       this.#deliver(entry, consumer, now);
       this.#line.join(consumer);
     }
-    if (this.#consumers.size > 0) this.backlog.fill();
+    if (this.wanted) this.backlog.fill();
   }
 
   #deliver(entry: Entry, consumer: SqliteConsumer, now: number): void {
@@ -276,7 +276,7 @@ export class SqliteQueue implements HeapItem {
   released(lane: number, sequence: number, gone: boolean): void {
     if (gone) return;
     this.totals.delayed--;
-    this.backlog.cameDue(lane, sequence, this.#consumers.size > 0);
+    this.backlog.cameDue(lane, sequence, this.wanted);
     this.watchExpiry();
     this.#host.pumpSoon(this);
   }
@@ -361,5 +361,6 @@ export class SqliteQueue implements HeapItem {
       consumer.cancel();
       this.#host.later(() => consumer.sink.ended(error));
     }
+    this.backlog.unload();
   }
 }
