@@ -3,6 +3,7 @@
  * [P-13.10]. A task is a record of the engine, written in the same commit as each of its pages: what the
  * record says is what was done, and a start goes on from there.
  */
+import type { QueueCounts } from "../../schemas/queue.ts";
 import type { Clock, Timer } from "../clock.ts";
 import type { Engine } from "../engine/engine.ts";
 import { deadLetterName, transferTarget } from "../engine/rules.ts";
@@ -12,7 +13,7 @@ import { toWarrenError, WarrenError } from "../errors.ts";
 
 /** Tasks that are remembered after their end; the oldest go. */
 const ENDED_KEPT = 1000;
-const PAGE_MESSAGES = 128;
+const PAGE_MESSAGES = 512;
 /** Until a page is tried again that a full queue or the storage refused. */
 const RETRY_MS = 1000;
 
@@ -129,7 +130,9 @@ export class Tasks {
     // What comes after this is not its own.
     const select = { ...order.select, to: Math.min(latest, createdAt) };
     const counts = { moved: 0, held: 0, failed: 0 };
-    const task: Stored = { ...order, select, id: newId(), state: "running", createdAt, ...counts };
+    const total = takesAll(order.select) ? { total: atMost(order, source.counts) } : {};
+    const known = { ...order, select, id: newId(), createdAt, ...counts };
+    const task: Stored = { ...known, ...(order.dryRun ? {} : total), state: "running" };
     if (order.dryRun) return { ...task, ...(await this.#count(task)), state: "done" };
     const running = this.#stored().find(
       ({ state, queue }) => state === "running" && queue === order.queue,
@@ -291,12 +294,24 @@ export class Tasks {
       after = page.next;
     } while (after !== undefined && sum.moved < limit && !this.#isOver(task.id));
     sum.moved = Math.min(sum.moved, limit);
-    return { ...sum, total: sum.moved };
+    return { ...sum, total: sum.moved + sum.held + sum.failed };
   }
 }
 
 function stateOf({ kind }: Pick<Task, "kind">): TransferRequest["state"] {
   return kind === "redrive" ? "waiting" : "acked";
+}
+
+/** Everything there is: how many that are need not be counted. */
+function takesAll(select: Selection): boolean {
+  return Object.values(select).every((field) => field === undefined);
+}
+
+function atMost({ kind, limit }: TaskOrder, { ready, delayed, retained }: QueueCounts): number {
+  return Math.min(
+    limit ?? Number.POSITIVE_INFINITY,
+    kind === "redrive" ? ready + delayed : retained,
+  );
 }
 
 function requestOf(task: Task, after: string | undefined): Omit<TransferRequest, "limit"> {

@@ -24,12 +24,17 @@ export interface Selection {
   readonly search?: string;
 }
 
-/** What is looked at. */
+/** What is looked at. The payload has to be there only where the selection reads it. */
 export interface Candidate {
-  readonly message: Message;
+  readonly message: Omit<Message, "payload"> & Partial<Pick<Message, "payload">>;
   readonly deaths: readonly DeathRecord[] | undefined;
   /** When it came to where it is. */
   readonly at: number;
+}
+
+/** Whether payloads have to be looked at. */
+export function readsPayload({ search }: Selection): boolean {
+  return search !== undefined;
 }
 
 /** A selection made ready for many candidates. */
@@ -56,7 +61,7 @@ export function deathsIn(queue: string, deaths: readonly DeathRecord[] | undefin
   return deaths?.filter((death) => death.queue === queue).length ?? 0;
 }
 
-function hasHeader({ headers }: Message, name: string, value: string): boolean {
+function hasHeader({ headers }: Candidate["message"], name: string, value: string): boolean {
   return headers !== undefined && Object.hasOwn(headers, name) && headers[name] === value;
 }
 
@@ -65,13 +70,14 @@ function hasWords(words: readonly string[], text: string): boolean {
   return words.every((word) => lower.includes(word));
 }
 
-function textOf(message: Message, deaths: readonly DeathRecord[] | undefined): string {
+function textOf(message: Candidate["message"], deaths: readonly DeathRecord[] | undefined): string {
   const texts = [message.topic, payloadText(message)];
   for (const [name, value] of Object.entries(message.headers ?? {})) texts.push(name, value);
   for (const { detail } of deaths ?? []) if (detail !== undefined) texts.push(detail);
   return texts.join("\n");
 }
 
-function payloadText({ payload }: Message): string {
+function payloadText({ payload }: Candidate["message"]): string {
+  if (payload === undefined) return "";
   return payload.isBinary ? new TextDecoder().decode(payload.storedBytes()) : payload.json();
 }

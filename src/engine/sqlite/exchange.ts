@@ -186,8 +186,8 @@ export interface Moved {
   readonly isFull: boolean;
   /** Where the next page begins; null when there is none. */
   readonly next: string | null;
-  /** What left the source: places, bytes, and how many of them waited for a time. */
-  readonly gone: readonly (readonly [lane: number, sequence: number])[];
+  /** What left the source: all between two places, bytes, and how many of them waited for a time. */
+  readonly gone: readonly (readonly [lane: number, first: number, last: number])[];
   readonly bytes: number;
   readonly delayed: number;
   /** What came to the target: bytes, lanes, and the earliest expiry of its own. */

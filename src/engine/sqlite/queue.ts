@@ -337,10 +337,11 @@ export class SqliteQueue implements HeapItem {
   }
 
   /** The queue was frozen, and these are gone. */
-  departed({ gone, bytes, delayed }: Moved): void {
-    this.purged({ kind: "purged", messages: gone.length, bytes, delayed });
-    const places = new Set(gone.map(([lane, sequence]) => `${lane}.${sequence}`));
-    this.backlog.thaw(({ lane, sequence }) => places.has(`${lane}.${sequence}`));
+  departed({ moved, gone, bytes, delayed }: Moved): void {
+    this.purged({ kind: "purged", messages: moved, bytes, delayed });
+    this.backlog.thaw(({ lane, sequence }) =>
+      gone.some(([at, first, last]) => at === lane && first <= sequence && sequence <= last),
+    );
   }
 
   /** These are on disk now. */

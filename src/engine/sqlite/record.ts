@@ -49,15 +49,28 @@ export function encodeRecord(
   deaths: readonly DeathRecord[] | undefined,
 ): EncodedRecord {
   const { payload } = message;
+  const { format } = payload;
+  return {
+    header: encodeHeader(message, format, enteredAt, deaths),
+    payload: format === PAYLOAD_FORMAT.json ? payload.json() : payload.storedBytes(),
+  };
+}
+
+/** A message without its payload. */
+export type Envelope = Omit<Message, "payload">;
+
+function encodeHeader(
+  message: Envelope,
+  format: PayloadFormat,
+  enteredAt: number,
+  deaths: readonly DeathRecord[] | undefined,
+): string {
   let rest = "";
-  if (payload.format !== PAYLOAD_FORMAT.json) rest += `,"format":${payload.format}`;
+  if (format !== PAYLOAD_FORMAT.json) rest += `,"format":${format}`;
   if (enteredAt !== message.time) rest += `,"enteredAt":${enteredAt}`;
   if (deaths !== undefined) rest += `,"deaths":${JSON.stringify(deaths)}`;
   const topic = lastWritten.of(message.topic);
-  return {
-    header: `{"id":${quoted(message.id)},"topic":${topic},"time":${message.time}${rest}${optional(message)}}\n`,
-    payload: payload.format === PAYLOAD_FORMAT.json ? payload.json() : payload.storedBytes(),
-  };
+  return `{"id":${quoted(message.id)},"topic":${topic},"time":${message.time}${rest}${optional(message)}}\n`;
 }
 
 /** What a message id is remembered and found by: it counts per topic [P-3.5]. */
@@ -72,7 +85,7 @@ export function recordBytes({ header, payload }: EncodedRecord): number {
 }
 
 /** `,"headers":{…}` and so on, or nothing: most messages have no such field. */
-function optional(message: Message): string {
+function optional(message: Envelope): string {
   const { headers, key, priority, expiresAt, from } = message;
   const { replyTo, correlationId, contentType } = message;
   let fields = "";
@@ -112,6 +125,40 @@ export function decodeRecord(record: Buffer): Stored {
     betweenIdAndTime = `","topic":${JSON.stringify(topic)},"time":`;
   }
   return { message: header as Message, enteredAt: enteredAt ?? time, deaths };
+}
+
+/** The line of JSON by itself: what there is to choose messages by without their payloads. */
+export interface StoredHeader {
+  /** With the other fields of the line beside its own. */
+  readonly message: Envelope;
+  readonly enteredAt: number;
+  readonly deaths: readonly DeathRecord[] | undefined;
+}
+
+export function decodeHeader(text: string): StoredHeader {
+  const header = JSON.parse(text) as Header;
+  const { time, enteredAt = time, deaths } = header;
+  return { message: header, enteredAt, deaths };
+}
+
+const ENTERED = ',"enteredAt":';
+/** A time of the usual length and what ends it. */
+const TIME = /^\d{13}[,}]$/;
+
+/**
+ * The header, as `encodeRecord` wrote it (with or without its newline), of the same message that came in at
+ * another time; with `keepsExpiry` false its own expiry is left out.
+ */
+export function reenteredHeader(text: string, enteredAt: number, keepsExpiry: boolean): string {
+  const at = text.indexOf(ENTERED) + ENTERED.length;
+  const end = at + TIME_DIGITS;
+  // In a value the quotes would be escaped, and what follows it as a header's name is no number.
+  if (keepsExpiry && at >= ENTERED.length && TIME.test(text.slice(at, end + 1))) {
+    return `${text.slice(0, at)}${enteredAt}${text.slice(end)}`;
+  }
+  const { format = PAYLOAD_FORMAT.json, expiresAt, deaths, ...rest } = JSON.parse(text) as Header;
+  const message = keepsExpiry && expiresAt !== undefined ? { ...rest, expiresAt } : rest;
+  return encodeHeader(message, format, enteredAt, deaths);
 }
 
 const ID_AT = '{"id":"'.length;

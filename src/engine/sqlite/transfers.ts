@@ -9,7 +9,7 @@ import type { ControlAnswer, Move, Moved, MoveTarget, PackedEdit } from "./excha
 import type { QueueHost } from "./host.ts";
 import { QUEUE_LANES } from "./lanes.ts";
 import type { SqliteQueue } from "./queue.ts";
-import { STEP_ROWS } from "./step.ts";
+import { isByHeader, STEP_HEADERS, STEP_ROWS } from "./step.ts";
 
 /** Bytes that one page moves. */
 const BYTES_AT_MOST = 4 * 1024 * 1024;
@@ -64,18 +64,16 @@ function moveOf(
   target: SqliteQueue | undefined,
   request: TransferRequest,
 ): Move {
-  const { state, select, dryRun = false, edit, record = null } = request;
+  const { state, select, dryRun = false, record = null } = request;
+  const edit = request.edit === undefined ? null : packedEdit(request.edit);
+  const scan = isByHeader({ select, edit }) ? STEP_HEADERS : STEP_ROWS;
   const position = positionOf(source, request);
   const keep = [...source.inFlight()].map(({ lane, sequence }) => `${lane}.${sequence}`);
   const room = target?.room();
   if (room !== undefined && !dryRun && room.messages < 1) {
     throw queueFull(target);
   }
-  const limit = Math.min(
-    request.limit,
-    STEP_ROWS,
-    dryRun ? Infinity : (room?.messages ?? Infinity),
-  );
+  const limit = Math.min(request.limit, scan, dryRun ? Infinity : (room?.messages ?? Infinity));
   const packed: MoveTarget | null =
     target === undefined || room === undefined
       ? null
@@ -92,7 +90,7 @@ function moveOf(
     state,
     queue: source.number,
     ...position,
-    scan: STEP_ROWS,
+    scan,
     limit,
     bytes: BYTES_AT_MOST,
     keep,
@@ -100,7 +98,7 @@ function moveOf(
     heldQueue: target?.name ?? "",
     heldFrom: holds ? target.settings.maxRedrives : null,
     target: packed,
-    edit: edit === undefined ? null : packedEdit(edit),
+    edit,
     dryRun,
     record,
   };
