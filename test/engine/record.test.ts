@@ -1,7 +1,12 @@
 /** A record that was read keeps nothing of the memory that it was read from: the next page uses it again. */
 import { expect, test } from "bun:test";
 import { encode } from "@msgpack/msgpack";
-import { decodeRecord, encodeRecord } from "../../src/engine/sqlite/record.ts";
+import {
+  decodeHeader,
+  decodeRecord,
+  encodeRecord,
+  reenteredHeader,
+} from "../../src/engine/sqlite/record.ts";
 import type { Message } from "../../src/message.ts";
 import { PAYLOAD_FORMAT, Payload } from "../../src/payload.ts";
 
@@ -45,5 +50,31 @@ test("[P-5.8] headers that look alike are told apart", () => {
     const { header } = encodeRecord(message, message.time, undefined);
     const stored = decodeRecord(Buffer.from(`${header}1`)).message;
     expect({ ...stored, payload: stored.payload.json() }).toEqual({ ...message, payload: "1" });
+  }
+});
+
+test("[P-13.10] the header of a message that moves says the new time, and all else as before", () => {
+  const time = 1_790_000_000_000;
+  const now = time + 5000;
+  const expiresAt = time + 1000;
+  const deaths = [
+    { queue: "q", reason: "rejected", attempts: 1, firstAt: time, lastAt: time },
+  ] as const;
+  // A name that looks like the field, with a value that looks like a time.
+  const headers = { a: "b", enteredAt: "1790000000000", c: ',"enteredAt":1790000000000,' };
+  const plain = { id: 'i"d', topic: 't,"enteredAt":1790000000000,', time, headers, expiresAt };
+  const payloads = [Payload.fromValue(1), Payload.fromBinary(Buffer.from([0, 10, 255]))];
+  for (const payload of payloads) {
+    for (const enteredAt of [time, time + 1, 12, 12_345_678_901_234]) {
+      for (const ends of [false, true]) {
+        const message: Message = { ...plain, payload };
+        const { header } = encodeRecord(message, enteredAt, deaths);
+        const moved = reenteredHeader(header.trimEnd(), now, !ends);
+        const { expiresAt: _gone, ...endless } = message;
+        const expected = encodeRecord(ends ? endless : message, now, deaths).header;
+        expect(moved.trimEnd()).toBe(expected.trimEnd());
+        expect(decodeHeader(moved)).toMatchObject({ enteredAt: now, deaths });
+      }
+    }
   }
 });

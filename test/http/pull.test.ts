@@ -159,6 +159,39 @@ describe("[P-12.8] settle", () => {
     ]);
   });
 
+  test("[P-12.8] tags of several pulls in any order, one of them named again", async () => {
+    await using broker = await startTestWarren(JOBS);
+    await publish(broker, 1, 2, 3, 4);
+    const pulled = [...(await pull(broker, { max: 2 })), ...(await pull(broker, { max: 2 }))];
+    const [a, b, c, d] = pulled.map((one: { tag: number }) => one.tag);
+    const results = await settle(broker, { ack: [c, a, a, 999, b, d], extend: [a] });
+    expect(results.map(({ tag, type }: { tag: number; type: string }) => [tag, type])).toEqual([
+      [c, "ok"],
+      [a, "ok"],
+      [a, "error"],
+      [999, "error"],
+      [b, "ok"],
+      [d, "ok"],
+      [a, "error"],
+    ]);
+    expect(await counts(broker)).toMatchObject({ ready: 0, inFlight: 0 });
+  });
+
+  test("[P-12.7] pulled one after the other in their order, while more is published", async () => {
+    await using broker = await startTestWarren(JOBS);
+    await publish(broker, 1, 2, 3);
+    const seen: unknown[] = [];
+    for (let next = 4; next < 10; next++) {
+      const [{ tag, payload }] = await pull(broker);
+      seen.push(payload);
+      await settle(broker, { ack: [tag] });
+      await publish(broker, next);
+    }
+    const rest = await pull(broker, { max: 10 });
+    seen.push(...rest.map(({ payload }: { payload: unknown }) => payload));
+    expect(seen).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+
   test("[P-12.8] an empty body settles nothing; a bad one is refused by its pointer", async () => {
     await using broker = await startTestWarren(JOBS);
     expect(await settle(broker, {})).toEqual([]);

@@ -1,8 +1,9 @@
 /** Dead letters and acked messages on their way back to work [P-13.9], [P-13.10]. */
 import { describe, expect, test } from "bun:test";
+import { encode } from "@msgpack/msgpack";
 import type { QueueDefinition } from "../../../schemas/queue.ts";
 import type { TransferPage, TransferRequest } from "../../../src/engine/transfer.ts";
-import { Payload } from "../../../src/payload.ts";
+import { PAYLOAD_FORMAT, Payload } from "../../../src/payload.ts";
 import { type EngineKind, refusal, Subject } from "./subject.ts";
 
 const ALL = { state: "waiting", select: {}, limit: 100 } as const;
@@ -50,6 +51,7 @@ export function describeTransfers(kind: EngineKind): void {
     describeTurns(kind);
     describeHeld(kind);
     describeReplay(kind);
+    describePayloads(kind);
     describeEdit(kind);
   });
 }
@@ -199,6 +201,41 @@ function describeRedrive(kind: EngineKind): void {
     expect(subject.engine.records.all("tasks").get("t")).toEqual(expected);
     expect(await idsOf(subject, "a")).toEqual(["1", "2"]);
     expect(subject.states("a")).toEqual([2, 0, 0]);
+  });
+}
+
+function describePayloads(kind: EngineKind): void {
+  test("[P-13.10] whatever a payload holds, it arrives as it was, and counts the same bytes", async () => {
+    await using subject = await Subject.open(kind);
+    await subject.define("a", { retainAckedMs: 1_000_000 });
+    const payloads = [
+      Payload.fromValue({ text: "caf\u00e9 \n \u0000 \ud83d\ude00", number: 1.5 }),
+      Payload.fromValue(""),
+      Payload.fromBinary(Buffer.from([0, 10, 255, 128, 10, 0])),
+      Payload.fromBinary(new Uint8Array(0)),
+      Payload.fromStored(PAYLOAD_FORMAT.msgpack, encode({ bytes: new Uint8Array([10, 0, 200]) })),
+    ];
+    const peer = subject.consume("a", 1);
+    const settle = async (outcome: "reject" | "ack") => {
+      for (const payload of payloads) {
+        const { tag, message } = await peer.next();
+        expect(message.payload.format).toBe(payload.format);
+        expect(Buffer.from(message.payload.storedBytes())).toEqual(
+          Buffer.from(payload.storedBytes()),
+        );
+        await peer[outcome](tag);
+      }
+    };
+    for (const [at, payload] of payloads.entries())
+      await subject.append("a", { id: `${at}`, payload });
+    await settle("reject");
+    expect(await subject.engine.queues.transfer("a.dead", ALL)).toMatchObject({ moved: 5 });
+    await settle("ack");
+    const replay = { state: "acked", select: {}, limit: 100 } as const;
+    expect(await subject.engine.queues.transfer("a", replay)).toMatchObject({ moved: 5 });
+    await settle("ack");
+    expect(subject.counts("a")).toMatchObject({ ready: 0, inFlight: 0, bytes: 0 });
+    expect(subject.counts("a.dead")).toMatchObject({ ready: 0, bytes: 0 });
   });
 }
 
