@@ -165,7 +165,7 @@ export class SimPuller {
         resolve();
       };
       const how = { kind: outcome, ...delay };
-      life.leases.settle(PRINCIPAL, this.#queue, tag, how, done);
+      life.leases.settle(PRINCIPAL, this.#queue, [tag], how, (_place, error) => done(error));
       // What names nothing that it holds may count, or not.
       this.#hear(life, !wasRefused);
     });
