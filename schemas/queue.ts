@@ -11,9 +11,24 @@ export const QueueName = Type.String({
 
 export const Backoff = Type.Object(
   {
-    minMs: Type.Integer({ minimum: 0, maximum: DAY_MS, default: 1000 }),
-    maxMs: Type.Integer({ minimum: 0, maximum: 30 * DAY_MS, default: 300_000 }),
-    factor: Type.Number({ minimum: 1, maximum: 100, default: 2 }),
+    minMs: Type.Integer({
+      minimum: 0,
+      maximum: DAY_MS,
+      default: 1000,
+      description: "The wait before the second attempt.",
+    }),
+    maxMs: Type.Integer({
+      minimum: 0,
+      maximum: 30 * DAY_MS,
+      default: 300_000,
+      description: "The longest wait.",
+    }),
+    factor: Type.Number({
+      minimum: 1,
+      maximum: 100,
+      default: 2,
+      description: "By how much each wait is longer than the one before.",
+    }),
     jitter: Type.Number({
       minimum: 0,
       maximum: 1,
@@ -64,12 +79,34 @@ export type WebhookSettings = Static<typeof WebhookSettings>;
 
 export const QueueSettings = Type.Object(
   {
-    ackTimeoutMs: Type.Integer({ minimum: 10, maximum: 30 * DAY_MS, default: 30_000 }),
-    maxDeliveries: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 5 }),
+    ackTimeoutMs: Type.Integer({
+      minimum: 10,
+      maximum: 30 * DAY_MS,
+      default: 30_000,
+      description: "How long one delivery may take before it comes again.",
+    }),
+    maxDeliveries: Type.Integer({
+      minimum: 1,
+      maximum: 1_000_000,
+      default: 5,
+      description: "Attempts until a message is dead-lettered.",
+    }),
     backoff: Backoff,
-    ttlMs: Type.Integer({ minimum: 1, maximum: 3650 * DAY_MS, default: 14 * DAY_MS }),
-    maxMessages: Type.Optional(Type.Integer({ minimum: 1 })),
-    maxBytes: Type.Optional(Type.Integer({ minimum: 1 })),
+    ttlMs: Type.Integer({
+      minimum: 1,
+      maximum: 3650 * DAY_MS,
+      default: 14 * DAY_MS,
+      description: "How long a message waits before it is dead-lettered as expired.",
+    }),
+    maxMessages: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        description: "Most messages, in flight and delayed ones included.",
+      }),
+    ),
+    maxBytes: Type.Optional(
+      Type.Integer({ minimum: 1, description: "Most bytes of them, as stored." }),
+    ),
     overflow: Type.Union(
       [Type.Literal("reject"), Type.Literal("drop-oldest"), Type.Literal("dead-letter-oldest")],
       {
@@ -78,19 +115,43 @@ export const QueueSettings = Type.Object(
       },
     ),
     deadLetter: Type.Object(
-      { ttlMs: Type.Integer({ minimum: 1, maximum: 3650 * DAY_MS, default: 30 * DAY_MS }) },
+      {
+        ttlMs: Type.Integer({
+          minimum: 1,
+          maximum: 3650 * DAY_MS,
+          default: 30 * DAY_MS,
+          description: "How long a dead letter is kept.",
+        }),
+      },
       { ...closed, default: {} },
     ),
-    defaultPriority: Type.Integer({ minimum: 0, maximum: 9, default: 4 }),
-    dedupeWindowMs: Type.Integer({ minimum: 0, maximum: 7 * DAY_MS, default: 300_000 }),
+    defaultPriority: Type.Integer({
+      minimum: 0,
+      maximum: 9,
+      default: 4,
+      description: "Of messages that come without one: 0 (last) to 9 (first).",
+    }),
+    dedupeWindowMs: Type.Integer({
+      minimum: 0,
+      maximum: 7 * DAY_MS,
+      default: 300_000,
+      description: "How long a message id that a publisher chose counts as seen.",
+    }),
     priorityAgeingMs: Type.Integer({
       minimum: 0,
       maximum: 30 * DAY_MS,
       default: 60_000,
       description: "A waiting message rises by one priority for each such time; 0: never.",
     }),
-    maxInFlight: Type.Optional(Type.Integer({ minimum: 1 })),
-    maxInFlightPerConsumer: Type.Optional(Type.Integer({ minimum: 1 })),
+    maxInFlight: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        description: "Most unsettled deliveries of all consumers together.",
+      }),
+    ),
+    maxInFlightPerConsumer: Type.Optional(
+      Type.Integer({ minimum: 1, description: "Most unsettled deliveries of each consumer." }),
+    ),
     maxRedrives: Type.Integer({
       minimum: 1,
       maximum: 16,

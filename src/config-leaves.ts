@@ -16,6 +16,8 @@ export interface Leaf {
   readonly description: string;
   readonly default?: unknown;
   readonly unit?: string;
+  /** What it is one of, where it is a choice between words. */
+  readonly words?: readonly string[];
 }
 
 interface Node {
@@ -61,8 +63,15 @@ function walk(path: string, node: Node): Leaf[] {
       description: node.description ?? "",
       ...(node.default === undefined ? {} : { default: node.default }),
       ...(node.unit === undefined ? {} : { unit: node.unit }),
+      ...wordsOf(node),
     },
   ];
+}
+
+function wordsOf({ anyOf }: Node): { words?: readonly string[] } {
+  const words = anyOf?.map((choice) => (choice as { const?: unknown }).const);
+  if (words === undefined || !words.every((word) => typeof word === "string")) return {};
+  return { words: words as string[] };
 }
 
 function kindOf(node: Node): Leaf["kind"] {

@@ -17,6 +17,11 @@ export function firstFault(schema: TSchema, value: unknown): Fault | undefined {
   let fault = Value.Errors(schema, value).First();
   for (;;) {
     const inner: ValueError[] = (fault?.errors ?? []).flatMap((errors) => errors.First() ?? []);
+    const only = fault === undefined ? undefined : soleShapeOf(fault.schema);
+    if (only !== undefined && inner[only] !== undefined) {
+      fault = inner[only];
+      continue;
+    }
     const deepest = inner.sort((a, b) => b.path.length - a.path.length)[0];
     if (fault === undefined || deepest === undefined) return fault;
     if (deepest.path.length <= fault.path.length) {
@@ -25,6 +30,13 @@ export function firstFault(schema: TSchema, value: unknown): Fault | undefined {
     }
     fault = deepest;
   }
+}
+
+/** Which of the choices is meant by whoever does not mean null, where there is just one other. */
+function soleShapeOf({ anyOf }: TSchema): number | undefined {
+  const shapes = (anyOf as TSchema[] | undefined) ?? [];
+  const others = shapes.filter(({ type }) => type !== "null");
+  return shapes.length === 2 && others.length === 1 ? shapes.indexOf(others[0]!) : undefined;
 }
 
 /** `a, b or c` for a choice between constants. */

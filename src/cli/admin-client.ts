@@ -2,6 +2,7 @@
 
 import { Failure, type Input } from "./command.ts";
 import { addressOf, unreachable } from "./connection.ts";
+import { refusalText } from "./refusal.ts";
 
 /** The answer's value; throws a `Failure` with the broker's own sentence. */
 export async function ask<T>(
@@ -31,8 +32,8 @@ export async function ask<T>(
 
 function failureText(status: number, text: string): string {
   try {
-    const { code, detail } = JSON.parse(text) as { code: string; detail: string };
-    return `${code}: ${detail}`;
+    const { code, detail, ...about } = JSON.parse(text) as { code: string; detail: string };
+    return refusalText({ code, sentence: detail, about });
   } catch {
     return `The answer was ${status}, and not from a Warren broker.`;
   }

@@ -79,7 +79,8 @@ export function parseWords(
   try {
     parsed = parseArgs({ args: [...words], options, allowPositionals: true, strict: true });
   } catch (error) {
-    throw new UsageError((error as Error).message);
+    // What follows is about words that begin with a dash, which are seldom meant.
+    throw new UsageError((error as Error).message.replace(/\. To specify a positional.*$/s, ""));
   }
   const args = parsed.positionals;
   const flags = parsed.values as Record<string, FlagValue | undefined>;
@@ -87,7 +88,8 @@ export function parseWords(
   if (flags.help !== true && (args.length < least || args.length > most)) {
     const found =
       args.length < least ? "too few arguments" : `too much: ${args.slice(most).join(" ")}`;
-    throw new UsageError(`${found}; it is: warren ${command.name} ${command.usage}`);
+    const whole = `warren ${command.name} ${command.usage}`.trimEnd();
+    throw new UsageError(`${found}; it is: ${whole}`);
   }
   return { args, flags };
 }

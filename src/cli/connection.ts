@@ -1,6 +1,7 @@
 /** A connection of the command line to a broker: the native protocol in JSON over a WebSocket. */
 import type { ClientFrame, ServerFrameOf } from "../../schemas/frames.ts";
 import { Failure, type Input, textFlag, UsageError } from "./command.ts";
+import { refusalText } from "./refusal.ts";
 
 const DEFAULT_URL = "http://127.0.0.1:7070";
 
@@ -111,7 +112,7 @@ export class Connection {
     }
     this.#pending.delete(frame.id);
     if (frame.type === "ok") pending.resolve(frame as unknown as Reply);
-    else pending.reject(new Failure(`${frame.code}: ${frame.message}`));
+    else pending.reject(new Failure(refusalOf(frame)));
   }
 
   #end(code: number, reason: string): void {
@@ -123,6 +124,11 @@ export class Connection {
     this.#closed.promise.catch(() => undefined);
     this.#closed.reject(error);
   }
+}
+
+function refusalOf({ code, message, detail }: Incoming): string {
+  const about = (detail ?? {}) as Record<string, unknown>;
+  return refusalText({ code: String(code), sentence: String(message), about });
 }
 
 /** A WebSocket hides why its handshake was refused; the same credentials over HTTP do not. */

@@ -12,6 +12,7 @@ import {
 import { FILTER_FLAGS, filterQuery } from "./message-filters.ts";
 import { counted, printMessages, type QueueMessage } from "./queue-view.ts";
 import { begin, printTasks, TASK_FLAGS, type Task, tellTask } from "./task-view.ts";
+import { printWhole } from "./terminal.ts";
 
 const PAGE = 1000;
 const LIST_FLAGS: Flags = {
@@ -44,9 +45,7 @@ export const deadCommands: readonly Command[] = [
     flags: CLIENT_FLAGS,
     args: [2, 2],
     async run(input) {
-      const message = await ask<QueueMessage>(input, "GET", messagePath(input));
-      if (input.terminal.json) input.terminal.object(message);
-      else input.terminal.line(JSON.stringify(message, null, 2));
+      printWhole(input.terminal, await ask<QueueMessage>(input, "GET", messagePath(input)));
       return 0;
     },
   },

@@ -3,7 +3,7 @@ import type { KeyView } from "../../schemas/http-keys.ts";
 import { systemClock } from "../clock.ts";
 import { ask } from "./admin-client.ts";
 import { CLIENT_FLAGS, type Command, type Input, integerFlag, textFlag } from "./command.ts";
-import { table } from "./terminal.ts";
+import { printWhole, table } from "./terminal.ts";
 import { RIGHTS_FLAGS, rights } from "./token.ts";
 
 const PAGE = 1000;
@@ -94,9 +94,7 @@ const showCommand: Command = {
   flags: CLIENT_FLAGS,
   args: [1, 1],
   async run(input) {
-    const key = await ask<KeyView>(input, "GET", pathOf(input));
-    if (input.terminal.json) input.terminal.object(key);
-    else input.terminal.line(JSON.stringify(key, undefined, 2));
+    printWhole(input.terminal, await ask<KeyView>(input, "GET", pathOf(input)));
     return 0;
   },
 };

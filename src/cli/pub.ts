@@ -78,11 +78,19 @@ async function givenPayload(input: Input): Promise<Payload | undefined> {
   }
   if (word !== undefined) return payloadOf(input, word);
   if (file === undefined) return undefined;
-  const bytes = await Bun.file(file).bytes();
+  const bytes = await bytesOf(file);
   try {
     return payloadOf(input, new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch {
     return { payload: bytes.toBase64(), payloadEncoding: "base64" };
+  }
+}
+
+async function bytesOf(file: string): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    return await Bun.file(file).bytes();
+  } catch (error) {
+    throw new Failure(`Cannot read ${file}: ${(error as Error).message}`);
   }
 }
 

@@ -19,15 +19,19 @@ interface Setting {
   readonly path: readonly string[];
   readonly type: string;
   readonly default?: unknown;
+  readonly description: string;
+  /** What a choice is between. */
+  readonly words: readonly string[];
 }
 
 interface SettingSchema {
   readonly type?: string;
   readonly default?: unknown;
+  readonly description?: string;
   readonly anyOf?: readonly { readonly const?: string }[];
 }
 
-/** `choice` is one of a few words; the broker says which when it is another. */
+/** `choice` is one of a few words. */
 const SIMPLE_TYPES = ["integer", "number", "boolean", "choice"];
 
 const SETTINGS: readonly Setting[] = [
@@ -73,24 +77,26 @@ function settingsIn(properties: object, parents: readonly string[]): Setting[] {
         : schema.type;
       if (type === undefined || !SIMPLE_TYPES.includes(type)) return [];
       const path = [...parents, name];
+      const words = type === "choice" ? (anyOf ?? []).map(({ const: word = "" }) => word) : [];
+      const { description = "" } = schema;
       const flag = path.join("-").replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-      return [{ flag, path, type, default: fallback }];
+      return [{ flag, path, type, default: fallback, description, words }];
     },
   );
 }
 
 function flagOf(setting: Setting): Flag {
-  const { path, type } = setting;
+  const { type, description } = setting;
   const fallback = setting.default === undefined ? "no bound" : setting.default;
   return {
     type: type === "boolean" ? "boolean" : "string",
     ...(type === "boolean" ? {} : { value: placeholderOf(setting) }),
-    help: `${path.join(".")} [${fallback}]`,
+    help: `${description} [${fallback}]`,
   };
 }
 
-function placeholderOf({ path, type }: Setting): string {
-  if (type === "choice") return "WORD";
+function placeholderOf({ path, words }: Setting): string {
+  if (words.length > 0) return words.join("|");
   return path.at(-1)?.endsWith("Ms") ? "MS" : "N";
 }
 

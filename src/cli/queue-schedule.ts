@@ -2,6 +2,7 @@
 import { ask } from "./admin-client.ts";
 import { CLIENT_FLAGS, type Command, type Input, integerFlag, textFlag } from "./command.ts";
 import { timeFlag } from "./message-filters.ts";
+import { counted } from "./queue-view.ts";
 
 interface Answer {
   readonly messageId: string;
@@ -63,6 +64,9 @@ function payloadOf(text: string): unknown {
 
 function report({ terminal }: Input, answer: Answer, what: string): number {
   if (terminal.json) terminal.object(answer);
-  else terminal.line(`${answer.messageId} ${terminal.dim(`${what} in ${answer.queues} queues`)}`);
+  else
+    terminal.line(
+      `${answer.messageId} ${terminal.dim(`${what} in ${counted(answer.queues, "queue")}`)}`,
+    );
   return 0;
 }

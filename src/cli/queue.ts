@@ -1,6 +1,13 @@
 /** `warren queue …`: what an operator does with queues. */
 import { ask } from "./admin-client.ts";
-import { CLIENT_FLAGS, type Command, type Input, integerFlag, textFlag } from "./command.ts";
+import {
+  CLIENT_FLAGS,
+  type Command,
+  Failure,
+  type Input,
+  integerFlag,
+  textFlag,
+} from "./command.ts";
 import { FILTER_FLAGS, filterQuery, timeFlag } from "./message-filters.ts";
 import { defineCommand } from "./queue-define.ts";
 import { scheduleCommands } from "./queue-schedule.ts";
@@ -66,11 +73,11 @@ const deleteCommand: Command = {
   flags: { ...CLIENT_FLAGS, force: { type: "boolean", help: "Even if they hold messages." } },
   args: [1, 1],
   async run(input) {
-    await ask(
-      input,
-      "DELETE",
-      `${pathOf(input)}${input.flags.force === true ? "?force=true" : ""}`,
-    );
+    const force = input.flags.force === true ? "?force=true" : "";
+    await ask(input, "DELETE", `${pathOf(input)}${force}`).catch((error) => {
+      if (!(error instanceof Failure)) throw error;
+      throw new Failure(error.message.replace("?force=true", "--force"));
+    });
     done(input, { deleted: input.args[0] }, `deleted ${input.args[0]}`);
     return 0;
   },

@@ -16,7 +16,7 @@ export const SETTINGS_FLAGS: Flags = {
               leaf.flag,
               {
                 type: leaf.kind === "boolean" ? "boolean" : "string",
-                value: leaf.unit ?? leaf.kind,
+                value: leaf.words?.join("|") ?? leaf.unit ?? leaf.kind,
                 help: leaf.description + defaultText(leaf.default),
               } as const,
             ],

@@ -74,6 +74,21 @@ export function clockTime(time: number): string {
 }
 
 /**
+ * One thing whole, as JSON over several lines. JSON escapes what steers terminals save for the upper control
+ * characters, which some terminals obey too.
+ */
+export function printWhole(terminal: Terminal, value: unknown): void {
+  if (terminal.json) {
+    terminal.object(value);
+    return;
+  }
+  const text = JSON.stringify(value, null, 2);
+  terminal.line(
+    text.replace(/[\u007f-\u009f]/g, (one) => `\\u00${one.charCodeAt(0).toString(16)}`),
+  );
+}
+
+/**
  * A stranger's text on one line, cut where a terminal's line would be. What steers terminals is taken
  * out: a message must not be able to move the cursor of whoever looks at it.
  */

@@ -68,7 +68,7 @@ describe("[P-13.7] queue", () => {
     const unknown = await queue("show", "jobs");
     expect([unknown.code, unknown.err]).toEqual([
       1,
-      "unknown_queue: There is no queue of this name.\n",
+      "unknown_queue: There is no queue of this name. (jobs)\n",
     ]);
     expect((await queue("define", "jobs", "--max-deliveries", "0")).err).toContain(
       "/maxDeliveries",
@@ -148,5 +148,47 @@ describe("[P-13.6] check", () => {
     expect((await runCli(["check", "--data-dir", dataDir])).code).toBe(0);
     expect(await Bun.file(join(dataDir, "warren.db")).exists()).toBe(false);
     await rm(dir, { recursive: true });
+  });
+});
+
+describe("[P-13.7] what cannot be done is said in a sentence that says about what", () => {
+  const cases: readonly [words: readonly string[], code: number, sentence: string][] = [
+    [["queue", "show", "gone"], 1, "unknown_queue: There is no queue of this name. (gone)"],
+    [["consume", "gone"], 1, "unknown_queue: There is no queue of this name. (gone)"],
+    [
+      ["queue", "define", "jobs", "--max-messages", "0"],
+      1,
+      "greater or equal to 1 at /maxMessages",
+    ],
+    [
+      ["queue", "define", "jobs", "--bind", "a"],
+      2,
+      "warren queue define: Unknown option '--bind'\n",
+    ],
+    [["queue", "define", "jobs", "--overflow", "drop"], 1, "Expected reject, drop-oldest or"],
+    [["queue", "delete", "jobs"], 1, "hold 1 messages; --force removes them too."],
+    [["pub", "a", "x", "--priority", "11"], 1, "less or equal to 9 at /priority."],
+    [["pub", "a", "--file", "/no/such/file"], 1, "Cannot read /no/such/file: "],
+  ];
+
+  test("[P-13.7] by its name, its place or what to do instead", async () => {
+    await using broker = await startTestWarren({ queues: { jobs: { bindings: ["jobs/#"] } } });
+    await broker.json("POST", "/v1/publish", { topic: "jobs/a" });
+    const env = { WARREN_URL: broker.url };
+    for (const [words, code, sentence] of cases) {
+      const result = await runCli(words, { env });
+      expect([words, result.code, result.err]).toEqual([
+        ...[words, code],
+        expect.stringContaining(sentence),
+      ]);
+      expect(result.err).not.toContain("    at ");
+    }
+  });
+
+  test("[P-13.7] the flags of a queue say what they are for", async () => {
+    const { out } = await runCli(["queue", "define", "--help"]);
+    expect(out).toContain("--overflow reject|drop-oldest|dead-letter-oldest");
+    expect(out).toMatch(/--ack-timeout-ms MS +How long one delivery may take.* \[30000\]/);
+    for (const line of out.split("\n")) expect(line).not.toMatch(/^ +--[\w-]+( \S+)? +\[/);
   });
 });

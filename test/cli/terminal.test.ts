@@ -1,7 +1,7 @@
 /** What people see at a terminal, and what a pipe gets [P-13.7]. */
 import { describe, expect, test } from "bun:test";
 import { printMessages, printQueue, type Queue } from "../../src/cli/queue-view.ts";
-import { brief, createTerminal, table } from "../../src/cli/terminal.ts";
+import { brief, createTerminal, printWhole, table } from "../../src/cli/terminal.ts";
 import { completeSettings } from "../../src/engine/rules.ts";
 
 function terminalOf(isTTY: boolean, env: Record<string, string> = {}, json = false) {
@@ -83,6 +83,12 @@ describe("[P-13.7] the terminal", () => {
   test("[P-13.7] long payloads are cut", () => {
     expect(brief("x".repeat(500))).toHaveLength(161);
     expect(brief("a\n b")).toBe("a b");
+  });
+
+  test("[P-13.7] a message that is shown whole steers nothing either", () => {
+    const { terminal, text } = terminalOf(true);
+    printWhole(terminal, { payload: "\u001b[2J \u009b2J \u007f end" });
+    expect(text()).toBe('{\n  "payload": "\\u001b[2J \\u009b2J \\u007f end"\n}\n');
   });
 
   test("[P-13.7] a message cannot steer the terminal of whoever looks at it", () => {

@@ -191,7 +191,11 @@ function refuseShape(session: Session, frame: { type?: unknown; id?: unknown }, 
   // Of which message of a batch it is [P-5.14].
   const index = frame.type === "batch" ? /^\/publish\/(\d+)/.exec(pointer)?.[1] : undefined;
   const detail = index === undefined ? { pointer } : { pointer, index: Number(index) };
-  const error = new WarrenError("invalid_frame", `The frame does not fit: ${why}.`, detail);
+  const error = new WarrenError(
+    "invalid_frame",
+    `The frame does not fit: ${why} at ${pointer || "the top"}.`,
+    detail,
+  );
   bad(session, idOf(frame), frame.type as string, error);
 }
 
