@@ -3,20 +3,25 @@
  * step by step the two must agree; the seed that leads to a disagreement is in its message.
  */
 import { expect, test } from "bun:test";
-import type { QueueCounter, QueueDefinition } from "../../schemas/queue.ts";
-import type { Random } from "../../src/clock.ts";
-import type { Outcome } from "../../src/engine/engine.ts";
+import type { QueueDefinition } from "../../schemas/queue.ts";
+import type { AppendItem, AppendReceipt, Outcome } from "../../src/engine/engine.ts";
 import { completeSettings } from "../../src/engine/rules.ts";
+import type { WarrenError } from "../../src/errors.ts";
 import type { Delivery, Message } from "../../src/message.ts";
-import {
-  type EngineKind,
-  type Peer,
-  QUIET_MESSAGES,
-  Subject,
-} from "../contracts/engine/subject.ts";
+import { type EngineKind, type Peer, Subject } from "../contracts/engine/subject.ts";
 import { eventually } from "../harness/eventually.ts";
 import { fuzzSeeds, seededRandom } from "../harness/seeded-random.ts";
-import { type Copy, expiryOf, type ModelPeer, type ModelQueue, QueueModel } from "./queue-model.ts";
+import { Dice } from "./dice.ts";
+import {
+  BLOCK_BYTES,
+  type ModelAppend,
+  type ModelPeer,
+  type ModelQueue,
+  surelyFits,
+} from "./model-queue.ts";
+import { inspect } from "./queue-inspection.ts";
+import { QueueModel } from "./queue-model.ts";
+import { MOMENTS_MS, payloadOf, QueueMoves } from "./queue-moves.ts";
 
 export interface FuzzOptions {
   readonly seeds: number;
@@ -26,7 +31,8 @@ export interface FuzzOptions {
 const ORDINARY = ["a", "b"];
 const ALL = ["a", "b", "a.dead", "b.dead"];
 const LIMITS = { deliveryGraceMs: 500, queueWindowMessages: 6, queueWindowBytes: 4096 };
-const MOMENTS_MS = [0, 1, 10, 100, 499, 500, 501, 1000, 2000, 5000];
+/** No run lasts as long. */
+const FOR_EVER_MS = 100 * 24 * 3_600_000;
 
 /** What was delivered in each step, queue by queue, and what was there in the end. */
 export interface FuzzTrace {
@@ -43,7 +49,7 @@ class QueueFuzz {
   readonly trace: FuzzTrace = { steps: [], counts: [] };
   readonly #subject: Subject;
   readonly #kind: EngineKind;
-  readonly #random: Random;
+  readonly #dice: Dice;
   readonly #seed: number;
   /**
    * One consumer a queue, none on dead letters, nothing from within a sink, nothing handed out while
@@ -51,6 +57,7 @@ class QueueFuzz {
    */
   readonly #isPlain: boolean;
   readonly #model: QueueModel;
+  readonly #moves: QueueMoves;
   #peers: FuzzedPeer[] = [];
   #serials = 0;
   /** What was called and not answered yet; names may repeat. */
@@ -61,9 +68,17 @@ class QueueFuzz {
     this.#subject = subject;
     this.#kind = kind;
     this.#seed = seed;
-    this.#random = seededRandom(seed);
+    this.#dice = new Dice(seededRandom(seed));
     this.#isPlain = isPlain;
     this.#model = new QueueModel(subject.clock.now(), LIMITS.deliveryGraceMs);
+    this.#moves = new QueueMoves({
+      subject,
+      isPlain,
+      model: this.#model,
+      dice: this.#dice,
+      expect: (name, answer) => this.#expect(name, answer),
+      agreed: () => this.#agreed(),
+    });
   }
 
   async run(steps: number): Promise<void> {
@@ -72,20 +87,22 @@ class QueueFuzz {
       this.trace.steps.push([]);
       await this.#step();
       if (this.#isPlain) await this.#serve();
-      if (step % 20 === 19) await this.#inspect();
+      if (step % 20 === 19) await inspect(this.#subject, this.#model, ALL, this.#quiets);
     }
-    await this.#inspect();
+    await inspect(this.#subject, this.#model, ALL, this.#quiets);
     this.trace.counts.push(...ALL.map((name) => this.#model.counts(this.#queue(name))));
   }
 
   async #step(): Promise<void> {
-    const choice = this.#random();
-    if (choice < 0.3) return this.#pass(this.#pick(MOMENTS_MS));
-    if (choice < 0.34) return this.#define(this.#pick(ORDINARY));
-    if (choice < 0.35) return this.#purge(this.#pick(ALL));
+    const choice = this.#dice.random();
+    if (choice < 0.3) return this.#pass(this.#dice.pick(MOMENTS_MS));
+    if (choice < 0.34) return this.#define(this.#dice.pick(ORDINARY));
+    if (choice < 0.35) return this.#purge(this.#dice.pick(ALL));
     if (choice < 0.36 && this.#kind.durable) return this.#reopen();
-    if (choice < 0.46) return this.#flood();
-    for (let burst = this.#upTo(6); burst >= 0; burst--) this.#act();
+    if (choice < 0.4) return this.#moves.transfer(this.#dice.pick(ORDINARY));
+    if (choice < 0.43) return this.#moves.change();
+    if (choice < 0.53) return this.#flood();
+    for (let burst = this.#dice.upTo(6); burst >= 0; burst--) this.#act();
     await this.#agreed();
   }
 
@@ -103,24 +120,25 @@ class QueueFuzz {
 
   /** Something that is called without waiting for what was called before. */
   #act(): void {
-    const choice = this.#random();
-    if (choice < 0.5) this.#append();
+    const choice = this.#dice.random();
+    if (choice < 0.45) this.#append();
+    else if (choice < 0.5) this.#moves.putOff();
     else if (choice < 0.55 || this.#peers.length === 0) this.#consumeSome();
-    else this.#use(this.#pick(this.#peers), this.#random());
+    else this.#use(this.#dice.pick(this.#peers), this.#dice.random());
   }
 
   #consumeSome(): void {
     const names = this.#isPlain ? ORDINARY : ALL;
     const crowd = this.#isPlain ? ORDINARY.length : 6;
     const free = names.filter((name) => !this.#isPlain || this.#queue(name).peers.length === 0);
-    if (this.#peers.length < crowd && free.length > 0) this.#consume(this.#pick(free));
+    if (this.#peers.length < crowd && free.length > 0) this.#consume(this.#dice.pick(free));
   }
 
   #use(fuzzed: FuzzedPeer, choice: number): void {
     if (choice < 0.04) this.#leave(fuzzed, "cancel");
     else if (choice < 0.08) this.#leave(fuzzed, "disconnect");
-    else if (choice < 0.2) this.#credit(fuzzed, this.#upTo(8));
-    else if (choice < 0.3 && !this.#isPlain) this.#hold(fuzzed, this.#chance(0.3));
+    else if (choice < 0.2) this.#credit(fuzzed, this.#dice.upTo(8));
+    else if (choice < 0.3 && !this.#isPlain) this.#hold(fuzzed, this.#dice.chance(0.3));
     else this.#settle(fuzzed, this.#someTags(fuzzed.model), this.#outcome());
   }
 
@@ -129,48 +147,72 @@ class QueueFuzz {
     const still = ORDINARY.filter((name) => this.#model.isStill(this.#queue(name)));
     const choices = still.length === 2 ? [["a"], ["b"], ["a", "b"]] : still.map((name) => [name]);
     if (choices.length === 0) return;
-    for (let burst = this.#upTo(40); burst >= 0; burst--) this.#append(this.#pick(choices));
+    for (let burst = this.#dice.upTo(40); burst >= 0; burst--)
+      this.#append(this.#dice.pick(choices));
     await this.#agreed();
   }
 
+  /** One message, or several that are stored together or not at all. */
   #append(chosen?: readonly string[]): void {
-    const serial = ++this.#serials;
-    const { now } = this.#model;
-    const dedupe = this.#chance(0.2);
-    const topic = this.#pick(["t/1", "t/2"]);
-    const id = dedupe ? `d${this.#upTo(5)}` : `m${serial}`;
-    const priority = this.#chance(0.3) ? this.#upTo(9) : undefined;
-    const expiresAt = this.#chance(0.2) ? now + 1 + this.#pick(MOMENTS_MS) : undefined;
-    const dueAt = this.#chance(0.2) ? now + this.#pick(MOMENTS_MS) - 50 : undefined;
-    const queues = chosen ?? this.#pick([["a"], ["b"], ["a", "b"]]);
+    const size = this.#dice.chance(0.15) ? 2 + this.#dice.upTo(3) : 1;
+    const drafts = Array.from({ length: size }, () => this.#draft(chosen));
+    const queues = [...new Set(drafts.flatMap((draft) => draft.queues))];
+    const blocks = drafts.reduce((sum, draft) => sum + draft.blocks, 0);
     const refuses = (name: string) => this.#queue(name).settings.overflow === "reject";
     // In a flood there is nobody whose deeds would decide who gives way; a refusal may still depend on them.
     const unsure = chosen === undefined ? queues : queues.filter(refuses);
-    if (!this.#model.isRoomCertain(unsure)) return;
-    const fields = { serial, queues, priority, expiresAt, dueAt, dedupe };
-    const { answer, copies } = this.#model.append({ ...fields, seenAs: `${topic} ${id}` });
+    const load = { messages: size, blocks };
+    if (!this.#model.isRoomCertain(unsure, load)) return;
+    // Several that may hold duplicates are looked at again when that is known, with the room of then.
+    const isAsked = size > 1 && drafts.some(({ dedupe }) => dedupe);
+    const fits = (name: string) => surelyFits(this.#queue(name), load);
+    if (chosen === undefined && isAsked && !queues.every(fits)) return;
+    const { answer, copies } = this.#model.append(drafts);
+    const check = this.#expect(`append #${drafts.map(({ serial }) => serial)}`, answer);
+    const stored = (receipts: readonly AppendReceipt[]) => {
+      for (const copy of copies) copy.confirmed = true;
+      check(receipts.map(textOf).join(", "));
+    };
+    const { engine } = this.#subject;
+    const [first] = drafts.map((draft) => this.#item(draft)) as [AppendItem];
+    if (size === 1) {
+      const failed = ({ code }: WarrenError) => check(`${code} of 0`);
+      engine.append({ ...first, stored: (receipt) => stored([receipt]), failed });
+    } else {
+      const failed = ({ code }: WarrenError, index?: number) => check(`${code} of ${index}`);
+      const items = drafts.map((draft) => this.#item(draft));
+      engine.appendBatch({ items, stored, failed });
+    }
+  }
+
+  #draft(chosen: readonly string[] | undefined): ModelAppend {
+    const dice = this.#dice;
+    const serial = ++this.#serials;
+    const { now } = this.#model;
+    const dedupe = dice.chance(0.2);
+    return {
+      serial,
+      dedupe,
+      topic: dice.pick(["t/1", "t/2"]),
+      id: dedupe ? `d${dice.upTo(5)}` : `m${serial}`,
+      priority: dice.chance(0.3) ? dice.upTo(9) : undefined,
+      expiresAt: dice.chance(0.2) ? now + 1 + dice.pick(MOMENTS_MS) : undefined,
+      dueAt: dice.chance(0.25) ? now + dice.pick(MOMENTS_MS) - 50 : undefined,
+      blocks: dice.chance(0.15) ? 1 + dice.upTo(2) : 0,
+      queues: chosen ?? dice.pick([["a"], ["b"], ["a", "b"]]),
+    };
+  }
+
+  #item({ serial, id, topic, priority, expiresAt, dueAt, blocks, queues, dedupe }: ModelAppend) {
     const message: Message = this.#subject.message({
       id,
       topic,
       headers: { serial: `${serial}` },
+      payload: payloadOf(blocks),
       ...(priority !== undefined && { priority }),
       ...(expiresAt !== undefined && { expiresAt }),
     });
-    const name = `append #${serial}`;
-    this.#unanswered.push(name);
-    const check = (given: string) => this.#answered(name, given, answer);
-    this.#subject.engine.append({
-      message,
-      queues,
-      dedupe,
-      ...(dueAt !== undefined && { dueAt }),
-      stored: (receipt) => {
-        for (const copy of copies) copy.confirmed = true;
-        const displaced = receipt.displaced === undefined ? "" : ` for ${receipt.displaced}`;
-        check(receipt.duplicate ? "duplicate" : `stored ${receipt.queues}${displaced}`);
-      },
-      failed: ({ code }) => check(code),
-    });
+    return { message, queues, dedupe, ...(dueAt !== undefined && { dueAt }) };
   }
 
   #consume(name: string): void {
@@ -185,7 +227,7 @@ class QueueFuzz {
     };
     this.#peers.push(fuzzed);
     this.#hold(fuzzed, this.#isPlain);
-    this.#credit(fuzzed, this.#upTo(8));
+    this.#credit(fuzzed, this.#dice.upTo(8));
   }
 
   /** What a sink does from within. Drawn from the delivery, not from the order in which they come. */
@@ -227,6 +269,12 @@ class QueueFuzz {
     }
   }
 
+  /** What is to be called with the answer, once. */
+  #expect(name: string, answer: string): (given: string) => void {
+    this.#unanswered.push(name);
+    return (given) => this.#answered(name, given, answer);
+  }
+
   #answered(what: string, given: string | undefined, expected: string | undefined): void {
     const at = this.#unanswered.indexOf(what);
     if (at < 0) this.#model.faults.push(`${what}: answered twice`);
@@ -247,29 +295,40 @@ class QueueFuzz {
 
   async #define(name: string): Promise<void> {
     const definition: QueueDefinition = {
-      ackTimeoutMs: this.#pick([100, 1000, 3000]),
-      maxDeliveries: 1 + this.#upTo(3),
-      backoff: { minMs: this.#pick([0, 10, 700]), maxMs: 2000, factor: 3, jitter: 0 },
+      ackTimeoutMs: this.#dice.pick([100, 1000, 3000]),
+      maxDeliveries: 1 + this.#dice.upTo(3),
+      backoff: { minMs: this.#dice.pick([0, 10, 700]), maxMs: 2000, factor: 3, jitter: 0 },
       ttlMs: this.#ttlMs(name, [1500, 20_000, 1_000_000]),
       deadLetter: { ttlMs: this.#ttlMs(`${name}.dead`, [1000, 30_000]) },
-      defaultPriority: this.#upTo(9),
-      dedupeWindowMs: this.#pick([0, 600, 10_000]),
-      paused: this.#chance(0.15),
-      draining: this.#chance(0.1),
-      priorityAgeingMs: this.#pick([0, 100, 1000, 60_000]),
-      ...(this.#chance(0.2) && { maxInFlight: 1 + this.#upTo(8) }),
-      ...(this.#chance(0.2) && { maxInFlightPerConsumer: 1 + this.#upTo(4) }),
-      overflow: this.#pick(["reject", "drop-oldest", "dead-letter-oldest"]),
-      ...(this.#chance(0.5) && { maxMessages: 1 + this.#upTo(30) }),
+      defaultPriority: this.#dice.upTo(9),
+      dedupeWindowMs: this.#dice.pick([0, 600, 10_000]),
+      paused: this.#dice.chance(0.15),
+      draining: this.#dice.chance(0.1),
+      priorityAgeingMs: this.#dice.pick([0, 100, 1000, 60_000]),
+      ...(this.#dice.chance(0.2) && { maxInFlight: 1 + this.#dice.upTo(8) }),
+      ...(this.#dice.chance(0.2) && { maxInFlightPerConsumer: 1 + this.#dice.upTo(4) }),
+      overflow: this.#dice.pick(["reject", "drop-oldest", "dead-letter-oldest"]),
+      ...this.#room(),
+      maxRedrives: 1 + this.#dice.upTo(2),
+      ...(name === "a" && { retainAckedMs: FOR_EVER_MS }),
     };
     this.#model.define(name, completeSettings(definition));
     await this.#subject.define(name, definition);
     await this.#agreed();
   }
 
+  /** Bytes are bounded only where messages are, or what is stored beside payloads would count. */
+  #room(): Pick<QueueDefinition, "maxMessages" | "maxBytes"> {
+    const dice = this.#dice;
+    if (dice.chance(0.4)) return {};
+    if (dice.chance(0.5)) return { maxMessages: 1 + dice.upTo(30) };
+    const maxBytes = (1 + dice.upTo(6)) * BLOCK_BYTES + BLOCK_BYTES / 2;
+    return { maxMessages: 1 + dice.upTo(9), maxBytes };
+  }
+
   /** One of the choices, or what it is when the contract does not say what a change would do. */
   #ttlMs(name: string, choices: readonly number[]): number {
-    const ttlMs = this.#pick(choices);
+    const ttlMs = this.#dice.pick(choices);
     const queue = this.#model.queues.get(name);
     if (queue === undefined || this.#model.mayChangeTtl(queue, ttlMs)) return ttlMs;
     return queue.settings.ttlMs;
@@ -321,66 +380,20 @@ class QueueFuzz {
     });
   }
 
-  /** Looks at every single message. */
-  async #inspect(): Promise<void> {
-    for (const name of ALL) {
-      const { messages } = await this.#subject.engine.queues.peek(name, { limit: 100_000 });
-      const isOrdered = ORDINARY.includes(name);
-      const shown = messages.map(({ message, deaths = [], ...rest }) => ({
-        serial: Number(message.headers?.serial),
-        deaths: deaths.map(({ queue, reason, attempts }) => ({ queue, reason, attempts })),
-        ...rest,
-      }));
-      const expected = this.#queue(name).copies.toSorted(
-        (x, y) => y.priority - x.priority || x.rank - y.rank,
-      );
-      const order = (x: { serial: number }, y: { serial: number }) => x.serial - y.serial;
-      if (!isOrdered) shown.sort(order);
-      if (!isOrdered) expected.sort(order);
-      expect(shown).toEqual(expected.map((copy) => this.#asStored(this.#queue(name), copy)));
-    }
-    this.#compareCounters();
-  }
-
-  #asStored(queue: ModelQueue, copy: Copy) {
-    const state = this.#model.state(copy);
-    const { serial, deaths, attempts, dueAt } = copy;
-    return {
-      serial,
-      deaths: [...deaths],
-      state,
-      attempts,
-      expiresAt: expiryOf(queue, copy),
-      ...(state === "delayed" && { dueAt }),
-    };
-  }
-
-  #compareCounters(): void {
-    const { counters } = this.#subject.engine;
-    const own = this.#quiets * QUIET_MESSAGES;
-    const sum = (counter: QueueCounter) => this.#model.sum(counter);
-    expect(counters.stored).toBe(sum("published") + own);
-    expect(counters.delivered).toBe(sum("delivered") + own);
-    expect(counters.acked).toBe(sum("acked") + own);
-    expect(counters.deadLettered).toBe(sum("deadLettered"));
-    expect(counters.expired).toBe(sum("expired"));
-    expect(counters.duplicates).toBe(this.#model.duplicates);
-  }
-
   #queue(name: string): ModelQueue {
     return this.#model.queues.get(name)!;
   }
 
   #someTags({ held }: ModelPeer): number[] {
-    const tags = [...held.keys()].filter(() => this.#chance(0.5));
-    if (this.#chance(0.05)) tags.push(this.#upTo(1000));
-    if (tags.length > 0 && this.#chance(0.05)) tags.push(tags[0]!);
+    const tags = [...held.keys()].filter(() => this.#dice.chance(0.5));
+    if (this.#dice.chance(0.05)) tags.push(this.#dice.upTo(1000));
+    if (tags.length > 0 && this.#dice.chance(0.05)) tags.push(tags[0]!);
     return tags;
   }
 
   #outcome(): Outcome {
-    const delayMs = this.#pick(MOMENTS_MS);
-    return this.#pick<Outcome>([
+    const delayMs = this.#dice.pick(MOMENTS_MS);
+    return this.#dice.pick<Outcome>([
       { kind: "ack" },
       { kind: "ack" },
       { kind: "nack" },
@@ -391,18 +404,11 @@ class QueueFuzz {
       { kind: "extend", byMs: delayMs + 1 },
     ]);
   }
+}
 
-  #pick<T>(choices: readonly T[]): T {
-    return choices[this.#upTo(choices.length - 1)]!;
-  }
-
-  #upTo(most: number): number {
-    return Math.floor(this.#random() * (most + 1));
-  }
-
-  #chance(probability: number): boolean {
-    return this.#random() < probability;
-  }
+function textOf({ duplicate, queues, displaced }: AppendReceipt): string {
+  if (duplicate) return "duplicate";
+  return `stored ${queues}${displaced === undefined ? "" : ` for ${displaced}`}`;
 }
 
 async function fuzz(

@@ -2,65 +2,24 @@
  * What queues should do, said as naively as possible: lists and scans, one thing at a time. It is told
  * of every call in the order of the calls, predicts the answers, and judges every delivery as it comes.
  */
-import { QUEUE_COUNTERS, type QueueCounter, type QueueSettings } from "../../schemas/queue.ts";
+import type { QueueCounter, QueueSettings } from "../../schemas/queue.ts";
 import type { Outcome, StoredMessage } from "../../src/engine/engine.ts";
-import type { DeathReason, DeathRecord, Delivery } from "../../src/message.ts";
-
-export type Death = Pick<DeathRecord, "queue" | "reason" | "attempts">;
-
-/** One message in one queue. */
-export interface Copy {
-  /** Tells messages apart that have the same id. */
-  readonly serial: number;
-  readonly priority: number;
-  /** Which of two copies of a priority is older; equal where the contract does not say. */
-  readonly rank: number;
-  readonly enteredAt: number;
-  /** By the message's own time; the queue's comes on top. */
-  readonly ownExpiresAt: number;
-  readonly deaths: readonly Death[];
-  confirmed: boolean;
-  /**
-   * Whether it must be in its place by now. What returns, dies or becomes due may take its way through
-   * storage first, and others may overtake it meanwhile.
-   */
-  placed: boolean;
-  attempts: number;
-  dueAt: number;
-  lease: { peer: ModelPeer; tag: number; since: number; deadline: number } | undefined;
-}
-
-export interface ModelPeer {
-  readonly queue: ModelQueue;
-  readonly held: Map<number, Copy>;
-  credit: number;
-  onHold: boolean;
-  gone: boolean;
-}
-
-export interface ModelQueue {
-  readonly name: string;
-  readonly dead: ModelQueue | undefined;
-  settings: QueueSettings;
-  copies: Copy[];
-  peers: ModelPeer[];
-  /** How many copies have gone since the engine had done everything. */
-  leaving: number;
-  /** What the engine should have counted since it was opened [P-5.18]. */
-  tally: Tally;
-}
-
-export type Tally = Record<QueueCounter, number>;
-
-export interface ModelAppend {
-  readonly serial: number;
-  readonly seenAs: string;
-  readonly queues: readonly string[];
-  readonly priority: number | undefined;
-  readonly expiresAt: number | undefined;
-  readonly dueAt: number | undefined;
-  readonly dedupe: boolean;
-}
+import type { DeathReason, Delivery } from "../../src/message.ts";
+import {
+  boundsOf,
+  type Copy,
+  emptyTally,
+  expiryOf,
+  inFlightOf,
+  type Load,
+  type ModelAppend,
+  type ModelPeer,
+  type ModelQueue,
+  nackDelayMs,
+  newQueue,
+  surelyFits,
+  toGiveWay,
+} from "./model-queue.ts";
 
 export class QueueModel {
   now: number;
@@ -80,7 +39,8 @@ export class QueueModel {
 
   define(name: string, settings: QueueSettings): void {
     const { maxInFlight: _1, maxInFlightPerConsumer: _2, ...kept } = settings;
-    const deadSettings = { ...kept, ttlMs: settings.deadLetter.ttlMs, paused: false };
+    const own = { ttlMs: settings.deadLetter.ttlMs, paused: false, retainAckedMs: 0 };
+    const deadSettings = { ...kept, ...own };
     const known = this.queues.get(name);
     if (known?.dead !== undefined) {
       known.settings = settings;
@@ -92,13 +52,12 @@ export class QueueModel {
     this.queues.set(name, newQueue(name, settings, dead));
   }
 
-  /** Whether the room for one more is not that of a message whose end may be on its way to disk. */
-  isRoomCertain(names: readonly string[]): boolean {
+  /** Whether the room for so much is not that of a message whose end may be on its way to disk. */
+  isRoomCertain(names: readonly string[], load: Load): boolean {
     return names.every((name) => {
-      const { copies, leaving, settings } = this.queues.get(name)!;
-      const most = settings.maxMessages ?? Number.POSITIVE_INFINITY;
-      if (copies.length + leaving < most) return true;
-      return settings.overflow === "reject" && copies.length >= most;
+      const queue = this.queues.get(name)!;
+      if (surelyFits(queue, load)) return true;
+      return queue.settings.overflow === "reject" && queue.leaving === 0;
     });
   }
 
@@ -108,33 +67,76 @@ export class QueueModel {
     return !queue.peers.some(wants);
   }
 
-  /** What the append will be answered, and the copies that are there once it is. */
-  append(request: ModelAppend): { answer: string; copies: Copy[] } {
-    const queues = request.queues.map((name) => this.queues.get(name)!);
-    if (request.dedupe && (this.#seen.get(request.seenAs) ?? 0) > this.now) {
-      this.duplicates++;
-      // Until that is found out on disk it may take up room.
-      for (const queue of queues) queue.leaving++;
-      return { answer: "duplicate", copies: [] };
-    }
-    const refused = firstRefusal(queues, this.now);
-    if (refused !== undefined) return { answer: refused, copies: [] };
-    const going = queues.flatMap((queue) =>
-      toGiveWay(queue, this.now)!.map((copy) => ({ queue, copy })),
-    );
-    for (const { queue, copy } of going) {
-      queue.tally.displaced++;
-      if (queue.settings.overflow === "dead-letter-oldest") this.#die(queue, copy, "overflow");
-      else this.#drop(queue, copy);
-    }
-    if (request.dedupe) {
+  /**
+   * What the appends will be answered that are made together, all or none, and the copies that are there
+   * once they are.
+   */
+  append(requests: readonly ModelAppend[]): { answer: string; copies: Copy[] } {
+    const loads = new Map<ModelQueue, Load>();
+    const going = new Map<ModelQueue, Copy[]>();
+    const ids = new Map<string, number>();
+    const answers: string[] = [];
+    const fresh: ModelAppend[] = [];
+    for (const [index, request] of requests.entries()) {
+      const queues = request.queues.map((name) => this.queues.get(name)!);
+      const key = `${request.topic} ${request.id}`;
+      if (request.dedupe && (ids.get(key) ?? this.#seen.get(key) ?? 0) > this.now) {
+        answers.push("duplicate");
+        continue;
+      }
+      const planned = this.#plan(queues, request, loads, going);
+      if (typeof planned === "string") return { answer: `${planned} of ${index}`, copies: [] };
       const windowMs = Math.max(...queues.map(({ settings }) => settings.dedupeWindowMs));
-      this.#seen.set(request.seenAs, this.now + windowMs);
+      if (request.dedupe) ids.set(key, this.now + windowMs);
+      answers.push(`stored ${queues.length}${planned > 0 ? ` for ${planned}` : ""}`);
+      fresh.push(request);
     }
-    const copies = queues.map((queue) => this.#enter(queue, request));
-    for (const queue of queues) queue.tally.published++;
-    const displaced = going.length > 0 ? ` for ${going.length}` : "";
-    return { answer: `stored ${copies.length}${displaced}`, copies };
+    for (const [queue, copies] of going) for (const copy of copies) this.#displace(queue, copy);
+    for (const [key, until] of ids) this.#seen.set(key, until);
+    this.#countDuplicates(requests, fresh);
+    const copies = fresh.flatMap((request) =>
+      request.queues.map((name) => this.#enter(this.queues.get(name)!, request)),
+    );
+    return { answer: answers.join(", "), copies };
+  }
+
+  /** How many give way to it, or why it is refused. */
+  #plan(
+    queues: readonly ModelQueue[],
+    { blocks }: ModelAppend,
+    loads: Map<ModelQueue, Load>,
+    going: Map<ModelQueue, Copy[]>,
+  ): number | string {
+    let displaced = 0;
+    for (const queue of queues) {
+      if (queue.settings.draining) return "queue_paused";
+      const before = loads.get(queue) ?? { messages: 0, blocks: 0 };
+      const load = { messages: before.messages + 1, blocks: before.blocks + blocks };
+      const needed = toGiveWay(queue, this.now, load);
+      if (needed === undefined) return "queue_full";
+      displaced += needed.length - (going.get(queue)?.length ?? 0);
+      loads.set(queue, load);
+      going.set(queue, needed);
+    }
+    return displaced;
+  }
+
+  #displace(queue: ModelQueue, copy: Copy): void {
+    queue.tally.displaced++;
+    if (queue.settings.overflow === "dead-letter-oldest") this.#die(queue, copy, "overflow");
+    else this.#drop(queue, copy);
+  }
+
+  #countDuplicates(requests: readonly ModelAppend[], fresh: readonly ModelAppend[]): void {
+    for (const request of requests) {
+      if (fresh.includes(request)) continue;
+      this.duplicates++;
+      // Until that is found out on disk they may take up room.
+      for (const queue of request.queues.map((name) => this.queues.get(name)!)) {
+        queue.leaving++;
+        queue.leavingBlocks += request.blocks;
+      }
+    }
   }
 
   consume(name: string): ModelPeer {
@@ -198,6 +200,7 @@ export class QueueModel {
       this.#release(copy);
       if (outcome.kind === "ack") {
         tally.acked++;
+        if (peer.queue.settings.retainAckedMs > 0) peer.queue.acked.push(copy);
         this.#drop(peer.queue, copy);
       } else if (outcome.kind === "nack") {
         tally.nacked++;
@@ -219,6 +222,11 @@ export class QueueModel {
       this.#release(copy);
       this.#return(peer.queue, copy, counts, this.now);
     }
+  }
+
+  /** It goes for good, before it was due. */
+  takeBack(queue: ModelQueue, copy: Copy): void {
+    this.#drop(queue, copy);
   }
 
   purge(name: string): number {
@@ -273,6 +281,7 @@ export class QueueModel {
   allDone(): void {
     for (const queue of this.queues.values()) {
       queue.leaving = 0;
+      queue.leavingBlocks = 0;
       for (const copy of queue.copies) copy.placed ||= this.isReady(copy);
     }
   }
@@ -350,13 +359,25 @@ export class QueueModel {
     return copy.placed && this.isReady(copy);
   }
 
+  /** That of what comes now. */
+  nextRank(): number {
+    return ++this.#ages;
+  }
+
   #enter(queue: ModelQueue, request: ModelAppend): Copy {
+    const ownExpiresAt = request.expiresAt ?? Number.POSITIVE_INFINITY;
     const copy: Copy = {
       serial: request.serial,
+      topic: request.topic,
+      id: request.id,
       priority: request.priority ?? queue.settings.defaultPriority,
-      rank: ++this.#ages,
+      ownPriority: request.priority,
+      blocks: request.blocks,
+      rank: this.nextRank(),
       enteredAt: this.now,
-      ownExpiresAt: request.expiresAt ?? Number.POSITIVE_INFINITY,
+      ownExpiresAt,
+      keptExpiresAt: ownExpiresAt,
+      scheduled: request.dueAt !== undefined && request.dueAt > this.now,
       deaths: [],
       confirmed: false,
       placed: request.dueAt === undefined,
@@ -364,6 +385,7 @@ export class QueueModel {
       dueAt: request.dueAt ?? 0,
       lease: undefined,
     };
+    queue.tally.published++;
     queue.copies.push(copy);
     return copy;
   }
@@ -371,6 +393,7 @@ export class QueueModel {
   #drop(queue: ModelQueue, copy: Copy): void {
     queue.copies = queue.copies.filter((other) => other !== copy);
     queue.leaving++;
+    queue.leavingBlocks += copy.blocks;
   }
 
   #release(copy: Copy): void {
@@ -402,6 +425,7 @@ export class QueueModel {
       rank: this.now,
       enteredAt: this.now,
       ownExpiresAt: Number.POSITIVE_INFINITY,
+      scheduled: false,
       deaths: [{ queue: queue.name, reason, attempts: copy.attempts }, ...copy.deaths],
       confirmed: true,
       placed: false,
@@ -410,55 +434,4 @@ export class QueueModel {
       lease: undefined,
     });
   }
-}
-
-function newQueue(name: string, settings: QueueSettings, dead: ModelQueue | undefined): ModelQueue {
-  return { name, dead, settings, copies: [], peers: [], leaving: 0, tally: emptyTally() };
-}
-
-function firstRefusal(queues: readonly ModelQueue[], now: number): string | undefined {
-  for (const queue of queues) {
-    if (queue.settings.draining) return "queue_paused";
-    if (toGiveWay(queue, now) === undefined) return "queue_full";
-  }
-  return undefined;
-}
-
-function boundsOf({ settings }: ModelQueue) {
-  const { maxInFlight = 1e9, maxInFlightPerConsumer = 1e9 } = settings;
-  return { maxInFlight, maxInFlightPerConsumer };
-}
-
-function inFlightOf({ copies }: ModelQueue): number {
-  return copies.filter(({ lease }) => lease !== undefined).length;
-}
-
-/** By the settings as they are now. */
-export function expiryOf(queue: ModelQueue, { ownExpiresAt, enteredAt }: Copy): number {
-  return Math.min(ownExpiresAt, enteredAt + queue.settings.ttlMs);
-}
-
-/** Fuzzed queues have no jitter. */
-function nackDelayMs(
-  queue: ModelQueue,
-  copy: Copy,
-  outcome: Extract<Outcome, { kind: "nack" }>,
-): number {
-  const { minMs, maxMs, factor } = queue.settings.backoff;
-  return outcome.delayMs ?? Math.min(maxMs, minMs * factor ** copy.attempts);
-}
-
-function emptyTally(): Tally {
-  return Object.fromEntries(QUEUE_COUNTERS.map((name) => [name, 0])) as Tally;
-}
-
-/** Who goes so that there is room for one more; undefined when too few can. */
-function toGiveWay(queue: ModelQueue, now: number): Copy[] | undefined {
-  const { maxMessages = 1e9, overflow } = queue.settings;
-  const over = queue.copies.length + 1 - maxMessages;
-  if (over <= 0) return [];
-  const able = queue.copies
-    .filter((copy) => copy.lease === undefined && copy.dueAt <= now)
-    .sort((x, y) => x.priority - y.priority || x.rank - y.rank);
-  return overflow === "reject" || able.length < over ? undefined : able.slice(0, over);
 }
