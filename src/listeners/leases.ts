@@ -300,6 +300,8 @@ class Lease implements DeliverySink, Pull {
 
   /** Whatever is still unsettled is ready again. */
   #end(): void {
+    // However a wait ends, its client is silent from then on only [P-5.12].
+    if (this.isWaiting) this.#named?.renew();
     this.#answer = undefined;
     this.#timer?.cancel();
     for (const { tag } of this.#deliveries) this.#holder.byTag.delete(tag);

@@ -91,6 +91,7 @@ export class PullConsumers {
     }
     const consumer = new PullConsumer(this.#clock, () => {
       for (const pull of [...consumer.pulls]) pull.lose();
+      consumer.stop();
       this.#forget(who);
     });
     this.#byPrincipal.set(who.principal, names);

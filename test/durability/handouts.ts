@@ -41,6 +41,8 @@ export interface Handout {
   overAt: number;
   /** The latest time known when it was handed out. */
   readonly latest: number;
+  /** Where, before it was handed out, storage had failed last. */
+  readonly storageFailed: number;
 }
 
 interface Holder {
@@ -112,7 +114,7 @@ export class Handouts {
 
   #deliver(event: Delivered): void {
     const { consumer, message, queue, tag } = event;
-    const { life, position, clockSet, latest } = this.#timeline;
+    const { life, position, clockSet, latest, storageFailed } = this.#timeline;
     const what = `${message} of ${queue} (tag ${tag}, attempt ${event.attempt})`;
     if (this.#byTag.has(tag)) this.#report("tag_reused", `${what} has a tag that was used`);
     if (!event.intact || this.#publications.of(message) === undefined) {
@@ -129,6 +131,7 @@ export class Handouts {
       clockSet,
       overAt: Number.POSITIVE_INFINITY,
       latest,
+      storageFailed,
     });
     const holder = this.#holders.get(consumer);
     if (holder === undefined) return;

@@ -46,7 +46,7 @@ function checkStreams(
 ): void {
   const lanes = new Map<string, Lane>();
   const seen = new Set<string>();
-  for (const { life, position, event } of byTag) {
+  for (const { life, position, event, storageFailed } of byTag) {
     const { message, queue, attempt } = event;
     const publication = publications.of(message);
     if (publication === undefined || publication.delayed || isDead(queue)) continue;
@@ -57,10 +57,13 @@ function checkStreams(
     if (attempt !== 1 || position > timeline.inOrderUntil(life)) continue;
     const { priority, stream, key: own } = publication.sent;
     // By keys, a message waits for those of its own only.
-    const key = timeline.rules(queue).byKey ? (own ?? message) : "";
+    const rules = timeline.rules(queue);
+    const key = rules.byKey ? (own ?? message) : "";
     const place = `${life} ${queue} ${priority} ${stream} ${key}`;
     const lane = lanes.get(place);
-    const before = lane && cameTooEarly(lane, publication);
+    // What was to give way and did not, since storage failed, may have been overtaken [P-5.9].
+    const isSpared = rules.overflow !== undefined && storageFailed > earliestOf(publication);
+    const before = lane && !isSpared ? cameTooEarly(lane, publication) : undefined;
     if (before !== undefined) {
       report("order", `${message} of ${queue} came after ${before.sent.message}`);
     }

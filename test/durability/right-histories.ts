@@ -204,6 +204,16 @@ export const RIGHT: Histories = {
     refused(1, "stale_delivery"),
     ...acked(1, 2),
   ],
+  "overtaken while it was to give way, and did not since storage failed": [
+    newest(1),
+    confirmed(1),
+    newest(2),
+    confirmed(2),
+    newest(3),
+    ...acked(2, 1, { queue: "newest" }),
+    failed(3),
+    ...acked(1, 2, { queue: "newest" }),
+  ],
   "refused, and never seen again": [sent(1), failed(1, "queue_full")],
   "refused, sent again behind another, and confirmed": [
     sent(1),

@@ -17,6 +17,8 @@ export class Timeline {
   clockSet = 0;
   /** Where the writer was lost last. */
   writerLost = -1;
+  /** Where storage refused something or was lost last. */
+  storageFailed = -1;
   /** For each life of the broker, where the first consumer left. */
   readonly #firstLeft = new Map<number, number>();
 
@@ -28,8 +30,11 @@ export class Timeline {
     if ("at" in event && event.at !== undefined) this.latest = Math.max(this.latest, event.at);
     if (event.kind === "clock set") this.clockSet++;
     else if (event.kind === "left") this.#someoneLeft();
-    else if (event.kind === "writer lost") {
+    else if (event.kind === "failed" && event.code === "storage_unavailable") {
+      this.storageFailed = this.position;
+    } else if (event.kind === "writer lost") {
       this.writerLost = this.position;
+      this.storageFailed = this.position;
       this.#someoneLeft();
     }
   }

@@ -135,6 +135,20 @@ export const WRONG: Readonly<Record<FaultKind, Histories>> = {
     "new twice": [sent(1), confirmed(1), sent(1), confirmed(1), ...acked(1, 1)],
   },
   order: {
+    "where others give way, and storage never failed": [
+      newest(1),
+      newest(2),
+      ...acked(2, 1, { queue: "newest" }),
+      ...acked(1, 2, { queue: "newest" }),
+    ],
+    "where nothing gives way, although storage failed": [
+      sent(1),
+      sent(2),
+      sent(3),
+      ...acked(2, 1),
+      failed(3),
+      ...acked(1, 2),
+    ],
     "sent again after it was refused, and handed out before": [
       sent(1),
       failed(1, "queue_full"),
