@@ -26,9 +26,14 @@ export function waits({ now }: QueueModel, copy: Copy): boolean {
   return copy.scheduled && copy.attempts === 0 && copy.dueAt > now;
 }
 
-/** Whether it is certain what the change is answered: room may be that of a message that is leaving. */
+/**
+ * Whether it is certain what the change is answered: room may be that of a message that is leaving, and where
+ * the bound was set below what there is, a change that is smaller than a block counts too.
+ */
 export function isCertain(model: QueueModel, topic: string, id: string): boolean {
-  return meant(model, topic, id).every(({ queue }) => queue.leaving === 0);
+  return meant(model, topic, id).every(
+    ({ queue }) => queue.leaving === 0 && blocksOf(queue.copies) <= boundsOfRoom(queue).blocks,
+  );
 }
 
 /** What the change will be answered; null takes the message back. */

@@ -8,7 +8,7 @@ import { eventually } from "../harness/eventually.ts";
 const WHO = { principal: "p", queue: "q" } as const;
 const LIVENESS_MS = 1000;
 
-test("[P-5.12] a pull whose client goes away while it waits is silent from then on, not from its beginning", async () => {
+test("[P-5.12] a client that goes away while its pull waits is silent from then on", async () => {
   await using subject = await Subject.open(memory);
   const { engine, clock } = subject;
   await subject.define("q", { ackTimeoutMs: 3_600_000 });

@@ -65,6 +65,7 @@ export class SimDisk {
       const run = statement.run.bind(statement);
       statement.run = () => {
         if (mood.failing) throw Object.assign(new Error(), { code: "SQLITE_FULL" });
+        if (mood.lies && this.random() < LIES) return prepare("ROLLBACK").run();
         return run();
       };
       return statement;
@@ -144,7 +145,7 @@ class SimWriter implements Writer {
   lose(committed: boolean): boolean {
     if (this.over) return false;
     const next = this.#waiting[0];
-    if (committed && next !== undefined && this.#answers === 0) this.#answer(next.request);
+    if (committed && next !== undefined && this.#answers === 0) this.#desk.answer(next.request);
     this.over = true;
     const fault = { reason: "the writer thread was lost", advice: "", lasting: false };
     this.#onLost(fault.reason);
@@ -157,7 +158,7 @@ class SimWriter implements Writer {
     if (this.#busy || next === undefined) return;
     this.#busy = true;
     this.#after(() => {
-      const answer = this.#answer(next.request);
+      const answer = this.#desk.answer(next.request);
       this.#answers++;
       if (answer.kind === "committed" && this.#noted !== undefined) {
         this.#noted();
@@ -179,12 +180,5 @@ class SimWriter implements Writer {
     time.after(Math.floor(random() * (mood.slowMs + 1)), () => {
       if (!this.over) action();
     });
-  }
-
-  #answer(request: WriterRequest): WriterReply {
-    if (request.kind === "batch" && this.#disk.mood.lies && this.#disk.random() < LIES) {
-      return this.#desk.answer({ ...request, bytes: 0 });
-    }
-    return this.#desk.answer(request);
   }
 }
