@@ -96,9 +96,9 @@ interface House {
 
 async function gather({ server, crowds, clients }: House, name: string): Promise<void> {
   await putRole(server, [FLEET]);
-  const credential = await tokenFor(name, { roles: ["fleet"] });
+  const credentials = [await tokenFor(name, { roles: ["fleet"] })];
   const count = clients / crowds.length;
-  const order = { kind: "join", port: server.port, count, credential, filters: FILTERS } as const;
+  const order = { kind: "join", port: server.port, count, credentials, filters: FILTERS } as const;
   await Promise.all(
     crowds.map((crowd, at) => crowd.tell({ ...order, from: at * count } satisfies Join)),
   );
@@ -143,9 +143,9 @@ async function measure(house: House, { name, watch, before, make }: Change): Pro
 async function kick(house: House): Promise<void> {
   const { server, others, clients } = house;
   await gather(house, "bystander");
-  const credential = await tokenFor("kick", { roles: ["fleet"] });
+  const credentials = [await tokenFor("kick", { roles: ["fleet"] })];
   const port = server.port;
-  const order = { kind: "join", port, count: KICKED, credential, filters: FILTERS } as const;
+  const order = { kind: "join", port, count: KICKED, credentials, filters: FILTERS } as const;
   await others.tell({ ...order, from: clients } satisfies Join);
   const path = `${ADMIN}/connections`;
   const { connections } = (await server.request(

@@ -84,10 +84,16 @@ export class ServerProcess {
   readonly #child: Bun.Subprocess;
   readonly #logFile: string;
 
-  private constructor(side: Side, dir: string, settings: Settings, profileDir: string | undefined) {
+  private constructor(
+    side: Side,
+    dir: string,
+    settings: Settings,
+    profileDir: string | undefined,
+    port: number,
+  ) {
     const dataDir = join(dir, "data");
     mkdirSync(dataDir, { recursive: true });
-    this.port = freePort();
+    this.port = port;
     this.#logFile = join(dir, "server.log");
     const log = openSync(this.#logFile, "a");
     this.#child = Bun.spawn(command(side, this.port, dataDir, profileDir), {
@@ -108,9 +114,10 @@ export class ServerProcess {
     dir: string,
     settings: Settings = {},
     profileDir?: string,
+    port = freePort(),
   ): Promise<ServerProcess> {
     const startedAt = performance.now();
-    const server = new ServerProcess(side, dir, settings, profileDir);
+    const server = new ServerProcess(side, dir, settings, profileDir, port);
     while (!(await server.#isReady())) {
       const failed = server.#child.exitCode !== null;
       if (failed || performance.now() - startedAt > START_LIMIT_MS) {
@@ -179,6 +186,12 @@ export class ServerProcess {
       low = now;
     }
     return low;
+  }
+
+  /** Ends it without a word. */
+  async kill(): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#child.exited;
   }
 
   /** Asks it to end, and insists after a while. */

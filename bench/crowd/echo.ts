@@ -12,18 +12,24 @@ export class EchoMeter {
 
   static async start(order: EchoStart): Promise<EchoMeter> {
     const meter = new EchoMeter();
+    let started = false;
+    const refused = Promise.withResolvers<never>();
+    refused.promise.catch(() => {});
     const fail = (error: Error) => {
-      process.send!({ failed: `an echo: ${error.message}` });
+      if (started) process.send!({ failed: `an echo: ${error.message}` });
+      else refused.reject(error);
     };
     const peers = await Promise.all(
       Array.from({ length: order.connections }, async (_, n) => {
-        const connection = await Connection.open(order.port, fail, order.credential);
+        const open = Connection.open(order.port, fail, order.credential);
+        const connection = await Promise.race([open, refused.promise]);
         const topic = `echo/${n}`;
         await connection.request({ type: "subscribe", filter: topic });
         connection.listen({ skim: () => false, message: (bytes) => meter.#received(bytes) });
         return { connection, topic };
       }),
     );
+    started = true;
     let sent = 0;
     pace(order.perSecond, order.connections, (count) => {
       for (let i = 0; i < count; i++) {

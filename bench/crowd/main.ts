@@ -1,71 +1,11 @@
 /** The process of a crowd: does what it is told over IPC, one order after the other. */
-import { Connection, ConnectionClosed, parseFrames } from "../load/connection.ts";
 import { sleep, until } from "../load/timing.ts";
 import { EchoMeter } from "./echo.ts";
-import {
-  type Answer,
-  type Join,
-  machineMs,
-  type Order,
-  type Seen,
-  type Watch,
-} from "./messages.ts";
+import { type Comings, Member } from "./member.ts";
+import type { Answer, ComeBack, Join, Order, Returns, Seen, Watch } from "./messages.ts";
 
 const AT_ONCE = 50;
 const WATCH_LIMIT_MS = 60_000;
-
-/** One client that notes when it was told that something has ended. */
-class Member {
-  endedAtMs = 0;
-  code = 0;
-  unsubscribedAtMs = 0;
-  #left: number;
-
-  constructor(subscriptions: number) {
-    this.#left = subscriptions;
-  }
-
-  static async join({ port, credential, filters }: Join, n: number): Promise<Member> {
-    const member = new Member(filters.length);
-    let joined = false;
-    const refused = Promise.withResolvers<never>();
-    const fail = (error: Error) => {
-      if (joined) member.#ended(error);
-      else refused.reject(error);
-    };
-    const open = Connection.open(port, fail, credential);
-    const connection = await Promise.race([open, refused.promise]);
-    for (const filter of filters) {
-      const request = { type: "subscribe", filter: filter.replace("{n}", String(n)) };
-      await Promise.race([connection.request(request), refused.promise]);
-    }
-    joined = true;
-    member.#leave = () => connection.close();
-    connection.listen({ skim: () => false, message: (bytes) => member.#told(bytes) });
-    return member;
-  }
-
-  #leave = () => {};
-
-  #told(bytes: Buffer): void {
-    for (const { type, code } of parseFrames(bytes)) {
-      if (type === "notice" && code === "unsubscribed" && --this.#left === 0) {
-        this.unsubscribedAtMs = machineMs();
-      }
-    }
-  }
-
-  #ended(error: Error): void {
-    if (this.endedAtMs > 0) return;
-    this.endedAtMs = machineMs();
-    this.code = error instanceof ConnectionClosed ? error.code : 0;
-    this.#leave();
-  }
-
-  leave(): void {
-    this.#leave();
-  }
-}
 
 let members: Member[] = [];
 let echo: EchoMeter | undefined;
@@ -94,12 +34,20 @@ async function watch({ what }: Watch): Promise<Seen> {
   return { atMs: members.map(at).sort((a, b) => a - b), codes };
 }
 
+async function comeBack({ cut }: ComeBack): Promise<Returns> {
+  const comings: Comings = { attempts: 0, refusals: {} };
+  await Promise.all(members.map((member) => member.comeBack(cut, comings)));
+  return { ...comings, backAtMs: members.map((member) => member.backAtMs) };
+}
+
 async function follow(order: Order): Promise<unknown> {
   switch (order.kind) {
     case "join":
       return join(order);
     case "watch":
       return watch(order);
+    case "come back":
+      return comeBack(order);
     case "echo":
       echo = await EchoMeter.start(order);
       return undefined;

@@ -10,7 +10,8 @@ export interface Join {
   readonly count: number;
   /** The first member's number; `{n}` in a filter stands for it. */
   readonly from: number;
-  readonly credential: string;
+  /** In turn. */
+  readonly credentials: readonly string[];
   readonly filters: readonly string[];
 }
 
@@ -18,6 +19,23 @@ export interface Join {
 export interface Watch {
   readonly kind: "watch";
   readonly what: "end" | "unsubscribed";
+}
+
+/**
+ * Everyone who is here comes back as soon as his connection has ended, as a plain client does: after what the
+ * broker says, where it says something, else after a while that doubles and is spread. With `cut` they end their
+ * connections themselves. Tells when all are back.
+ */
+export interface ComeBack {
+  readonly kind: "come back";
+  readonly cut: boolean;
+}
+
+export interface Returns {
+  readonly backAtMs: readonly number[];
+  readonly attempts: number;
+  /** How often each answer to a handshake came; `none` is no answer. */
+  readonly refusals: Readonly<Record<string, number>>;
 }
 
 /** Begins to publish to itself, at this rate, for as long as the process lives. */
@@ -36,7 +54,7 @@ export interface EchoSummary {
   readonly toMs: number;
 }
 
-export type Order = Join | Watch | EchoStart | EchoSummary;
+export type Order = Join | Watch | ComeBack | EchoStart | EchoSummary;
 
 export interface Seen {
   /** When each member met it, in their order. */

@@ -8,10 +8,12 @@ export async function churn(job: ChurnJob, context: JobContext): Promise<JobResu
   const latency = new LatencyRecorder();
   let welcomed = 0;
   let open = true;
+  let next = 0;
   const again = async () => {
     while (open) {
+      const credential = job.credentials[next++ % job.credentials.length];
       const at = performance.now();
-      const connection = await Connection.open(job.port, context.fail, job.credential);
+      const connection = await Connection.open(job.port, context.fail, credential);
       latency.add((performance.now() - at) * 1000);
       welcomed++;
       connection.close();

@@ -14,6 +14,7 @@ export interface ServerFrame {
   readonly code?: string;
   readonly message?: string;
   readonly tag?: number;
+  readonly reconnectAfterMs?: number;
   readonly payload?: { readonly seq: number; readonly sent: number };
 }
 
@@ -198,13 +199,20 @@ const HANDLERS = {
 };
 
 /** Opens many, a bounded number at a time. */
-export async function openMany(count: number, port: number, fail: Fail): Promise<Connection[]> {
+export async function openMany(
+  count: number,
+  port: number,
+  fail: Fail,
+  credential?: string,
+): Promise<Connection[]> {
   const connections: Connection[] = [];
   const AT_ONCE = 50;
   while (connections.length < count) {
     const step = Math.min(AT_ONCE, count - connections.length);
     connections.push(
-      ...(await Promise.all(Array.from({ length: step }, () => Connection.open(port, fail)))),
+      ...(await Promise.all(
+        Array.from({ length: step }, () => Connection.open(port, fail, credential)),
+      )),
     );
   }
   return connections;

@@ -108,8 +108,29 @@ export interface PullJob extends Target {
 export interface ChurnJob extends Target, Timing {
   readonly kind: "churn";
   readonly atOnce: number;
-  /** A token or a key, for the header of the upgrade. */
-  readonly credential?: string | undefined;
+  /** Tokens or keys for the header of the upgrade, in turn. */
+  readonly credentials: readonly string[];
+}
+
+/** Publishers of several topics each under one credential, and one subscriber of them all. */
+export interface AccessJob extends Target, Timing {
+  readonly kind: "access";
+  readonly credential: string | undefined;
+  readonly topics: readonly string[];
+  readonly filter: string;
+  readonly connections: number;
+  readonly window: number;
+  readonly payloadBytes: number;
+}
+
+/** Subscribing to one filter after the other, and leaving it again. */
+export interface SubscribingJob extends Target, Timing {
+  readonly kind: "subscribing";
+  readonly credential: string | undefined;
+  readonly filters: readonly string[];
+  readonly connections: number;
+  /** Subscribes of one connection that are not answered yet. */
+  readonly window: number;
 }
 
 export interface IdleJob extends Target {
@@ -128,6 +149,8 @@ export type Job =
   | DelayedJob
   | PullJob
   | ChurnJob
+  | AccessJob
+  | SubscribingJob
   | IdleJob;
 
 export interface JobResult {

@@ -1,5 +1,6 @@
 /** A generator process: takes one job over IPC, does it, answers and ends. */
 import { peerQueue } from "../peers/load.ts";
+import { access } from "./access.ts";
 import { drain, fill } from "./backlog.ts";
 import { churn } from "./churn.ts";
 import { delayed } from "./delayed.ts";
@@ -10,6 +11,7 @@ import { idle } from "./idle.ts";
 import type { FromLoad, Job, JobResult, ToLoad } from "./jobs.ts";
 import { pull } from "./pull.ts";
 import { queue } from "./queue.ts";
+import { subscribing } from "./subscribing.ts";
 import type { JobContext } from "./timing.ts";
 
 const say = (message: FromLoad) => process.send!(message);
@@ -50,6 +52,10 @@ function run(job: Job): Promise<JobResult> {
       return pull(job);
     case "churn":
       return churn(job, context);
+    case "access":
+      return access(job, context);
+    case "subscribing":
+      return subscribing(job, context);
     case "idle":
       return idle(job, context);
   }

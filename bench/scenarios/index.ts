@@ -1,5 +1,6 @@
 /** Every scenario, in the order they run: later ones take rates from earlier ones. */
 import type { Scenario } from "../scenario.ts";
+import { access } from "./access.ts";
 import { churn } from "./churn.ts";
 import { delayed } from "./delayed.ts";
 import { drain } from "./drain.ts";
@@ -26,5 +27,6 @@ export const SCENARIOS: readonly Scenario[] = [
   http,
   echo,
   churn,
+  access,
   memory,
 ];

@@ -23,6 +23,7 @@ import {
   type TokenVerifier,
   type VerifiedToken,
 } from "./tokens.ts";
+import { Turnstile } from "./turnstile.ts";
 import { VerifiedTokens } from "./verified-tokens.ts";
 
 /** What a token may claim at most. */
@@ -72,7 +73,10 @@ interface Entry {
 
 /** The settings must have no `issuerFaults`. Undefined when nobody's tokens are taken. */
 export function createIssuers(config: IssuersConfig): Issuers | undefined {
-  const named = new Map((config.issuers ?? []).map((one) => [one.issuer, entryOf(one, config)]));
+  const turnstile = new Turnstile(config.clock);
+  const named = new Map(
+    (config.issuers ?? []).map((one) => [one.issuer, entryOf(one, config, turnstile)]),
+  );
   const own = ownEntry(config);
   if (own === undefined && named.size === 0) return undefined;
   const known = new VerifiedTokens<Vouched>(config.clock, config.verifiedTokens ?? 0);
@@ -115,7 +119,7 @@ function ownEntry(config: IssuersConfig): Entry | undefined {
   return { verifier, keys, bounds: {} };
 }
 
-function entryOf(settings: IssuerSettings, config: IssuersConfig): Entry {
+function entryOf(settings: IssuerSettings, config: IssuersConfig, turnstile: Turnstile): Entry {
   const { issuer, audience, algorithms, maxAgeMs, maxGrants, allowedRoles } = settings;
   const { clock, clockToleranceMs } = config;
   const keys = keySourceOf(settings, clock, (reason) => config.keysFailed?.(issuer, reason));
@@ -129,6 +133,8 @@ function entryOf(settings: IssuerSettings, config: IssuersConfig): Entry {
       maxAgeMs,
       clockToleranceMs,
       clock,
+      // A shared secret takes next to nothing.
+      turnstile: settings.secret === undefined ? turnstile : undefined,
     }),
     bounds: {
       allowedRoles,

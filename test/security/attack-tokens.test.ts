@@ -135,6 +135,9 @@ describe("[P-14.1] attacks are refused", () => {
     ["an unknown critical header", () => es(forEc, { crit: ["exp2"], exp2: 1 })],
     ["an empty list of critical headers", () => es(forEc, { crit: [] })],
     ["b64 false", () => es(forEc, { crit: ["b64"], b64: false })],
+    ["b64 true, said to be critical", () => es(forEc, { crit: ["b64"], b64: true })],
+    ["b64 without saying that it is critical", () => es(forEc, { b64: false })],
+    ["bytes that are no UTF-8", () => notText()],
     ["nested", () => es(forEc, { cty: "JWT" })],
     ["a JWE", () => `${part({ alg: "dir", enc: "A256GCM" })}..aXY.Y2lwaGVy.dGFn`],
     ["a JWS in JSON", () => JSON.stringify({ payload: part(forEc), signatures: [] })],
@@ -190,6 +193,18 @@ describe("[P-14.1] attacks are refused", () => {
     }
   });
 });
+
+/** A claim that another reader might see as other text; its signature is good. */
+function notText(): string {
+  const payload = Buffer.concat([
+    Buffer.from(`{"iss":"${EC}","sub":"ad`),
+    Buffer.from([0xc3, 0x28]),
+    Buffer.from('"}'),
+  ]);
+  const text = `${part({ alg: "ES256", kid: "one" })}.${payload.toString("base64url")}`;
+  const key = { key: ec.privateKey, dsaEncoding: "ieee-p1363" } as const;
+  return `${text}.${signBytes("sha256", Buffer.from(text), key).toString("base64url")}`;
+}
 
 /** The same bytes, spelled with another last letter: 256 bytes leave four bits of it unused. */
 function spareBits(token: string): string {
