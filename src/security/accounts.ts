@@ -3,7 +3,7 @@
  * connections stay; of the others as many as the bound allows, the one unused longest goes first.
  */
 
-/** Each number but the first is a bucket of `Quota`: the time at which it is full again. */
+/** Each number but `connections` and `lastTurn` is a bucket of `Quota`: the time at which it is full again. */
 export class Account {
   readonly key: string;
   /** Open connections. */
@@ -11,6 +11,8 @@ export class Account {
   messages = 0;
   bytes = 0;
   connects = 0;
+  /** When the last one who was refused a connection was told to come again. */
+  lastTurn = 0;
   failedLogins = 0;
   /** Ends of connections, to find those that come and go all the time. */
   ends = 0;

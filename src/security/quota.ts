@@ -12,14 +12,14 @@ const COST_MAX_MS = 1e12;
 const ROUNDING_MS = 0.001;
 
 export class Quota {
-  /** Time that one costs. */
-  readonly #costMs: number;
+  /** Time that one costs, in milliseconds. */
+  readonly costMs: number;
   /** Time that a full bucket holds. */
   readonly #burstMs: number;
 
   private constructor(costMs: number, burstMs: number) {
-    this.#costMs = Math.min(costMs, COST_MAX_MS);
-    this.#burstMs = Math.max(burstMs, this.#costMs);
+    this.costMs = Math.min(costMs, COST_MAX_MS);
+    this.#burstMs = Math.max(burstMs, this.costMs);
   }
 
   /** A bucket of `burstSeconds` times the rate; undefined for 0, which is no limit. */
@@ -34,13 +34,13 @@ export class Quota {
 
   /** Milliseconds until one more is within the rate; 0 when it is now. */
   waitMs(fullAt: number, now: number): number {
-    const wait = Math.min(fullAt - now, this.#burstMs + DEBT_MS) - (this.#burstMs - this.#costMs);
+    const wait = Math.min(fullAt - now, this.#burstMs + DEBT_MS) - (this.#burstMs - this.costMs);
     return wait > ROUNDING_MS ? Math.ceil(wait - ROUNDING_MS) : 0;
   }
 
   /** When the bucket is full again after `count` more, which may be more than there was in it. */
   charged(fullAt: number, now: number, count: number): number {
     const from = Math.max(fullAt, now);
-    return Math.min(from + count * this.#costMs, now + this.#burstMs + DEBT_MS);
+    return Math.min(from + count * this.costMs, now + this.#burstMs + DEBT_MS);
   }
 }

@@ -26,6 +26,8 @@ interface Traffic {
 }
 
 const FULL_WAIT_MS = 5000;
+/** Nobody who is refused a connection is told to wait for longer, unless one takes longer. */
+const TURN_MAX_MS = 60_000;
 const ANONYMOUS = "anonymous";
 
 export class Rates {
@@ -68,8 +70,8 @@ export class Rates {
     const all = this.#perMinute(overall.connectionsPerMinute);
     const one = this.#perMinute(each.connectionsPerMinute);
     const now = this.now();
-    this.#assertNow(all, this.overall.connects, "overall", "connections");
-    this.#assertNow(one, account?.connects, "address", "connections");
+    this.#assertTurn(all, this.overall, "overall");
+    this.#assertTurn(one, account, "address");
     if (all !== undefined) this.overall.connects = all.charged(this.overall.connects, now, 1);
     if (one !== undefined && account !== undefined) {
       account.connects = one.charged(account.connects, now, 1);
@@ -102,7 +104,7 @@ export class Rates {
     const account = this.principals.of(principal.name);
     this.#assertBelow(rules.connections, account.connections, "principal");
     const quota = this.#perMinute(rules.connectionsPerMinute);
-    this.#assertNow(quota, account.connects, "principal", "connections");
+    this.#assertTurn(quota, account, "principal");
     if (quota !== undefined) {
       account.connects = quota.charged(account.connects, this.now(), 1);
     }
@@ -196,6 +198,21 @@ export class Rates {
       scope,
       retryAfterMs,
     });
+  }
+
+  /**
+   * Who is refused a connection is told a turn of his own, one after the other as fast as the rate lets them in:
+   * told the same, thousands would come back together, and nearly all of them in vain.
+   */
+  #assertTurn(quota: Quota | undefined, account: Account | undefined, scope: Scope): void {
+    if (quota === undefined || account === undefined) return;
+    const now = this.now();
+    const wait = quota.waitMs(account.connects, now);
+    if (wait === 0) return;
+    const next = Math.max(account.lastTurn, now + wait - quota.costMs) + quota.costMs;
+    // Turns that nobody takes must not keep others away for long.
+    account.lastTurn = next > now + TURN_MAX_MS ? now + wait : next;
+    throw this.limitedError(scope, "connections", Math.ceil(account.lastTurn - now));
   }
 
   #assertNow(
