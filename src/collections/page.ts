@@ -1,31 +1,38 @@
-/** A page out of many things that stand in no order. */
+/** A page of many things by their names [P-13.5], without holding up anybody while they are gone through. */
+import type { Clock } from "../clock.ts";
+import type { SortedNames } from "./sorted-names.ts";
 
-/**
- * At most `limit` items with ids behind `after`, in the order of their ids, and whether there are more. Only
- * what may stand on the page is sorted, however many there are.
- */
-export function pageById<T extends { readonly id: string }>(
-  items: Iterable<T>,
-  { limit, after = "" }: { readonly limit: number; readonly after?: string | undefined },
-): { page: T[]; more: boolean } {
-  const page: T[] = [];
-  let more = false;
-  let last = "";
-  for (const item of items) {
-    if (item.id <= after || (more && item.id > last)) continue;
-    page.push(item);
-    if (page.length < 2 * limit) continue;
-    more = firstOf(page, limit) || more;
-    last = page.at(-1)?.id ?? "";
-  }
-  more = firstOf(page, limit) || more;
-  return { page, more };
+/** Names that are looked at before others have their turn. */
+const LOOKS_A_TURN = 2000;
+
+export interface PageQuery {
+  readonly limit: number;
+  /** The name behind which it begins. */
+  readonly after?: string | undefined;
 }
 
-/** Leaves the first so many by id in their order; true when there were more. */
-function firstOf<T extends { readonly id: string }>(items: T[], limit: number): boolean {
-  items.sort((a, b) => (a.id < b.id ? -1 : 1));
-  if (items.length <= limit) return false;
-  items.length = limit;
-  return true;
+/**
+ * At most `limit` things behind `after`, in the order of their names, and whether there are more. What
+ * `get` does not give stands on no page. What comes or goes meanwhile may be on it or not.
+ */
+export async function pageByName<T>(
+  names: SortedNames,
+  { limit, after = "" }: PageQuery,
+  get: (name: string) => T | undefined,
+  clock: Pick<Clock, "endOfTurn">,
+): Promise<{ page: T[]; more: boolean }> {
+  const page: T[] = [];
+  let last = after;
+  for (;;) {
+    const looked = names.after(last, LOOKS_A_TURN);
+    for (const name of looked) {
+      const item = get(name);
+      if (item === undefined) continue;
+      if (page.length === limit) return { page, more: true };
+      page.push(item);
+    }
+    if (looked.length < LOOKS_A_TURN) return { page, more: false };
+    last = looked.at(-1) ?? last;
+    await new Promise<void>((resolve) => clock.endOfTurn(resolve));
+  }
 }

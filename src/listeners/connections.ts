@@ -56,12 +56,10 @@ export const connectionHandlers: Handlers<Operations> = {
     return undefined;
   },
 
-  listBans({ query }, { admission }) {
-    const { limit, after } = query;
-    const all = admission.bans.list().filter(({ id }) => after === undefined || id > after);
-    const bans = all.slice(0, limit);
-    const last = bans.at(-1);
-    return { bans, ...(last !== undefined && all.length > limit && { next: last.id }) };
+  async listBans({ query }, { admission }) {
+    const { page, more } = await admission.bans.page(query);
+    const next = more ? page.at(-1)?.id : undefined;
+    return { bans: page, ...(next !== undefined && { next }) };
   },
 
   async putBan(call, services) {

@@ -18,10 +18,10 @@ type Query = OperationQuery<"explainAccess">;
 const SHOWN_AT_MOST = 100;
 
 export const explainHandlers: Handlers<"explainAccess"> = {
-  explainAccess({ query }, services) {
+  async explainAccess({ query }, services) {
     const { action, on } = query as { action: Deniable; on: string };
     assertAskable(action, on, services);
-    const { principal, subjects } = subjectsOf(query, services);
+    const { principal, subjects } = await subjectsOf(query, services);
     if (subjects.length === 0) throw nobody(principal);
     const ended = services.sessions.review.endings.of(principal, undefined, SHOWN_AT_MOST);
     return {
@@ -55,10 +55,10 @@ interface Subject {
   readonly rights: Rights;
 }
 
-function subjectsOf(
+async function subjectsOf(
   query: Query,
   services: Services,
-): { principal: string; subjects: readonly Subject[] } {
+): Promise<{ principal: string; subjects: readonly Subject[] }> {
   const { session, roles, grants, principal } = query;
   if (session !== undefined) {
     const found = [...services.sessions].find(({ id }) => id === session);
@@ -75,18 +75,18 @@ function subjectsOf(
   if (roles !== undefined || grants !== undefined) {
     return { principal, subjects: [{ rights: thoughtUp(principal, query, services) }] };
   }
-  return { principal, subjects: livingSubjects(principal, query.client, services) };
+  return { principal, subjects: await livingSubjects(principal, query.client, services) };
 }
 
 function subjectOf({ id }: Session, { rights }: { rights: Rights }): Subject {
   return { session: id, rights };
 }
 
-function livingSubjects(
+async function livingSubjects(
   name: string,
   client: string | undefined,
-  { sessions, keys, roles }: Services,
-): Subject[] {
+  { sessions, keys, roles, clock }: Services,
+): Promise<Subject[]> {
   const subjects: Subject[] = [];
   for (const session of sessions) {
     const { principal } = session;
@@ -94,7 +94,7 @@ function livingSubjects(
     subjects.push(subjectOf(session, principal));
     if (subjects.length === SHOWN_AT_MOST) return subjects;
   }
-  const page = keys.page({ principal: name, limit: SHOWN_AT_MOST });
+  const page = await keys.page({ principal: name, limit: SHOWN_AT_MOST }, clock);
   for (const key of page.keys) {
     if (client !== undefined && key.client !== client) continue;
     subjects.push({ key: key.id, rights: roles.planned(keyHolder(key)) });

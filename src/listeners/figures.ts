@@ -22,7 +22,7 @@ export function createFigures(sources: FigureSources, isDraining: () => boolean)
       subscriptions: broker.counters.subscriptions,
       routes: broker.counters.routes,
       queues: engine.queues.list().length,
-      bans: sessions.admission.bans.list().length,
+      bans: sessions.admission.bans.count(),
       storage_ready: engine.health.state === "ready" ? 1 : 0,
       webhook_requests: webhooks.figures.inFlight,
       webhooks_failing: webhooks.figures.failing,

@@ -17,8 +17,8 @@ type Operations = "listKeys" | "createKey" | "getKey" | "rotateKey" | "deleteKey
 const GRACE_MS = 3_600_000;
 
 export const keyHandlers: Handlers<Operations> = {
-  listKeys({ query }, services) {
-    const { keys, more } = services.keys.page(query);
+  async listKeys({ query }, services) {
+    const { keys, more } = await services.keys.page(query, services.clock);
     const next = more ? keys.at(-1)?.id : undefined;
     return { keys: keys.map((key) => keyView(key, services)), ...(next && { next }) };
   },

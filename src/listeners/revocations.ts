@@ -1,6 +1,5 @@
 /** Credentials that operators take back [P-14.4]. */
 import type { Revocation } from "../../schemas/revocations.ts";
-import { pageById } from "../collections/page.ts";
 import type { RecordChange } from "../engine/records.ts";
 import { WarrenError } from "../errors.ts";
 import { revocationOf } from "../security/revocations.ts";
@@ -13,12 +12,8 @@ type Operations = "listRevocations" | "addRevocation" | "getRevocation" | "delet
 const CLEARED_AT_ONCE = 1000;
 
 export const revocationHandlers: Handlers<Operations> = {
-  listRevocations({ query }, { revocations }) {
-    const { principal } = query;
-    const chosen = [...revocations.inForce()].filter(
-      (one) => principal === undefined || one.principal === principal,
-    );
-    const { page, more } = pageById(chosen, query);
+  async listRevocations({ query }, { revocations }) {
+    const { page, more } = await revocations.page(query);
     const next = more ? page.at(-1)?.id : undefined;
     return { revocations: page, ...(next && { next }) };
   },

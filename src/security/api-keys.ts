@@ -4,7 +4,9 @@
  * of whoever deploys the broker: a stored one of the same id is kept, but does not count.
  */
 import type { KeySettings } from "../../schemas/access.ts";
-import { pageById } from "../collections/page.ts";
+import type { Clock } from "../clock.ts";
+import { type PageQuery, pageByName } from "../collections/page.ts";
+import { SortedNames } from "../collections/sorted-names.ts";
 import { WarrenError } from "../errors.ts";
 import { hashKey, keyId, sameHash } from "./keys.ts";
 
@@ -43,12 +45,14 @@ const OLDER_AT_MOST = 4;
 export class ApiKeys {
   readonly #settings: ReadonlyMap<string, KeySettings>;
   readonly #stored = new Map<string, StoredKey>();
+  readonly #ids = new SortedNames();
   readonly #changing = new Set<string>();
   /** Called when some secret is not good any more, or only for a while. */
   withdrawn: () => void = () => undefined;
 
   constructor(settings: readonly KeySettings[] = []) {
     this.#settings = new Map(settings.map((key) => [key.id, key]));
+    for (const { id } of settings) this.#ids.add(id);
   }
 
   isOfSettings(id: string): boolean {
@@ -68,6 +72,8 @@ export class ApiKeys {
     const before = this.#stored.get(id);
     if (value === undefined) this.#stored.delete(id);
     else this.#stored.set(id, value);
+    if (this.get(id) === undefined) this.#ids.delete(id);
+    else this.#ids.add(id);
     if (before !== undefined && before.hash !== value?.hash) this.withdrawn();
   }
 
@@ -95,12 +101,15 @@ export class ApiKeys {
   }
 
   /** At most `limit` keys with ids behind `after`, in their order, and whether there are more. */
-  page(query: {
-    readonly limit: number;
-    readonly after?: string | undefined;
-    readonly principal?: string | undefined;
-  }): { keys: AnyKey[]; more: boolean } {
-    const { page, more } = pageById(this.#of(query.principal), query);
+  async page(
+    { principal, ...query }: PageQuery & { readonly principal?: string | undefined },
+    clock: Pick<Clock, "endOfTurn">,
+  ): Promise<{ keys: AnyKey[]; more: boolean }> {
+    const get = (id: string) => {
+      const key = this.get(id);
+      return principal === undefined || key?.principal === principal ? key : undefined;
+    };
+    const { page, more } = await pageByName(this.#ids, query, get, clock);
     return { keys: page, more };
   }
 
@@ -119,15 +128,6 @@ export class ApiKeys {
 
   isChanging(id: string): boolean {
     return this.#changing.has(id);
-  }
-
-  *#of(principal: string | undefined): Iterable<AnyKey> {
-    for (const keys of [this.#settings, this.#stored]) {
-      for (const key of keys.values()) {
-        if (principal !== undefined && key.principal !== principal) continue;
-        if (keys === this.#settings || !this.#settings.has(key.id)) yield key;
-      }
-    }
   }
 }
 

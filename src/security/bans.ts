@@ -6,6 +6,8 @@
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { Ban, type BanBody } from "../../schemas/bans.ts";
 import type { Clock } from "../clock.ts";
+import { type PageQuery, pageByName } from "../collections/page.ts";
+import { SortedNames } from "../collections/sorted-names.ts";
 import { WarrenError } from "../errors.ts";
 import {
   type Address,
@@ -37,6 +39,7 @@ export class Bans {
   readonly #kept = new Map<string, Entry>();
   /** The oldest first; a new one for the same target is the same. */
   readonly #automatic = new Map<string, Entry>();
+  readonly #ids = new SortedNames();
   /** Each entry stands in one of these: by what tells the fewest apart. */
   readonly #byClient = new Map<string, Set<Entry>>();
   readonly #byPrincipal = new Map<string, Set<Entry>>();
@@ -102,13 +105,18 @@ export class Bans {
     return entry !== undefined && inForce(entry, this.#clock.now()) ? entry.ban : undefined;
   }
 
-  /** Those in force, by id. */
-  list(): Ban[] {
+  /** At most `limit` of those in force with ids behind `after`, in their order, and whether there are more. */
+  page(query: PageQuery): Promise<{ page: Ban[]; more: boolean }> {
+    return pageByName(this.#ids, query, (id) => this.get(id), this.#clock);
+  }
+
+  /** How many are in force. */
+  count(): number {
     const now = this.#clock.now();
-    return [...this.#kept.values(), ...this.#automatic.values()]
-      .filter((entry) => inForce(entry, now))
-      .map(({ ban }) => ban)
-      .sort((a, b) => (a.id < b.id ? -1 : 1));
+    let count = 0;
+    for (const entry of this.#kept.values()) if (inForce(entry, now)) count++;
+    for (const entry of this.#automatic.values()) if (inForce(entry, now)) count++;
+    return count;
   }
 
   /** Ids of records whose time is over. */
@@ -145,6 +153,7 @@ export class Bans {
     const range = ban.address === undefined ? undefined : parseRange(ban.address);
     const entry: Entry = { ban, range };
     into.set(id, entry);
+    this.#ids.add(id);
     if (ban.client !== undefined) collect(this.#byClient, ban.client, entry);
     else if (ban.principal !== undefined) collect(this.#byPrincipal, ban.principal, entry);
     else if (range !== undefined) this.#byRange.add(range, entry);
@@ -152,6 +161,7 @@ export class Bans {
 
   #drop(from: Map<string, Entry>, id: string, entry: Entry): void {
     from.delete(id);
+    if (!this.#kept.has(id) && !this.#automatic.has(id)) this.#ids.delete(id);
     const { client, principal } = entry.ban;
     if (client !== undefined) discard(this.#byClient, client, entry);
     else if (principal !== undefined) discard(this.#byPrincipal, principal, entry);

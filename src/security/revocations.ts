@@ -5,6 +5,8 @@
 import type { Revocation, RevocationBody } from "../../schemas/revocations.ts";
 import type { Principal } from "../broker/access.ts";
 import type { Clock } from "../clock.ts";
+import { type PageQuery, pageByName } from "../collections/page.ts";
+import { SortedNames } from "../collections/sorted-names.ts";
 import { WarrenError } from "../errors.ts";
 
 type Target = Pick<Revocation, "jti" | "principal" | "client">;
@@ -19,6 +21,7 @@ const ID_LENGTH = 22;
 export class Revocations {
   readonly #clock: Clock;
   readonly #byId = new Map<string, Revocation>();
+  readonly #ids = new SortedNames();
   /** How many there are of each kind. */
   readonly #ofKind = new Uint32Array(KINDS.length + 1);
   readonly #byTarget = new Map<string, Revocation>();
@@ -38,11 +41,13 @@ export class Revocations {
     const before = this.#byId.get(id);
     if (before !== undefined) {
       this.#byId.delete(id);
+      if (value === undefined) this.#ids.delete(id);
       this.#byTarget.delete(keyOf(before));
       this.#ofKind[kindOf(before)]!--;
     }
     if (value !== undefined) {
       this.#byId.set(id, value);
+      this.#ids.add(id);
       this.#byTarget.set(keyOf(value), value);
       this.#ofKind[kindOf(value)]!++;
     }
@@ -54,8 +59,16 @@ export class Revocations {
     return found !== undefined && this.#inForce(found) ? found : undefined;
   }
 
-  *inForce(): Iterable<Revocation> {
-    for (const one of this.#byId.values()) if (this.#inForce(one)) yield one;
+  /** At most `limit` of those in force with ids behind `after`, in their order, and whether there are more. */
+  page({ principal, ...query }: PageQuery & { readonly principal?: string | undefined }): Promise<{
+    page: Revocation[];
+    more: boolean;
+  }> {
+    const get = (id: string) => {
+      const found = this.get(id);
+      return principal === undefined || found?.principal === principal ? found : undefined;
+    };
+    return pageByName(this.#ids, query, get, this.#clock);
   }
 
   /** Ids of those whose time is over, at most so many. */
