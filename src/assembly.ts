@@ -20,6 +20,7 @@ import { createFigures, queueGauges } from "./listeners/figures.ts";
 import { Leases } from "./listeners/leases.ts";
 import type { Listener } from "./listeners/server.ts";
 import type { Figures, Services } from "./listeners/services.ts";
+import { Waits } from "./listeners/waits.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { createMetrics, LagWatch, type Metrics } from "./metrics.ts";
 import { Admission } from "./security/admission.ts";
@@ -31,6 +32,7 @@ import {
 } from "./security/authenticator.ts";
 import { KeyUse } from "./security/key-use.ts";
 import { Revocations } from "./security/revocations.ts";
+import { Standing } from "./security/standing.ts";
 import { Validity } from "./security/validity.ts";
 import { Sessions } from "./session/sessions.ts";
 import { VERSION } from "./version.ts";
@@ -89,10 +91,11 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   const revocations = revocationsOf(broker);
   const identities = identitiesOf(config, { roles, keys, keyUse, revocations, clock, log });
   const authenticator = admission.guard(identities);
+  const validity = new Validity(keys, revocations);
   const node = newId();
   const sessions = new Sessions({
     ...{ broker, authenticator, admission, compressFrom, log },
-    validity: new Validity(keys, revocations),
+    validity,
     version: VERSION,
     node,
   });
@@ -107,6 +110,7 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
     engine,
     authenticator,
     admission,
+    ...standingOf({ validity, admission, roles, clock }),
     sessions,
     roles,
     channels,
@@ -207,6 +211,18 @@ function revocationsOf(broker: Broker): Revocations {
     revocations.recordChanged(id, one as Revocation | undefined),
   );
   return revocations;
+}
+
+/** Who is still to be served, and who waits and is told when that is over. */
+function standingOf(
+  parts: Pick<Services, "admission" | "roles" | "clock"> & { readonly validity: Validity },
+): Pick<Services, "standing" | "waits"> {
+  const { validity, admission, roles, clock } = parts;
+  const standing = new Standing(validity, admission.bans, clock);
+  const waits = new Waits(clock);
+  standing.onChange(() => waits.look());
+  roles.onChange(() => waits.look());
+  return { standing, waits };
 }
 
 function identitiesOf(

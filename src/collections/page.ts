@@ -1,6 +1,10 @@
 /** A page of many things by their names [P-13.5], without holding up anybody while they are gone through. */
-import type { Clock } from "../clock.ts";
 import type { SortedNames } from "./sorted-names.ts";
+
+/** Who lets others have their turn: a clock. */
+export interface Pacer {
+  endOfTurn(action: () => void): void;
+}
 
 /** Names that are looked at before others have their turn. */
 const LOOKS_A_TURN = 2000;
@@ -19,7 +23,7 @@ export async function pageByName<T>(
   names: SortedNames,
   { limit, after = "" }: PageQuery,
   get: (name: string) => T | undefined,
-  clock: Pick<Clock, "endOfTurn">,
+  clock: Pacer,
 ): Promise<{ page: T[]; more: boolean }> {
   const page: T[] = [];
   let last = after;

@@ -1,7 +1,7 @@
 /** Names in their order, however many: one comes, goes or is found without looking at the others. */
 
 /** Names that lie together. Twice as many are split. */
-const TOGETHER = 512;
+const TOGETHER = 128;
 
 export class SortedNames {
   /** None is empty, save the only one. */

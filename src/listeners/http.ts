@@ -81,6 +81,11 @@ async function respond(
     query: operation.query === undefined ? undefined : checkedQuery(operation.query, url),
     body: await bodyOf(operation, { request, meter }, services.config.limits.frameBytes),
   };
+  // A body may take long to come: who was let in at its beginning may be shut out at its end.
+  if (principal !== undefined && operation.body !== undefined) {
+    services.standing.assert({ address, principal });
+    assertArea(operation, principal);
+  }
   // The table gives each operation's handler exactly the input that its own entry describes.
   const handle = HANDLERS[name] as (call: unknown, services: Services) => Answer | Promise<Answer>;
   const answer = await handle(call satisfies Record<keyof Call, unknown>, services);
@@ -105,14 +110,15 @@ async function principalOf(
   if (operation.access === "nobody") return undefined;
   const principal = await authenticator.authenticate(credential, { address: who.address ?? "" });
   who.principal = principal;
-  if (operation.area !== undefined && !principal.rights.may("admin", operation.area)) {
-    throw new WarrenError("forbidden", `You have no admin right on ${operation.area}.`, {
-      action: "admin",
-      on: operation.area,
-      area: operation.area,
-    });
-  }
+  assertArea(operation, principal);
   return principal;
+}
+
+function assertArea({ area }: Operation, { rights }: Principal): void {
+  if (area === undefined || rights.may("admin", area)) return;
+  throw new WarrenError("forbidden", `You have no admin right on ${area}.`, {
+    ...{ action: "admin", on: area, area },
+  });
 }
 
 async function bodyOf(

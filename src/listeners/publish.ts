@@ -28,8 +28,8 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 export const publishHandlers: Handlers<"publish" | "publishBatch" | "publishTopic"> = {
   async publish(call, services) {
-    const { batch, frameBytes } = services.config.limits;
-    const bytes = await readBytes(call.request, frameBytes, call.meter);
+    const { batch } = services.config.limits;
+    const bytes = await bytesOf(call, services);
     const type = mediaType(call.request);
     const body = type === MSGPACK ? decodeMsgpack(bytes) : decoded(bytes, type);
     if (!Array.isArray(body)) return { results: [await publishOne(call, services, body)] };
@@ -51,8 +51,8 @@ export const publishHandlers: Handlers<"publish" | "publishBatch" | "publishTopi
   },
 
   async publishBatch(call, services) {
-    const { batch, frameBytes } = services.config.limits;
-    const bytes = await readBytes(call.request, frameBytes, call.meter);
+    const { batch } = services.config.limits;
+    const bytes = await bytesOf(call, services);
     const type = mediaType(call.request);
     const body = type === MSGPACK ? decodeMsgpack(bytes) : decoded(bytes, type);
     if (!Array.isArray(body) || body.length === 0 || body.length > batch) {
@@ -79,8 +79,8 @@ export const publishHandlers: Handlers<"publish" | "publishBatch" | "publishTopi
   },
 
   async publishTopic(call, services) {
-    const { request, meter } = call;
-    const bytes = await readBytes(request, services.config.limits.frameBytes, meter);
+    const { request } = call;
+    const bytes = await bytesOf(call, services);
     const type = mediaType(request);
     const body = {
       topic: param(call, "topic"),
@@ -91,6 +91,16 @@ export const publishHandlers: Handlers<"publish" | "publishBatch" | "publishTopi
     return publishOne(call, services, body);
   },
 };
+
+/** The body; it may take long to come, and who was let in at its beginning be shut out at its end. */
+async function bytesOf(
+  call: Pick<Call, "request" | "meter" | "principal" | "address">,
+  { config, standing }: Services,
+): Promise<Uint8Array> {
+  const bytes = await readBytes(call.request, config.limits.frameBytes, call.meter);
+  standing.assert(call);
+  return bytes;
+}
 
 /** One of several: the first was paid for as the request [P-14.11]. */
 async function nextOf(

@@ -7,6 +7,7 @@ import { deliveryText, packedDelivery } from "./message-view.ts";
 import { errorResult } from "./problem.ts";
 import type { PullConsumerName } from "./pull-consumers.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
+import type { Wait } from "./waits.ts";
 
 /** How long past its wait a request may take before the server gives it up. */
 const SLACK_SECONDS = 10;
@@ -23,16 +24,20 @@ export const pullHandlers: Handlers<"pull" | "settle" | "alive" | "release"> = {
     assertAtMost(max, services.config.limits.credit, "/max");
     if (services.phase() === "draining") throw new WarrenError("draining");
     call.server.timeout(call.request, Math.ceil(waitMs / 1000) + SLACK_SECONDS);
-    const { signal } = call.request;
+    const wait = waitOf(call, services, queue);
+    const { signal } = wait;
     const principal = call.principal.name;
     const consumer = name === undefined ? {} : { consumer: { name, livenessMs } };
     const request = { principal, queue, max, waitMs, signal, ...consumer };
-    const pulled = await services.leases.pull(request);
-    if (signal.aborted) pulled.giveBack();
-    else if (!services.broker.mayConsume(call.principal.rights, queue)) {
-      // The rights went while it waited.
-      pulled.giveBack();
-      queueOf(call, services);
+    const pulled = await services.leases.pull(request).finally(wait.end);
+    if (call.request.signal.aborted) pulled.giveBack();
+    else {
+      try {
+        wait.assert();
+      } catch (error) {
+        pulled.giveBack();
+        throw error;
+      }
     }
     const { deliveries } = pulled;
     if (!acceptsMsgpack(call.request)) {
@@ -117,17 +122,27 @@ function consumerOf(call: Call<"alive" | "release">, services: Services): PullCo
   return { principal: call.principal.name, queue, name: call.body.consumer };
 }
 
+/** Over when the client goes, and when the right or the credential that it came with is no longer good. */
+function waitOf(call: Call<"pull">, { waits, standing, broker }: Services, queue: string): Wait {
+  const { principal, request } = call;
+  return waits.begin(request.signal, principal.expiresAt, () => {
+    if (!broker.mayConsume(principal.rights, queue)) return notAllowed(queue);
+    return standing.lost(call);
+  });
+}
+
 /** The queue of the address; `forbidden` before anything is said of it. */
 function queueOf(call: Pick<Call, "params" | "principal">, { broker }: Services): string {
   const queue = param(call, "queue");
   if (!broker.mayConsume(call.principal.rights, queue)) {
-    throw new WarrenError("forbidden", `You may not consume from ${queue}.`, {
-      action: "consume",
-      on: queue,
-      queue,
-    });
+    throw notAllowed(queue);
   }
   return queue;
+}
+
+function notAllowed(queue: string): WarrenError {
+  const detail = { action: "consume", on: queue, queue };
+  return new WarrenError("forbidden", `You may not consume from ${queue}.`, detail);
 }
 
 function assertAtMost(count: number, limit: number, pointer: string): void {

@@ -18,9 +18,11 @@ import type { Authenticator } from "../security/authenticator.ts";
 import type { KeyUse } from "../security/key-use.ts";
 import type { Meter } from "../security/meter.ts";
 import type { Revocations } from "../security/revocations.ts";
+import type { Standing } from "../security/standing.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Webhooks } from "../webhooks/webhooks.ts";
 import type { Leases } from "./leases.ts";
+import type { Waits } from "./waits.ts";
 
 /** Figures for operators: what is now, and what has happened since the start. */
 export interface Figures {
@@ -34,6 +36,8 @@ export interface Services {
   readonly engine: Engine;
   readonly authenticator: Authenticator;
   readonly admission: Admission;
+  readonly standing: Standing;
+  readonly waits: Waits;
   readonly sessions: Sessions;
   readonly roles: RoleBook;
   readonly channels: ChannelBook;

@@ -4,8 +4,7 @@
  * of whoever deploys the broker: a stored one of the same id is kept, but does not count.
  */
 import type { KeySettings } from "../../schemas/access.ts";
-import type { Clock } from "../clock.ts";
-import { type PageQuery, pageByName } from "../collections/page.ts";
+import { type Pacer, type PageQuery, pageByName } from "../collections/page.ts";
 import { SortedNames } from "../collections/sorted-names.ts";
 import { WarrenError } from "../errors.ts";
 import { hashKey, keyId, sameHash } from "./keys.ts";
@@ -103,7 +102,7 @@ export class ApiKeys {
   /** At most `limit` keys with ids behind `after`, in their order, and whether there are more. */
   async page(
     { principal, ...query }: PageQuery & { readonly principal?: string | undefined },
-    clock: Pick<Clock, "endOfTurn">,
+    clock: Pacer,
   ): Promise<{ keys: AnyKey[]; more: boolean }> {
     const get = (id: string) => {
       const key = this.get(id);

@@ -44,14 +44,22 @@ export class Bans {
   readonly #byClient = new Map<string, Set<Entry>>();
   readonly #byPrincipal = new Map<string, Set<Entry>>();
   readonly #byRange = new AddressRanges<Entry>();
-  /** Called when there is somebody more to shut out. */
-  added: () => void = () => undefined;
+  readonly #listeners: (() => void)[] = [];
   /** Bans made by rules, since the start. */
   automatic = 0;
 
   constructor(clock: Clock, maxAutomatic: number) {
     this.#clock = clock;
     this.#maxAutomatic = maxAutomatic;
+  }
+
+  /** Calls `listener` when there is somebody more to shut out. */
+  onAdded(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  #added(): void {
+    for (const listener of this.#listeners) listener();
   }
 
   get size(): number {
@@ -64,7 +72,7 @@ export class Bans {
     if (before !== undefined) this.#drop(this.#kept, id, before);
     if (value === undefined || !wellFormed.Check(value)) return;
     this.#put(this.#kept, id, value);
-    this.added();
+    this.#added();
   }
 
   /** Shuts somebody out for a while. */
@@ -88,7 +96,7 @@ export class Bans {
       this.#drop(this.#automatic, oldest, entry);
     }
     this.automatic++;
-    this.added();
+    this.#added();
     return ban;
   }
 

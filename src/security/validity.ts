@@ -19,14 +19,22 @@ const NOW = 0;
 export class Validity {
   readonly #keys: ApiKeys;
   readonly #revocations: Revocations;
-  /** Called when live connections may have to end. */
-  changed: () => void = () => undefined;
+  readonly #listeners: (() => void)[] = [];
 
   constructor(keys: ApiKeys, revocations: Revocations) {
     this.#keys = keys;
     this.#revocations = revocations;
-    keys.withdrawn = () => this.changed();
-    revocations.changed = () => this.changed();
+    keys.withdrawn = () => this.#changed();
+    revocations.changed = () => this.#changed();
+  }
+
+  /** Calls `listener` when live connections, and requests under way, may have to end. */
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
   }
 
   /** When and why these credentials end; undefined when nothing has happened to them. */

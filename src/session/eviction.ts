@@ -14,7 +14,7 @@ export class Eviction {
       this.#look(session);
       return 1;
     });
-    bans.added = () => rounds.soon();
+    bans.onAdded(() => rounds.soon());
   }
 
   #look(session: Session): void {

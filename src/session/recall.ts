@@ -30,7 +30,7 @@ export class Recall {
       this.#look(session);
       return 1;
     });
-    deps.validity.changed = () => this.#rounds.soon();
+    deps.validity.onChange(() => this.#rounds.soon());
   }
 
   /** Called now and then while there are sessions. */
