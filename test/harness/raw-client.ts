@@ -85,7 +85,8 @@ export class RawClient implements Disposable {
   }
 
   #take({ opcode, payload }: RawFrame): void {
-    if (opcode === 8) this.closeCode = payload.readUInt16BE(0);
+    // One without a code counts as 1005 (RFC 6455, 7.1.5).
+    if (opcode === 8) this.closeCode = payload.length < 2 ? 1005 : payload.readUInt16BE(0);
     if (opcode === 1) this.frames.push(...protocolFrames<Frame>(payload));
   }
 }
