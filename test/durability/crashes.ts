@@ -5,12 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startCli } from "../harness/cli.ts";
 import { serve } from "../harness/served.ts";
-import type { Fault } from "./checker.ts";
 import { LOAD_ENVIRONMENT, Load } from "./load.ts";
 import { arm, armedProcess, POINTS, type Point } from "./points.ts";
 
-export interface CrashReport {
-  readonly faults: readonly Fault[];
+export interface CrashReport extends Pick<Load, "changes" | "displaced" | "revived"> {
+  readonly faults: ReturnType<Load["faults"]>;
   /** Codes with which anybody was refused. */
   readonly refusals: readonly string[];
   readonly messages: number;
@@ -51,8 +50,9 @@ export async function crash(
     }
     await using last = await serve(dataDir, [], LOAD_ENVIRONMENT);
     await load.drain(last.url);
-    const { refusals, messages, deliveries } = load;
-    return { faults: load.faults(), refusals, messages, deliveries, atPoints };
+    const { refusals, messages, deliveries, changes, displaced, revived } = load;
+    const figures = { messages, deliveries, changes, displaced, revived };
+    return { faults: load.faults(), refusals, ...figures, atPoints };
   } finally {
     await rm(dataDir, { recursive: true, force: true });
   }
@@ -61,6 +61,7 @@ export async function crash(
 async function killUnderLoad(dataDir: string, load: Load): Promise<void> {
   await using broker = await serve(dataDir, [], LOAD_ENVIRONMENT);
   await load.define(broker.url);
+  await load.redrive(broker.url);
   await load.start(broker.url, MESSAGES);
   const { random } = load;
   const answers = Math.ceil(random() * LONGEST);
@@ -80,6 +81,7 @@ async function killAtPoint(dataDir: string, load: Load, point: Point): Promise<b
   const env = { ...LOAD_ENVIRONMENT, ...armedProcess(pointFile) };
   await using broker = await serve(dataDir, [], env, POINTS_MODULE);
   await load.define(broker.url);
+  await load.redrive(broker.url);
   await load.start(broker.url, ENOUGH);
   // Only now: nobody is still connecting when it ends.
   arm(pointFile, point, Math.floor(load.random() * COMMITS));

@@ -8,7 +8,22 @@ import { Worker, type WorkerOptions } from "./worker.ts";
 
 const RULES = { maxDeliveries: 3, ackTimeoutMs: 60_000 };
 const SETTINGS = { ...RULES, backoff: { minMs: 10, maxMs: 80, factor: 2, jitter: 0.5 } };
-const BINDINGS = { jobs: ["load/#"], audit: ["load/both/#"] };
+const BINDINGS = {
+  jobs: ["load/jobs/#", "load/jobs-audit/#"],
+  audit: ["load/jobs-audit/#"],
+  few: ["load/few/#"],
+  newest: ["load/newest/#"],
+};
+/** What the queues that are full all the time hold. */
+const FULL = 20;
+const OVERFLOWS = { few: "dead-letter-oldest", newest: "drop-oldest" } as const;
+/** What the checker is told of them. */
+const QUEUE_RULES = {
+  jobs: RULES,
+  audit: RULES,
+  few: { ...RULES, overflow: "dead" },
+  newest: { ...RULES, overflow: "drop" },
+} as const;
 const QUEUES = Object.keys(BINDINGS) as (keyof typeof BINDINGS)[];
 /** A drain that takes longer than this does not end. */
 const DRAIN_BOUND_MS = 30_000;
@@ -22,10 +37,12 @@ const WORKERS: readonly WorkerPlan[] = [
   { encoding: "json", queues: ["jobs"], credit: 20 },
   { encoding: "msgpack", queues: ["jobs", "audit"], credit: 30 },
   { encoding: "msgpack", queues: ["audit", "jobs.dead"], credit: 5 },
+  { encoding: "json", queues: ["few", "newest"], credit: 1 },
 ];
 const DRAINERS: readonly WorkerPlan[] = [
   { encoding: "msgpack", queues: ["jobs", "jobs.dead"], credit: 200 },
   { encoding: "json", queues: ["audit", "audit.dead"], credit: 200 },
+  { encoding: "json", queues: ["few", "few.dead", "newest", "newest.dead"], credit: 200 },
 ];
 
 export class Load {
@@ -38,6 +55,8 @@ export class Load {
     this.#events.push(event);
     if (event.kind === "confirmed" || event.kind === "settled") this.#progressed();
   };
+  readonly #overBound: string[] = [];
+  redrives = 0;
   #lives = 0;
   /** Confirmations and answered settlings so far. */
   #progress = 0;
@@ -73,10 +92,33 @@ export class Load {
   /** Defines the queues; again does no harm. */
   async define(url: string): Promise<void> {
     for (const name of QUEUES) {
-      const body = JSON.stringify({ ...SETTINGS, bindings: BINDINGS[name] });
+      const overflow = name === "few" || name === "newest" ? OVERFLOWS[name] : undefined;
+      const full = overflow === undefined ? {} : { overflow, maxMessages: FULL };
+      const body = JSON.stringify({ ...SETTINGS, ...full, bindings: BINDINGS[name] });
       const answer = await fetch(`${url}/admin/v1/queues/${name}`, { method: "PUT", body });
       if (!answer.ok) throw new Error(`${name} was refused: ${await answer.text()}`);
     }
+    this.#overBound.push(...(await this.#overFull(url)));
+  }
+
+  /** Brings back what has died: a task that goes on from one life of the broker to the next. */
+  async redrive(url: string): Promise<void> {
+    this.#record({ kind: "redriving", queue: "jobs" });
+    const body = JSON.stringify({ ratePerSecond: 100 });
+    const path = `${url}/admin/v1/queues/jobs.dead/redrive`;
+    const answer = await fetch(path, { method: "POST", body });
+    // One is under way still.
+    if (!answer.ok && answer.status !== 409) throw new Error(await answer.text());
+    this.redrives += answer.ok ? 1 : 0;
+  }
+
+  /** [P-5.9] Queues that held more than they may, when a broker had just begun. */
+  async #overFull(url: string): Promise<string[]> {
+    const queues = (await reportsOf(url)).filter(({ name }) => name in OVERFLOWS);
+    const held = queues.map(({ name, counts: { ready, delayed, inFlight } }) => {
+      return { name, messages: ready + delayed + inFlight };
+    });
+    return held.filter(({ messages }) => messages > FULL).map((each) => JSON.stringify(each));
   }
 
   /** Connects everybody; each publisher has `count` more messages. */
@@ -124,8 +166,26 @@ export class Load {
   }
 
   /** Every promise that was broken, as far as everything that happened shows. */
-  faults(): Fault[] {
-    return check({ queues: { jobs: RULES, audit: RULES }, events: this.#events });
+  faults(): (Fault | { readonly kind: "over_bound"; readonly text: string })[] {
+    const overBound = this.#overBound.map((text) => ({ kind: "over_bound" as const, text }));
+    return [...overBound, ...check({ queues: QUEUE_RULES, events: this.#events })];
+  }
+
+  /** How many changes of scheduled messages were confirmed, and how many messages gave way. */
+  get changes(): number {
+    return this.#count("changed");
+  }
+
+  get displaced(): number {
+    const told = this.#events.filter((event) => event.kind === "confirmed");
+    return told.reduce((sum, { displaced = 0 }) => sum + displaced, 0);
+  }
+
+  /** How many messages that had died were handed out again. */
+  get revived(): number {
+    const isRevived = (event: HistoryEvent) =>
+      event.kind === "delivered" && !event.queue.endsWith(".dead") && (event.deaths ?? 0) > 0;
+    return this.#events.filter(isRevived).length;
   }
 
   /** Codes with which anybody was refused. */
@@ -153,10 +213,11 @@ export class Load {
       await this.progress(1);
       return `${open} settlings without an answer`;
     }
-    type Report = { name: string; counts: Record<"ready" | "delayed" | "inFlight", number> };
-    const answer = await fetch(`${url}/admin/v1/queues`);
-    const { queues } = (await answer.json()) as { queues: Report[] };
-    return queues
+    const { tasks } = (await (await fetch(`${url}/admin/v1/tasks`)).json()) as {
+      tasks: { state: string }[];
+    };
+    if (tasks.some(({ state }) => state === "running")) return "a task is running";
+    return (await reportsOf(url))
       .filter(({ counts }) => counts.ready + counts.delayed + counts.inFlight > 0)
       .map(({ name, counts }) => `${name} ${JSON.stringify(counts)}`)
       .join(", ");
@@ -168,4 +229,14 @@ export class Load {
     this.#waiting.resolve();
     this.#waiting = undefined;
   }
+}
+
+interface Report {
+  readonly name: string;
+  readonly counts: Readonly<Record<"ready" | "delayed" | "inFlight", number>>;
+}
+
+async function reportsOf(url: string): Promise<Report[]> {
+  const answer = await fetch(`${url}/admin/v1/queues`);
+  return ((await answer.json()) as { queues: Report[] }).queues;
 }

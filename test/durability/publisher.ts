@@ -20,11 +20,23 @@ export interface PublisherOptions {
 
 /** Frames in one WebSocket message. */
 const BATCH = 8;
+/** Of the messages that it schedules far ahead so many are put off or taken back. */
+const CHANGED = 0.6;
+const FAR_MS = 1500;
+/** Every so many go to a queue that is full all the time. */
+const SMALL = 9;
+
+interface Change {
+  readonly message: string;
+  readonly change: number;
+}
 
 export class Publisher {
   readonly #options: PublisherOptions;
-  /** Not answered yet, in the order of their numbers. */
-  readonly #open = new Map<number, Sent>();
+  /** Not answered yet, in the order of their numbers: by the first one, several of an atomic batch. */
+  readonly #open = new Map<number, readonly Sent[]>();
+  /** Changes of scheduled messages without an answer, by the id of the request. */
+  readonly #changes = new Map<string, Change>();
   /** Codes of publishes that were refused. */
   readonly refusals: string[] = [];
   #number = 0;
@@ -35,33 +47,19 @@ export class Publisher {
     this.#options = options;
   }
 
-  get open(): number {
-    return this.#open.size;
-  }
-
   /** Publishes `count` more messages through this broker, or as many as its life allows. */
   async start(url: string, count: number): Promise<void> {
     const { encoding, ids } = this.#options;
     this.#left = count;
     this.#connection = await Connection.open(url, encoding, (frame) => this.#take(frame));
+    this.#changes.clear();
     if (!ids) this.#open.clear();
     const again = [...this.#open.values()];
-    for (const sent of again) this.#options.record({ ...sent, at: Date.now() });
+    for (const sent of again.flat()) this.#options.record({ ...sent, at: Date.now() });
     for (let i = 0; i < again.length; i += BATCH) {
-      this.#connection.send(again.slice(i, i + BATCH).map((sent) => this.#frame(sent)));
+      this.#connection.send(again.slice(i, i + BATCH).map((group) => this.#frame(group)));
     }
     this.#pump();
-  }
-
-  /** Starts no more publishes. */
-  finish(): void {
-    this.#left = 0;
-  }
-
-  async stop(): Promise<void> {
-    this.#left = 0;
-    this.#connection?.close();
-    await this.#connection?.closed;
   }
 
   get closed(): Promise<number> {
@@ -71,16 +69,23 @@ export class Publisher {
   #pump(): void {
     const { window, random, record } = this.#options;
     while (this.#left > 0 && this.#open.size < window) {
-      const frames: Frame[] = [];
+      const news: Sent[] = [];
       const size = 1 + Math.floor(random() * BATCH);
-      while (frames.length < size && this.#left > 0 && this.#open.size < window) {
-        const sent = this.#next();
+      while (news.length < size && this.#left > 0) {
         this.#left--;
-        this.#open.set(sent.number, sent);
-        record(sent);
-        frames.push(this.#frame(sent));
+        news.push(this.#next());
       }
-      this.#connection?.send(frames);
+      const batch = `${this.#options.stream}/${news[0]?.number}`;
+      const groups =
+        random() < 0.2
+          ? [news.map((sent) => ({ ...sent, batch }))]
+          : news.map((sent) => [sent] as const);
+      for (const group of groups) {
+        if (group[0] === undefined) continue;
+        this.#open.set(group[0].number, group);
+        for (const sent of group) record(sent);
+      }
+      this.#connection?.send(groups.map((group) => this.#frame(group)));
     }
   }
 
@@ -88,25 +93,34 @@ export class Publisher {
     const { stream, random } = this.#options;
     const number = ++this.#number;
     const chance = random();
+    const queues = queuesOf(number);
+    // What is delayed gives way to nobody: it would fill the small queues.
+    const isSmall = number % SMALL === 0;
+    const isFar = !isSmall && chance > 0.04 && chance < 0.07;
+    const isNear = !isSmall && chance < 0.04;
     return {
       kind: "sent",
       message: `${stream}/${number}`,
       stream,
       number,
-      queues: number % 4 === 0 ? ["jobs", "audit"] : ["jobs"],
+      queues,
       priority: number % 7 === 0 ? 8 : 4,
-      delayMs: chance < 0.04 ? 1 + Math.floor(random() * 150) : 0,
+      delayMs: isFar ? FAR_MS : isNear ? 1 + Math.floor(random() * 150) : 0,
       ...(chance > 0.97 && { ttlMs: 1 + Math.floor(random() * 150) }),
       at: Date.now(),
     };
   }
 
-  #frame(sent: Sent): Frame {
-    const { stream, number, message, priority, delayMs, ttlMs } = sent;
+  #frame(group: readonly Sent[]): Frame {
+    const publish = group.map((sent) => this.#body(sent));
+    const id = group[0]?.number;
+    if (group[0]?.batch !== undefined) return { type: "batch", id, publish };
+    return { type: "publish", id, ...publish[0] };
+  }
+
+  #body({ stream, number, message, queues, priority, delayMs, ttlMs }: Sent): Frame {
     return {
-      type: "publish",
-      id: number,
-      topic: `load/${sent.queues.length > 1 ? "both" : "one"}/${stream}`,
+      topic: topicOf(queues, stream),
       payload: payloadOf(stream, number),
       ...(this.#options.ids && { messageId: message }),
       ...(priority !== 4 && { priority }),
@@ -116,18 +130,59 @@ export class Publisher {
   }
 
   #take(frame: Frame): void {
-    const sent = this.#open.get(frame.id);
-    if (sent === undefined) return;
-    this.#open.delete(sent.number);
-    if (frame.type === "ok") {
-      const duplicate = frame.duplicate === true;
-      this.#options.record({ kind: "confirmed", message: sent.message, duplicate });
-    } else {
-      this.#options.record({ kind: "failed", message: sent.message, code: frame.code });
-      this.refusals.push(frame.code);
+    this.#takeChange(frame);
+    const group = this.#open.get(frame.id);
+    if (group === undefined) return;
+    this.#open.delete(frame.id);
+    for (const [at, sent] of group.entries()) {
+      const { message } = sent;
+      if (frame.type === "ok") {
+        const { duplicate = false, displaced = 0 } = frame.results?.[at] ?? frame;
+        this.#options.record({ kind: "confirmed", message, duplicate, displaced });
+        if (this.#options.ids && sent.delayMs === FAR_MS) this.#change(sent, 1);
+      } else {
+        this.#options.record({ kind: "failed", message, code: frame.code });
+      }
     }
+    if (frame.type !== "ok") this.refusals.push(frame.code);
     if (this.#open.size * 2 <= this.#options.window) this.#pump();
   }
+
+  /** Puts off what it has scheduled, or takes it back. */
+  #change({ message, queues, stream }: Sent, change: number): void {
+    const { random, record } = this.#options;
+    if (random() > CHANGED) return;
+    const dueAt = random() < 0.4 ? null : Date.now() + Math.floor(random() * FAR_MS);
+    const id = `${message} ${change}`;
+    this.#changes.set(id, { message, change });
+    record({ kind: "changing", message, change, dueAt });
+    const named = { id, topic: topicOf(queues, stream), messageId: message };
+    const frame =
+      dueAt === null
+        ? { type: "unschedule", ...named }
+        : { type: "reschedule", ...named, deliverAt: dueAt, headers: { change: `${change}` } };
+    this.#connection?.send([frame]);
+  }
+
+  #takeChange(frame: Frame): void {
+    const asked = this.#changes.get(frame.id);
+    if (asked === undefined) return;
+    this.#changes.delete(frame.id);
+    const { record } = this.#options;
+    if (frame.type === "ok") record({ kind: "changed", ...asked, copies: frame.queues });
+    else record({ kind: "unchanged", ...asked, code: frame.code });
+    if (frame.type !== "ok" && frame.code !== "not_found") this.refusals.push(frame.code);
+  }
+}
+
+/** Where the messages of a load go: mostly to `jobs`, now and then to queues that are full all the time. */
+function queuesOf(number: number): readonly string[] {
+  if (number % SMALL === 0) return [number % 2 === 0 ? "newest" : "few"];
+  return number % 4 === 0 ? ["jobs", "audit"] : ["jobs"];
+}
+
+function topicOf(queues: readonly string[], stream: string): string {
+  return `load/${queues.join("-")}/${stream}`;
 }
 
 export interface LoadPayload {

@@ -65,7 +65,9 @@ export class Worker {
     const { queues, record } = this.#options;
     this.#leaving = true;
     const at = Date.now();
-    for (const queue of queues) record({ kind: "left", consumer: this.#consumerOf(queue), at });
+    for (const queue of queues) {
+      record({ kind: "left", consumer: this.#consumerOf(queue), at, inOrder: true });
+    }
     this.#connection?.close();
     await this.#connection?.closed;
   }
@@ -83,10 +85,10 @@ export class Worker {
 
   #deliver(frame: Frame): void {
     const { record } = this.#options;
-    const { queue, tag, attempt, payload, deaths } = frame;
+    const { queue, tag, attempt, payload, headers, deaths = [] } = frame;
     const { stream, number } = payload as LoadPayload;
     const consumer = this.#consumerOf(queue);
-    const death = deaths?.[0];
+    const [death] = deaths;
     record({
       kind: "delivered",
       consumer,
@@ -96,6 +98,8 @@ export class Worker {
       attempt,
       at: Date.now(),
       intact: isIntact(payload),
+      deaths: deaths.length,
+      change: Number(headers?.change ?? 0),
       ...(death && { death: { reason: death.reason, attempts: death.attempts } }),
     });
     const choice = this.#choose(queue);
@@ -106,8 +110,12 @@ export class Worker {
   /** What becomes of a delivery; undefined: it is kept for a while. */
   #choose(queue: string): Choice | undefined {
     const { draining, random } = this.#options;
-    if (draining || queue.endsWith(".dead")) return { outcome: "ack" };
+    if (draining) return { outcome: "ack" };
     const chance = random();
+    // So that some are there to be brought back.
+    if (queue.endsWith(".dead")) {
+      return chance < 0.3 ? { outcome: "ack" } : { outcome: "nack", delayMs: 1000 };
+    }
     if (chance < 0.85) return { outcome: "ack" };
     if (chance < 0.9) return { outcome: "nack", delayMs: Math.floor(random() * 60) };
     if (chance < 0.92) return { outcome: "nack" };
