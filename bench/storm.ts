@@ -41,7 +41,7 @@ const STORMS: readonly Storm[] = [
 
 const COLUMNS = [
   ...["storm", "broker back", "first in", "half", "last", "attempts", "answers", "server CPU"],
-  ...["RSS before", "peak", "echo: p50", "p99", "most"],
+  ...["RSS before", "peak", "event loop late by", "echo: p50", "p99", "most"],
 ];
 
 interface Keys {
@@ -61,7 +61,9 @@ async function keysFor(clients: number, dir: string): Promise<Keys> {
       .setExpirationTime("1h")
       .setProtectedHeader({ alg: "ES256" })
       .sign(privateKey);
-  const operator = new SignJWT({ grants: [{ allow: ["publish", "subscribe"], on: ["#"] }] })
+  const operator = new SignJWT({
+    grants: [{ allow: ["publish", "subscribe", "admin"], on: ["#"] }],
+  })
     .setSubject("operator")
     .setProtectedHeader({ alg: "HS256" })
     .sign(Buffer.from(SECRET));
@@ -135,6 +137,15 @@ async function blow(house: House, { cut, end, settings }: Storm, server: ServerP
   return { from, readyMs, returns, cpuUs: next.cpuUs(), server: next };
 }
 
+/** How late the server's own timers were, at worst: of the last 15 seconds. */
+async function lagOf({ port }: ServerProcess, token: string): Promise<number> {
+  const headers = { authorization: `Bearer ${token}` };
+  const answer = await fetch(`http://127.0.0.1:${port}/metrics`, { headers });
+  const [, seconds] =
+    /^\w*event_loop_lag_seconds(?:{[^}]*})? (\S+)/m.exec(await answer.text()) ?? [];
+  return Number(seconds) * 1000;
+}
+
 async function measure(house: House, storm: Storm): Promise<void> {
   const first = await start(house, storm.end === undefined ? storm.settings : {});
   await gather(house, first.port);
@@ -144,6 +155,7 @@ async function measure(house: House, storm: Storm): Promise<void> {
   const { peak } = server.residentBytes();
   const toMs = at.at(-1)!;
   const echoes = await house.others.tell<Echoes>({ kind: "echoes", fromMs: from, toMs });
+  const lagMs = await lagOf(server, house.keys.operator);
   const refusals: Record<string, number> = {};
   for (const one of returns) {
     for (const [name, times] of Object.entries(one.refusals)) {
@@ -159,6 +171,7 @@ async function measure(house: House, storm: Storm): Promise<void> {
     answers.join(", ") || "–",
     ms(cpuUs / 1000),
     ...[before, peak].map(mb),
+    ms(lagMs),
     ...[echoes.p50Us, echoes.p99Us, echoes.mostUs].map((us) => ms(us / 1000)),
   ];
   console.log(`| ${cells.join(" | ")} |`);
