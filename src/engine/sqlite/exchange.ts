@@ -283,6 +283,18 @@ export type Read =
       readonly limit: number;
       readonly select?: Selection;
     }
+  /**
+   * The row of a message with this id, if it is among the next so many after the place; `acked` ones have
+   * their ack time in `dueAt`. Without one the answer says how far the look has come.
+   */
+  | {
+      readonly kind: "named";
+      readonly table: "messages" | "acked";
+      readonly id: string;
+      readonly lane: number;
+      readonly after: number;
+      readonly lastLane: number;
+    }
   /** The rows of these ids, as a list of decimal numbers. */
   | { readonly kind: "ids"; readonly ids: string; readonly limit: number };
 

@@ -49,20 +49,28 @@ export async function find(
   queue: SqliteQueue,
   messageId: string,
 ): Promise<StoredMessage | undefined> {
-  for (const state of [undefined, "acked"] as const) {
-    let position = decode(queue, undefined);
-    for (let complete = false; !complete; ) {
-      const page = await readPage(host, queue, position, state, { ids: [messageId] });
-      const [row] = page.rows;
-      if (row !== undefined) {
-        if (state === "acked") return asAcked(queue, row);
-        return asStored(host, queue, row, placesInFlight(queue));
-      }
-      complete = page.complete;
-      position = page.reached ?? position;
-    }
+  const first = decode(queue, undefined);
+  const row = await locate(host, "messages", messageId, first);
+  if (row !== undefined) return asStored(host, queue, row, placesInFlight(queue));
+  const acked = await locate(host, "acked", messageId, first);
+  return acked && asAcked(queue, acked);
+}
+
+/** The first row of a message with this id after the place; undefined when its queue has none there. */
+export async function locate(
+  host: QueueHost,
+  table: "messages" | "acked",
+  id: string,
+  { lane, after }: Position,
+): Promise<Row | undefined> {
+  const last = lane - (lane % QUEUE_LANES) + PRIORITIES - 1;
+  let position: Position = { lane, after };
+  for (;;) {
+    const read = { kind: "named", table, id, ...position, lastLane: last } as const;
+    const { rows, complete, reached } = await host.storage.read(read);
+    if (rows[0] !== undefined || complete) return rows[0];
+    position = reached ?? position;
   }
-  return undefined;
 }
 
 function readPage(

@@ -7,6 +7,7 @@ import type { AckedTable } from "./acked-table.ts";
 import { BatchWriter } from "./batch.ts";
 import type { QueueState, Reached, Read } from "./exchange.ts";
 import { ID, QUEUE_LANES, SEQUENCE_BITS, SEQUENCE_MASK } from "./lanes.ts";
+import { NamedRows } from "./named.ts";
 import { decodeRecord } from "./record.ts";
 import { queues } from "./schema.ts";
 import { rowsOfStep } from "./step.ts";
@@ -25,13 +26,18 @@ type RowValues = [
   record: Uint8Array | null,
 ];
 
+/** Every kind of which more than one row may come. */
+type PagedRead = Exclude<Read, { kind: "named" }>;
+
 export class RowReader {
   readonly #database: Database;
+  readonly #named: NamedRows;
   readonly #acked: AckedTable;
   readonly #reads;
 
   constructor(database: Database, acked: AckedTable) {
     this.#database = database;
+    this.#named = new NamedRows(database);
     this.#acked = acked;
     const prepare = (text: string) => database.prepare(text);
     this.#reads = {
@@ -76,24 +82,24 @@ export class RowReader {
     buffer: SharedArrayBuffer,
   ): { readonly rows: BatchWriter; readonly complete: boolean; readonly reached?: Reached } {
     const rows = new BatchWriter(buffer);
+    if (read.kind === "named") {
+      const { values, complete, reached } = this.#named.look(read);
+      if (values !== undefined) insertRow(rows, values as RowValues);
+      return { rows, complete, ...(reached && { reached }) };
+    }
     const limit = this.#limitOf(read);
     const found = this.#rows(read, limit);
     const wanted = "select" in read ? wantedBy(read.select, read.kind) : undefined;
     const isBounded = read.kind !== "ids";
     let looked = 0;
     for (const row of found) {
-      const [lane, sequence, attempts, dueAt, expiresAt, record] = row;
+      const [, , , , , record] = row;
       if (wanted?.(row) === false) {
         looked++;
         continue;
       }
       if (isBounded && rows.operations > 0 && !rows.fits(record?.length ?? 0)) break;
-      const times = {
-        attempts,
-        dueAt: dueAt ?? undefined,
-        expiresAt: expiresAt ?? undefined,
-      };
-      rows.insertFull(lane, sequence, times, { header: "", payload: record ?? NOTHING });
+      insertRow(rows, row);
       looked++;
     }
     const last = found[looked - 1];
@@ -105,7 +111,7 @@ export class RowReader {
   }
 
   /** How many rows are read: of those that are looked into no more than are one step. */
-  #limitOf(read: Read): number {
+  #limitOf(read: PagedRead): number {
     const { limit } = read;
     if (read.kind !== "all" && read.kind !== "acked") return limit;
     const found =
@@ -116,7 +122,7 @@ export class RowReader {
     return count < found.length ? count : limit;
   }
 
-  #rows(read: Read, limit: number): RowValues[] {
+  #rows(read: PagedRead, limit: number): RowValues[] {
     switch (read.kind) {
       case "page":
       case "all":
@@ -186,6 +192,14 @@ export class RowReader {
     }
     return { sequence, heads };
   }
+}
+
+function insertRow(
+  rows: BatchWriter,
+  [lane, sequence, attempts, dueAt, expiresAt, record]: RowValues,
+): void {
+  const times = { attempts, dueAt: dueAt ?? undefined, expiresAt: expiresAt ?? undefined };
+  rows.insertFull(lane, sequence, times, { header: "", payload: record ?? NOTHING });
 }
 
 /** Judges rows where they are read, so that those that do not fit cross no thread. */

@@ -8,6 +8,7 @@ import type { MessageEdit, TransferPage, TransferRequest } from "../transfer.ts"
 import type { ControlAnswer, Move, Moved, MoveTarget, PackedEdit } from "./exchange.ts";
 import type { QueueHost } from "./host.ts";
 import { QUEUE_LANES } from "./lanes.ts";
+import { locate } from "./peek.ts";
 import type { SqliteQueue } from "./queue.ts";
 import { isByHeader, STEP_HEADERS, STEP_ROWS } from "./step.ts";
 
@@ -22,10 +23,37 @@ export async function transfer(
 ): Promise<TransferPage> {
   const refusal = host.storageRefusal();
   if (refusal !== undefined) throw refusal;
+  if (target !== undefined && request.dryRun !== true) assertNotDraining(target);
+  const [id, ...others] = request.select.ids ?? [];
+  if (id === undefined || others.length > 0 || request.record !== undefined) {
+    return movePage(host, source, target, request);
+  }
+  // One that is asked for by its id is found while the queue goes on with its work.
+  const table = request.state === "acked" ? "acked" : "messages";
+  const found = await locate(host, table, id, positionOf(source, request));
+  if (found === undefined) return { moved: 0, held: 0, failed: 0 };
+  const { lane, sequence } = found;
+  const { next, ...page } = await movePage(host, source, target, request, { lane, sequence });
+  if (next === undefined || page.moved >= request.limit) {
+    return next === undefined ? page : { ...page, next };
+  }
+  // There may be others of this id, of other topics.
+  const more = await locate(host, table, id, { lane, after: sequence });
+  return more === undefined ? page : { ...page, next };
+}
+
+/** With `only` nothing but the row of that place is looked at. */
+function movePage(
+  host: QueueHost,
+  source: SqliteQueue,
+  target: SqliteQueue | undefined,
+  request: TransferRequest,
+  only?: { readonly lane: number; readonly sequence: number },
+): Promise<TransferPage> {
   const { dryRun = false } = request;
-  if (target !== undefined && !dryRun) assertNotDraining(target);
   const reads = request.state === "waiting" && !dryRun;
-  const move = moveOf(source, target, request);
+  const whole = moveOf(source, target, request);
+  const move = only ? { ...whole, lane: only.lane, after: only.sequence - 1, scan: 1 } : whole;
   const takesRoom = target !== undefined && !dryRun;
   const giveBack = takesRoom ? target.reserve(move.limit, move.bytes) : () => {};
   if (reads) source.backlog.freeze();
