@@ -55,6 +55,11 @@ interface Batch {
 
 /** Commits that may be on their way at once: one being written, one waiting so that the writer never idles. */
 const OUTSTANDING_BATCHES = 1;
+/**
+ * So many operations do not wait for the end of the turn while the writer has nothing to do: it works on
+ * them while the turn goes on. Fewer are not worth a flush of their own.
+ */
+const EAGER_OPERATIONS = 128;
 const RECYCLED_BUFFERS = 4;
 const PAGE_BYTES = 1024 * 1024;
 const PROBE_MS = 1000;
@@ -147,6 +152,7 @@ export class Storage {
     const { commitOperations, commitBytes } = this.#deps.limits;
     const isFull = writer.operations >= commitOperations || writer.bytes >= commitBytes;
     if (isFull && !this.#joined) this.#seal();
+    if (this.#isEager) this.#send();
     if (!this.#scheduled && this.#outstanding < OUTSTANDING_BATCHES) {
       this.#scheduled = true;
       // At the end of the turn, so that all that this turn brought goes into one commit.
@@ -155,6 +161,11 @@ export class Storage {
         this.#send();
       });
     }
+  }
+
+  get #isEager(): boolean {
+    const isIdle = this.#outstanding === 0 && this.#thread !== undefined;
+    return isIdle && !this.#joined && this.#current.writer.operations >= EAGER_OPERATIONS;
   }
 
   /**

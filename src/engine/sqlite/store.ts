@@ -9,6 +9,7 @@ import type { AckedTable } from "./acked-table.ts";
 import type { AuditTable } from "./audit-table.ts";
 import { BatchReader, OPERATION } from "./batch.ts";
 import type { BatchResult, Control, ControlAnswer, Purged, Recounted } from "./exchange.ts";
+import { Inserts } from "./inserts.ts";
 import { ID, QUEUE_LANES, SEQUENCE_MASK } from "./lanes.ts";
 import { Mover } from "./mover.ts";
 import type { RecordTable } from "./record-table.ts";
@@ -28,6 +29,13 @@ export interface Tables {
   readonly scheduled: ScheduledTable;
 }
 
+/** What looks at no row that this batch has written: messages are acked after the commit that stored them. */
+const GO_BESIDE_INSERTS: ReadonlySet<number> = new Set([
+  OPERATION.insert,
+  OPERATION.dedupe,
+  OPERATION.delete,
+]);
+
 export class Store {
   readonly #database: Database;
   readonly #orm;
@@ -36,7 +44,7 @@ export class Store {
   readonly #acked: AckedTable;
   readonly #scheduled: ScheduledTable;
   readonly #mover: Mover;
-  readonly #insert: Statement;
+  readonly #inserts: Inserts;
   readonly #insertFull: Statement;
   readonly #update: Statement;
   readonly #delete: Statement;
@@ -62,7 +70,7 @@ export class Store {
     this.#mover = new Mover(database, records);
     this.#orm = drizzle({ client: database });
     const prepare = (text: string) => database.prepare(text);
-    this.#insert = prepare(`INSERT INTO messages (id, record) VALUES (${ID("?1", "?2")}, ?3)`);
+    this.#inserts = new Inserts(database);
     this.#insertFull = prepare(
       `INSERT INTO messages (id, attempts, due_at, expires_at, record)
        VALUES (${ID("?1", "?2")}, ?3, ?4, ?5, ?6)`,
@@ -94,10 +102,12 @@ export class Store {
     this.#totals.clear();
     this.#deletes.clear();
     this.#miscounted.clear();
+    this.#inserts.clear();
     this.#acked.begin();
     this.#begin.run();
     try {
       this.#applyAll(new BatchReader(buffer, end), now, without, answers);
+      this.#inserts.flush();
       this.#deleteAll();
       this.#acked.countAll();
       for (const [number, { messages, bytes }] of this.#totals) {
@@ -119,6 +129,7 @@ export class Store {
     let skipped = 0;
     while (!batch.done) {
       const kind = batch.u8();
+      if (!GO_BESIDE_INSERTS.has(kind)) this.#inserts.flush();
       switch (kind) {
         case OPERATION.dedupe: {
           const expiresAt = batch.time();
@@ -179,7 +190,7 @@ export class Store {
       case OPERATION.insert: {
         const record = batch.blob();
         if (skip) return;
-        this.#insert.run(lane, sequence, record);
+        this.#inserts.add(lane, sequence, record);
         this.#count(lane, 1, record.length);
         return;
       }
