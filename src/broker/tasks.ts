@@ -13,7 +13,7 @@ import { toWarrenError, WarrenError } from "../errors.ts";
 
 /** Tasks that are remembered after their end; the oldest go. */
 const ENDED_KEPT = 1000;
-const PAGE_MESSAGES = 512;
+const PAGE_MESSAGES = 256;
 /** Until a page is tried again that a full queue or the storage refused. */
 const RETRY_MS = 1000;
 

@@ -8,7 +8,7 @@ import type { Move } from "./exchange.ts";
 /** Rows that one step looks at. */
 export const STEP_ROWS = 128;
 /** Rows that one step moves, or counts, by their headers alone: it takes less time than looking at so many. */
-export const STEP_HEADERS = 512;
+export const STEP_HEADERS = 256;
 /** Bytes of records that it looks at, unless the first alone is longer. */
 const STEP_BYTES = 1024 * 1024;
 
