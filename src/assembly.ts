@@ -94,8 +94,7 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   const validity = new Validity(keys, revocations);
   const node = newId();
   const sessions = new Sessions({
-    ...{ broker, authenticator, admission, compressFrom, log },
-    validity,
+    ...{ broker, authenticator, admission, validity, compressFrom, log },
     version: VERSION,
     node,
   });

@@ -11,6 +11,7 @@ import type { Surroundings } from "./peer.ts";
 const LATENCY_MS = 20;
 const AGAIN_MS = 300;
 const WAIT_MS = 1500;
+const HEALED_WAIT_MS = 60_000;
 const LIVENESS_MS = 1200;
 /** So much later than its time at most is somebody lost who is silent. */
 const NOTICED_MS = 1000;
@@ -74,7 +75,8 @@ export class SimPuller {
 
   #pull(): void {
     const again = () => this.#later(AGAIN_MS, () => this.#pull());
-    const waitMs = this.#upTo(WAIT_MS);
+    // When all is healed it waits for what comes late, and has nothing to say.
+    const waitMs = this.#world.healed ? HEALED_WAIT_MS : this.#upTo(WAIT_MS);
     this.#ask(
       (life, signal) => this.#pullAt(life, waitMs, signal),
       (deliveries) => {
@@ -173,6 +175,7 @@ export class SimPuller {
 
   /** Says that it is alive, unless it is silent for a while. */
   #beat(): void {
+    if (this.#world.healed) return;
     const ms = this.#world.random() < 0.15 ? 2 * LIVENESS_MS : LIVENESS_MS / 3;
     this.#later(ms, () => {
       this.#ask((life) => {

@@ -50,6 +50,11 @@ const piecemeal: Sabotage = (engine) => {
   };
 };
 
+/** A scheduled message stays as it was, whatever is said of its change. */
+const stiff: Sabotage = (engine) => {
+  engine.reschedule = ({ done }) => void Promise.resolve().then(() => done(1));
+};
+
 /** What gives way is taken from memory only. */
 const hoarding: Sabotage = (engine) => {
   const { open } = engine.queues;
@@ -66,5 +71,6 @@ export const SABOTAGES: Readonly<Record<string, Sabotage>> = {
   "memory not rebuilt after a lost writer": stubborn,
   "batches stored by halves": piecemeal,
   "what gives way stays on disk": hoarding,
+  "changes of scheduled messages that are not made": stiff,
   "deliveries forgotten with their connection": forgetful,
 };
