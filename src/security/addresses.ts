@@ -17,6 +17,7 @@ export interface AddressRange extends Address {
 
 const MAPPED = 0xffffn;
 const GROUP_BITS = 64n;
+const WORDS = 8;
 
 /** Undefined when the text is no address; brackets and a zone (`%eth0`) are left out. */
 export function parseAddress(text: string): Address | undefined {
@@ -66,10 +67,40 @@ export function canonicalRange({ bits, prefix, value }: AddressRange): string {
  * address of it has them all.
  */
 export function addressGroup(text: string): string {
+  // Of an IPv4 address there is one spelling already.
+  if (!text.includes(":")) return text;
+  const group = isIPv6(text) && !text.includes("%") ? groupOf(text) : undefined;
+  if (group !== undefined) return group;
   const address = parseAddress(text);
   if (address === undefined || address.bits === 32) return text;
   const value = (address.value >> GROUP_BITS) << GROUP_BITS;
   return canonicalRange({ bits: 128, prefix: 64, value });
+}
+
+/**
+ * The /64 of a valid address by its first four words, without big numbers: it is asked for several times
+ * for each connection. Undefined where these are nothing, since the address may be an IPv4 one.
+ */
+function groupOf(text: string): string | undefined {
+  const gap = text.indexOf("::");
+  const head = gap < 0 ? text : text.slice(0, gap);
+  const before = head === "" ? [] : head.split(":");
+  const tail = gap < 0 ? "" : text.slice(gap + 2);
+  const after = tail === "" ? [] : tail.split(":");
+  // Behind the gap there may be so many words that some of them are of the first four.
+  const from = WORDS - after.length - (tail.includes(".") ? 1 : 0);
+  let group = "";
+  let zeros = "";
+  for (let at = 0; at < WORDS / 2; at++) {
+    const word = (gap < 0 ? before[at] : (before[at] ?? after[at - from])) ?? "0";
+    const value = Number.parseInt(word, 16);
+    if (value === 0) zeros += "0:";
+    else {
+      group += `${zeros}${value.toString(16)}:`;
+      zeros = "";
+    }
+  }
+  return group === "" ? undefined : `${group}:/64`;
 }
 
 /** Things by ranges. A look-up costs one step for each length of prefix in use, however many there are. */

@@ -9,6 +9,7 @@ import {
   parseRange,
 } from "../../src/security/addresses.ts";
 import { createClientAddresses } from "../../src/security/proxies.ts";
+import { fuzzSeeds, seededRandom } from "../harness/seeded-random.ts";
 
 const within = (range: string, address: string): boolean => {
   const ranges = new AddressRanges<string>();
@@ -78,6 +79,36 @@ describe("[P-14.11] addresses", () => {
     expect(addressGroup("2001:db8:1:3::1")).toBe("2001:db8:1:3::/64");
     expect(addressGroup("203.0.113.7")).toBe("203.0.113.7");
     expect(addressGroup("")).toBe("");
+  });
+
+  test("[P-14.11] the /64 is the same however the address is spelt, and that of the range", () => {
+    const random = seededRandom(fuzzSeeds(1)[0]!);
+    const words = ["0", "0", "0", "1", "ab", "00ab", "0DB8", "ffff", "2001"];
+    const pick = () => words[Math.floor(random() * words.length)]!;
+    for (let n = 0; n < 20_000; n++) {
+      const all = Array.from({ length: 8 }, pick);
+      if (random() < 0.2) all.splice(6, 2, "192.0.2.33");
+      // A gap somewhere, in the place of zeros or not.
+      const from = Math.floor(random() * all.length);
+      const length = Math.floor(random() * (all.length - from)) + 1;
+      const spelt =
+        random() < 0.3
+          ? all.join(":")
+          : `${all.slice(0, from).join(":")}::${all.slice(from + length).join(":")}`;
+      const address = parseAddress(spelt);
+      if (address === undefined || address.bits === 32) {
+        expect([spelt, addressGroup(spelt)]).toEqual([spelt, spelt]);
+        continue;
+      }
+      const value = (address.value >> 64n) << 64n;
+      const group = canonicalRange({ bits: 128, prefix: 64, value });
+      expect([spelt, addressGroup(spelt)]).toEqual([spelt, group]);
+      expect(addressGroup(`[${spelt}%eth0]`)).toBe(group);
+    }
+    for (const odd of ["::", "::1", "1::", ":", ":::", "1::2::3", "%", "[::1", "::ffff:1.2.3.4"]) {
+      expect(() => addressGroup(odd)).not.toThrow();
+    }
+    expect(addressGroup("::1")).toBe("::/64");
   });
 
   test("[P-14.5] thousands of ranges are found one by one, and gone when they are removed", () => {
