@@ -21,10 +21,15 @@ export interface EditBody {
 }
 
 /**
- * The edit that a body asks for. Throws `invalid_topic`, `forbidden` (the topic is the broker's own),
- * `invalid_frame` and `too_large`, as a publish with these fields is refused.
+ * The edit that a body asks for; `from` is who asks, and whose message it is then. Throws
+ * `invalid_topic`, `forbidden` (the topic is the broker's own), `invalid_frame` and `too_large`, as
+ * a publish with these fields is refused.
  */
-export function toEdit(body: EditBody, { router, limits }: Broker): MessageEdit {
+export function toEdit(
+  body: EditBody,
+  { router, limits }: Broker,
+  from: string | undefined,
+): MessageEdit {
   const { payload, payloadEncoding, headers, topic, key, priority, messageId } = body;
   const edit: { -readonly [K in keyof MessageEdit]: MessageEdit[K] } = {};
   if (topic !== undefined) {
@@ -43,6 +48,8 @@ export function toEdit(body: EditBody, { router, limits }: Broker): MessageEdit 
   if (key !== undefined) edit.key = key;
   if (priority !== undefined) edit.priority = priority;
   if (messageId !== undefined) edit.id = messageId;
+  // Nobody speaks in the name of somebody else.
+  if (isForChannel(edit) || headers !== undefined) edit.from = from ?? null;
   return edit;
 }
 

@@ -39,12 +39,18 @@ export function toChange(
     ...(payload !== undefined && { payload: message.payload }),
     ...(headers !== undefined && { headers }),
     ...(contentType !== undefined && { contentType }),
+    // Nobody speaks in the name of somebody else.
+    ...(writes(body) && { from: context.from ?? null }),
     ...(ttlMs !== undefined && { expiresAt: context.now + ttlMs }),
   };
   if (Object.keys(change).length > 0) return { draft, change };
   throw new WarrenError("invalid_frame", "It says nothing that is to be changed.", {
     pointer: "/deliverAt",
   });
+}
+
+function writes({ payload, headers, contentType }: RescheduleBody): boolean {
+  return payload !== undefined || headers !== undefined || contentType !== undefined;
 }
 
 /** Throws what the topic's channel says against a new payload. */

@@ -13,6 +13,8 @@ export interface ScheduleChange {
   readonly payload?: Payload;
   readonly headers?: Readonly<Record<string, string>>;
   readonly contentType?: string;
+  /** Who it is from then, since he has written it; null for nobody by name. */
+  readonly from?: string | null;
   /** Its own time to live, as of then. */
   readonly expiresAt?: number;
 }
@@ -42,8 +44,10 @@ export function changesContent({ dueAt: _, ...content }: ScheduleChange): boolea
 
 /** The message as it will be handed out. */
 export function changedMessage(message: Message, change: ScheduleChange): Message {
-  const { dueAt: _, ...content } = change;
-  return { ...message, ...content };
+  const { dueAt: _, from, ...content } = change;
+  const { from: before, ...rest } = message;
+  const author = from === undefined ? before : (from ?? undefined);
+  return { ...rest, ...content, ...(author !== undefined && { from: author }) };
 }
 
 export function expiresTooEarly(message: Message, dueAt: number): boolean {

@@ -15,6 +15,8 @@ export interface MessageEdit {
   readonly headers?: Readonly<Record<string, string>> | null;
   readonly key?: string | null;
   readonly priority?: number | null;
+  /** Who it is from then, since he has written it. */
+  readonly from?: string | null;
 }
 
 /**
@@ -60,7 +62,7 @@ export interface TransferPage {
 
 /** The message as it arrives. */
 export function arriving(message: Message, edit: MessageEdit | undefined, now: number): Message {
-  const { id, topic, payload, headers, key, priority } = edit ?? {};
+  const { id, topic, payload, headers, key, priority, from } = edit ?? {};
   const changed: Record<string, unknown> = { ...message };
   const set = (name: string, value: unknown) => {
     if (value === null) delete changed[name];
@@ -72,6 +74,7 @@ export function arriving(message: Message, edit: MessageEdit | undefined, now: n
   set("headers", headers);
   set("key", key);
   set("priority", priority);
+  set("from", from);
   if (message.expiresAt !== undefined && message.expiresAt <= now) delete changed.expiresAt;
   return changed as unknown as Message;
 }

@@ -30,7 +30,9 @@ export function assertRules(
 
 /** The refusal of a rule that gives too much, or, where it denies, keeps back too little without it. */
 export function beyond(excess: Excess, rights: Rights, pointer?: string): WarrenError {
-  const { action, on, rule } = excess;
+  const { action, on } = excess;
+  // The one filter of it: what a refusal leaves in the audit trail must not be what its author likes.
+  const rule = { ...excess.rule, on: [on] };
   const text = JSON.stringify(rule);
   const given =
     "allow" in rule

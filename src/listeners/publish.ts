@@ -6,6 +6,7 @@ import { toMessage } from "../broker/publication.ts";
 import { assertTerms } from "../broker/terms.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import { decodeMsgpack, decodeMsgpackPayload } from "../protocols/native/msgpack.ts";
+import { authorOf } from "./author.ts";
 import { checked, decoded, MSGPACK, mediaType, readBytes } from "./body.ts";
 import { errorResult } from "./problem.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
@@ -137,7 +138,7 @@ function prepared(
   if (services.phase() === "draining") throw new WarrenError("draining");
   const body = checked(PublishBody, value, "message", pointer);
   const { broker, clock, config } = services;
-  const { name, rights } = call.principal;
+  const { rights } = call.principal;
   const entry = broker.router.lookup(body.topic);
   const terms = rights.publishTerms(body.topic);
   if (terms === undefined) {
@@ -151,7 +152,7 @@ function prepared(
     now: clock.now(),
     newId: broker.newId,
     limits: config.limits,
-    from: name === "anonymous" ? undefined : name,
+    from: authorOf(call),
   });
   const { rates } = assertTerms(terms, message, entry.queues, body.retain === true);
   if (rates !== undefined) services.admission.rates.underGrants(call, rates);

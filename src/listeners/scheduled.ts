@@ -3,6 +3,7 @@ import type { TopicEntry } from "../broker/router.ts";
 import { assertInChannel, reschedule, toChange } from "../broker/schedule.ts";
 import { assertTerms, type PublishTerms } from "../broker/terms.ts";
 import { WarrenError } from "../errors.ts";
+import { authorOf } from "./author.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
 
 export const scheduledHandlers: Handlers<"reschedule" | "unschedule"> = {
@@ -11,7 +12,8 @@ export const scheduledHandlers: Handlers<"reschedule" | "unschedule"> = {
     const { topic } = call.query;
     const { entry, terms } = mayPublish(call, services, topic);
     const now = clock.now();
-    const context = { now, newId: broker.newId, limits: config.limits };
+    const from = authorOf(call);
+    const context = { now, newId: broker.newId, limits: config.limits, from };
     const { draft, change } = toChange({ ...call.body, topic }, context);
     const { rates } = assertTerms(terms, draft.message, entry.queues, false);
     if (rates !== undefined) services.admission.rates.underGrants(call, rates);

@@ -7,6 +7,7 @@ import type { TransferRequest } from "../engine/transfer.ts";
 import { WarrenError } from "../errors.ts";
 import { assertFilter } from "../topic.ts";
 import { audited } from "./audit.ts";
+import { authorOf } from "./author.ts";
 import { assertFillable, assertMayPublish, assertReadable } from "./bounds.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
 
@@ -45,7 +46,7 @@ export const taskHandlers: Handlers<TaskOperation> = {
       assertMovable(call, services, on, to);
       const { deadLetterOf } = engine.queues.describe(on);
       if (call.body.topic !== undefined) assertMayPublish(call.body.topic, call);
-      const edit = toEdit(call.body, broker);
+      const edit = toEdit(call.body, broker, authorOf(call));
       // It may lie behind many others: it is looked for only where it matters.
       const found = isForChannel(edit) ? await engine.queues.find(on, messageId) : undefined;
       if (found !== undefined) assertFits(found.message, edit, broker);

@@ -149,3 +149,30 @@ test("[P-14.14, P-13.7] commands get no further", async () => {
     expect(err).not.toContain("pin");
   }
 });
+
+test("[P-5.13, P-13.9] who changes a message is who it is from", async () => {
+  const { broker, root } = await started();
+  await using _ = broker;
+  const publish = { allow: ["publish"], on: ["shop/#"] };
+  const alice = asker(broker, await tokenFor("alice", { grants: [publish] }));
+  const later = { topic: "shop/later", payload: "10", delayMs: 3_600_000 };
+  for (const messageId of ["kept", "changed", "moved"]) {
+    await alice("POST", "/v1/publish", { ...later, messageId });
+  }
+  const mallory = await attackerOf(broker, MINE, SHOP);
+  const path = (id: string) => `/v1/scheduled/${id}?topic=shop%2Flater`;
+  expect((await mallory("PATCH", path("changed"), { payload: "10000" })).status).toBe(200);
+  expect((await mallory("PATCH", path("moved"), { delayMs: 7_200_000 })).status).toBe(200);
+  const list = "/admin/v1/queues/mine/messages";
+  const messages = async () =>
+    (await root("GET", `${list}?limit=100`)).body.messages as Record<string, unknown>[];
+  const fromOf = (shown: Record<string, unknown>[]) =>
+    Object.fromEntries(shown.map(({ messageId, from }) => [messageId, from]));
+  expect(fromOf(await messages())).toMatchObject({
+    ...{ kept: "alice", changed: "mallory", moved: "alice" },
+  });
+  const dead = "/admin/v1/queues/mine.dead/messages";
+  const [{ messageId }] = (await root("GET", dead)).body.messages;
+  expect((await mallory("POST", `${dead}/${messageId}/resend`, { payload: "x" })).status).toBe(200);
+  expect(fromOf(await messages())).toMatchObject({ [messageId]: "mallory" });
+});
