@@ -137,6 +137,14 @@ export const QueueSettings = Type.Object(
       default: 300_000,
       description: "How long a message id that a publisher chose counts as seen.",
     }),
+    ordering: Type.Union([Type.Literal("none"), Type.Literal("key")], {
+      default: "none",
+      description: "key: one message of a key at a time, in the order of their entering.",
+    }),
+    keyRetry: Type.Union([Type.Literal("block"), Type.Literal("step-aside")], {
+      default: "block",
+      description: "Whether a message that waits for its retry holds the others of its key.",
+    }),
     priorityAgeingMs: Type.Integer({
       minimum: 0,
       maximum: 30 * DAY_MS,

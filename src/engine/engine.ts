@@ -21,6 +21,15 @@
  *   for its time: when that comes), `paused`, `draining`, `maxDeliveries`, `priorityAgeingMs`,
  *   `maxInFlight` and `maxInFlightPerConsumer` (below what is out: until as much is back), and
  *   `ackTimeoutMs` for what is handed out or extended from then on.
+ * - With `ordering: "key"` [P-5.10] a message with a key is handed out only while no other of its key
+ *   is out, nor in the commit of what becomes of it, and none that is older waits (under `keyRetry`
+ *   `block`, one that waits for its retry counts). Which one that is may have to be looked up: when one of
+ *   its key enters, when its key gets free by whatever became of another, and when one of it becomes due.
+ *   What is ready meanwhile may overtake it, of other keys and of none; and one that has become due may
+ *   be overtaken by a younger one of its key, unless it holds its key by `block`. Among keys of a
+ *   priority, one handed out goes behind all that had entered by then, however it returns, as long as
+ *   anybody consumes, for `LINGER_MS` after that, and while neither `ordering` nor `keyRetry` changes.
+ *   `ordering` changes only while the queue is empty (`conflict`), and `overflow` is `reject`.
  * - A nack, a reject, an ack timeout, and a disconnect after the grace time count as an attempt; a
  *   cancel, an earlier disconnect and the end of the process do not [P-5.5]. A message whose
  *   counted attempts reach `maxDeliveries` is dead-lettered as `max_deliveries`. Only a nack waits
@@ -221,8 +230,9 @@ export interface QueueReport extends QueueDescription {
   readonly counters: QueueCounters;
   readonly rates: QueueRates;
   /**
-   * When the message came that has been in the queue for longest, delayed ones aside, and how long ago
-   * that is; absent when there is none, and for a moment while that is being looked up on disk.
+   * When the message came that has been in the queue for longest, delayed ones and those that wait for
+   * another of their key aside, and how long ago that is; absent when there is none, and for a moment
+   * while that is being looked up on disk.
    */
   readonly oldestTime?: number;
   readonly oldestAgeMs?: number;

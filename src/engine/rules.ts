@@ -80,7 +80,31 @@ export function completeSettings(
       "webhook.timeoutMs must be below ackTimeoutMs, or a message would be sent again meanwhile.",
     );
   }
+  if (settings.ordering === "key" && settings.overflow !== "reject") {
+    throw fault("/overflow", 'A queue with ordering "key" must have overflow "reject".');
+  }
   return settings;
+}
+
+/**
+ * How long a queue stays as it is when its last consumer has left: turns between its keys go on for the next
+ * one [P-5.10], and so does what was read for them.
+ */
+export const LINGER_MS = 1000;
+
+/** Throws `conflict` when `ordering` would change under messages that the queue holds [P-5.10]. */
+export function assertOrderingStays(
+  name: string,
+  { ordering }: QueueSettings,
+  wanted: QueueSettings,
+  held: number,
+): void {
+  if (held === 0 || wanted.ordering === ordering) return;
+  throw new WarrenError(
+    "conflict",
+    "ordering changes only while the queue holds no messages; purge or drain it first.",
+    { queue: name },
+  );
 }
 
 /**
@@ -118,6 +142,8 @@ export function deadLetterSettings(owner: QueueSettings): QueueSettings {
     deadLetter: owner.deadLetter,
     defaultPriority: owner.defaultPriority,
     dedupeWindowMs: 0,
+    ordering: "none",
+    keyRetry: owner.keyRetry,
     priorityAgeingMs: owner.priorityAgeingMs,
     maxRedrives: owner.maxRedrives,
     retainAckedMs: 0,

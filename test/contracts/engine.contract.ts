@@ -12,6 +12,8 @@ import { describeDeadLetters } from "./engine/dead-letters.ts";
 import { describeHandOut } from "./engine/hand-out.ts";
 import { describeInvalid } from "./engine/invalid.ts";
 import { describeLife } from "./engine/life.ts";
+import { describeOrderedRetries } from "./engine/ordered-retries.ts";
+import { describeOrdering } from "./engine/ordering.ts";
 import { describeOverflow } from "./engine/overflow.ts";
 import { describeQueues } from "./engine/queues.ts";
 import { describeRecords } from "./engine/records.ts";
@@ -33,6 +35,8 @@ export function describeEngine(kind: EngineKind): void {
     describeSchedule(kind);
     describeConsume(kind);
     describeHandOut(kind);
+    describeOrdering(kind);
+    describeOrderedRetries(kind);
     describeSettle(kind);
     describeDeadLetters(kind);
     describeQueues(kind);

@@ -83,3 +83,22 @@ test("[P-5.6] what consumers hold past its time hides nothing that waits elsewhe
   await peer.ack(peer.seen.map(({ tag }) => tag));
   expect(subject.states("busy.dead")).toEqual([0, 0, 0]);
 });
+
+for (const ordering of ["none", "key"] as const) {
+  test(`[P-5.6] all that has expired goes at once, however many (ordering ${ordering})`, async () => {
+    await using subject = await Subject.open(sqlite, { limits: { expiryPageMessages: 5 } });
+    await subject.define("a", { ttlMs: 1000, ordering });
+    for (let i = 0; i < 42; i++) {
+      void subject.append("a", i % 3 === 0 ? {} : { key: `k${i % 2}` });
+      if (i === 31) subject.clock.advance(1);
+    }
+    await subject.quiet();
+    subject.clock.advance(999);
+    await eventually(
+      () => subject.states("a.dead")[0] === 32,
+      () => `${subject.states("a.dead")} of 32`,
+    );
+    await subject.quiet();
+    expect(subject.states("a")).toEqual([10, 0, 0]);
+  });
+}

@@ -62,6 +62,19 @@ describe("settings", () => {
   });
 });
 
+describe("ordering", () => {
+  test("[P-5.10] with ordering by key nothing gives way, also by a change of either", () => {
+    expect(faultOf({ ordering: "key", overflow: "drop-oldest" })).toBe("/overflow");
+    expect(faultOf({ ordering: "key", overflow: "dead-letter-oldest" })).toBe("/overflow");
+    expect(faultOf({ ordering: "key", overflow: "reject" })).toBeUndefined();
+    expect(faultOf({ overflow: "drop-oldest" }, completeSettings({ ordering: "key" }))).toBe(
+      "/overflow",
+    );
+    const dropping = completeSettings({ overflow: "drop-oldest" });
+    expect(faultOf({ ordering: "key" }, dropping)).toBe("/overflow");
+  });
+});
+
 describe("backoff", () => {
   test("[P-5.4] it stays within its bounds for any number of attempts", () => {
     const settings = completeSettings({ backoff: { minMs: 10, maxMs: 5000, jitter: 0.5 } });

@@ -51,11 +51,12 @@ export function change(
   }
   const refused = refusal(copies, to);
   if (refused !== undefined) return refused;
-  for (const { copy } of copies) {
+  for (const { queue, copy } of copies) {
     copy.dueAt = to.dueAt ?? copy.dueAt;
     copy.ownExpiresAt = to.expiresAt ?? copy.ownExpiresAt;
     copy.keptExpiresAt = copy.ownExpiresAt;
     copy.blocks = to.blocks ?? copy.blocks;
+    if (copy.dueAt <= model.now) model.freed(queue, copy);
   }
   return `changed ${copies.length}`;
 }

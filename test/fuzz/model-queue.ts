@@ -17,6 +17,7 @@ export interface Copy {
   readonly serial: number;
   readonly topic: string;
   readonly id: string;
+  readonly key: string | undefined;
   readonly priority: number;
   /** What the message itself says of its priority. */
   readonly ownPriority: number | undefined;
@@ -38,6 +39,8 @@ export interface Copy {
    * storage first, and others may overtake it meanwhile.
    */
   placed: boolean;
+  /** Whether it has been in its place since it came, came back or became due: then it holds its key. */
+  settled: boolean;
   attempts: number;
   dueAt: number;
   lease: { peer: ModelPeer; tag: number; since: number; deadline: number } | undefined;
@@ -64,6 +67,10 @@ export interface ModelQueue {
   leavingBlocks: number;
   /** What the engine should have counted since it was opened [P-5.18]. */
   tally: Tally;
+  /** When each key had its last turn, on the scale of ranks. */
+  readonly turns: Map<string, number>;
+  /** When they begin anew, unless somebody comes again. */
+  turnsUntil: number;
 }
 
 export type Tally = Record<QueueCounter, number>;
@@ -74,6 +81,7 @@ export interface ModelAppend {
   readonly id: string;
   readonly blocks: number;
   readonly queues: readonly string[];
+  readonly key: string | undefined;
   readonly priority: number | undefined;
   readonly expiresAt: number | undefined;
   readonly dueAt: number | undefined;
@@ -86,7 +94,8 @@ export function newQueue(
   dead: ModelQueue | undefined,
 ): ModelQueue {
   const counts = { leaving: 0, leavingBlocks: 0, tally: emptyTally() };
-  return { name, dead, settings, copies: [], acked: [], peers: [], ...counts };
+  const turns = { turns: new Map(), turnsUntil: Number.POSITIVE_INFINITY };
+  return { name, dead, settings, copies: [], acked: [], peers: [], ...counts, ...turns };
 }
 
 /** For how many messages and blocks it has room at most. */

@@ -33,6 +33,7 @@ export function transfer(
   const load = { messages: going.length + 1, blocks };
   if (target?.settings.draining || (target && !surelyFits(target, load))) return undefined;
   if (state === "waiting") source.copies = source.copies.filter((copy) => !going.includes(copy));
+  for (const copy of going) model.freed(source, copy);
   let rank = 0;
   let before: Copy | undefined;
   for (const copy of going) {
@@ -69,8 +70,10 @@ function arrive(
     scheduled: false,
     confirmed: true,
     placed: false,
+    settled: true,
     attempts: 0,
     dueAt: model.now,
     lease: undefined,
   });
+  model.freed(target, copy);
 }

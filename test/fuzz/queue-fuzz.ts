@@ -200,15 +200,28 @@ class QueueFuzz {
       dueAt: dice.chance(0.25) ? now + dice.pick(MOMENTS_MS) - 50 : undefined,
       blocks: dice.chance(0.15) ? 1 + dice.upTo(2) : 0,
       queues: chosen ?? dice.pick([["a"], ["b"], ["a", "b"]]),
+      key: dice.chance(0.6) ? dice.pick(["x", "x", "x", "y", "z"]) : undefined,
     };
   }
 
-  #item({ serial, id, topic, priority, expiresAt, dueAt, blocks, queues, dedupe }: ModelAppend) {
+  #item({
+    serial,
+    id,
+    topic,
+    key,
+    priority,
+    expiresAt,
+    dueAt,
+    blocks,
+    queues,
+    dedupe,
+  }: ModelAppend) {
     const message: Message = this.#subject.message({
       id,
       topic,
       headers: { serial: `${serial}` },
       payload: payloadOf(blocks),
+      ...(key !== undefined && { key }),
       ...(priority !== undefined && { priority }),
       ...(expiresAt !== undefined && { expiresAt }),
     });
@@ -294,6 +307,11 @@ class QueueFuzz {
   }
 
   async #define(name: string): Promise<void> {
+    const drawn = this.#dice.pick(["none", "key", "key"] as const);
+    const overflow = this.#dice.pick(["reject", "drop-oldest", "dead-letter-oldest"] as const);
+    const before = this.#model.queues.get(name);
+    // What holds messages keeps its ordering [P-5.10].
+    const ordering = before && before.copies.length > 0 ? before.settings.ordering : drawn;
     const definition: QueueDefinition = {
       ackTimeoutMs: this.#dice.pick([100, 1000, 3000]),
       maxDeliveries: 1 + this.#dice.upTo(3),
@@ -304,10 +322,12 @@ class QueueFuzz {
       dedupeWindowMs: this.#dice.pick([0, 600, 10_000]),
       paused: this.#dice.chance(0.15),
       draining: this.#dice.chance(0.1),
+      ordering,
+      keyRetry: this.#dice.pick(["block", "step-aside"]),
       priorityAgeingMs: this.#dice.pick([0, 100, 1000, 60_000]),
       ...(this.#dice.chance(0.2) && { maxInFlight: 1 + this.#dice.upTo(8) }),
       ...(this.#dice.chance(0.2) && { maxInFlightPerConsumer: 1 + this.#dice.upTo(4) }),
-      overflow: this.#dice.pick(["reject", "drop-oldest", "dead-letter-oldest"]),
+      overflow: ordering === "key" ? "reject" : overflow,
       ...this.#room(),
       maxRedrives: 1 + this.#dice.upTo(2),
       ...(name === "a" && { retainAckedMs: FOR_EVER_MS }),

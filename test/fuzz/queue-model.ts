@@ -4,6 +4,7 @@
  */
 import type { QueueCounter, QueueSettings } from "../../schemas/queue.ts";
 import type { Outcome, StoredMessage } from "../../src/engine/engine.ts";
+import { LINGER_MS } from "../../src/engine/rules.ts";
 import type { DeathReason, Delivery } from "../../src/message.ts";
 import {
   boundsOf,
@@ -39,10 +40,16 @@ export class QueueModel {
 
   define(name: string, settings: QueueSettings): void {
     const { maxInFlight: _1, maxInFlightPerConsumer: _2, ...kept } = settings;
-    const own = { ttlMs: settings.deadLetter.ttlMs, paused: false, retainAckedMs: 0 };
-    const deadSettings = { ...kept, ...own };
+    const { ttlMs } = settings.deadLetter;
+    const own = { ttlMs, paused: false, retainAckedMs: 0, ordering: "none" } as const;
+    const deadSettings: QueueSettings = { ...kept, ...own };
     const known = this.queues.get(name);
     if (known?.dead !== undefined) {
+      const { ordering, keyRetry } = known.settings;
+      if (ordering !== settings.ordering || keyRetry !== settings.keyRetry) {
+        known.turns.clear();
+        for (const copy of known.copies) copy.placed = false;
+      }
       known.settings = settings;
       known.dead.settings = deadSettings;
       return;
@@ -142,6 +149,8 @@ export class QueueModel {
   consume(name: string): ModelPeer {
     const queue = this.queues.get(name)!;
     const peer = { queue, held: new Map(), credit: 0, onHold: false, gone: false };
+    if (this.now >= queue.turnsUntil) queue.turns.clear();
+    queue.turnsUntil = Number.POSITIVE_INFINITY;
     queue.peers.push(peer);
     return peer;
   }
@@ -174,9 +183,14 @@ export class QueueModel {
     demand(delivery.expiresAt === expiresAt, `expires at ${expiresAt}`);
     demand((delivery.deaths?.length ?? 0) === copy.deaths.length, "has other deaths");
     demand(!this.#tags.has(delivery.tag), `has a tag that was used before`);
+    const taken = queue.copies.find((other) => this.#holds(queue, other, copy));
+    demand(taken === undefined, `delivered although #${taken?.serial} of its key is before it`);
     const before = queue.copies.find(
       (other) =>
-        this.#isInPlace(other) && this.#isFirst(queue, other) && this.#isBefore(queue, other, copy),
+        this.#isInPlace(other) &&
+        this.#isFirst(queue, other) &&
+        !this.#isOutOfSight(queue, other) &&
+        this.#mayBeFirst(queue, other).every((first) => this.#isBefore(queue, first, copy)),
     );
     demand(before === undefined, `delivered before #${before?.serial}`);
     this.#tags.add(delivery.tag);
@@ -184,6 +198,7 @@ export class QueueModel {
     if (copy.attempts > 0) queue.tally.redelivered++;
     const deadline = this.now + queue.settings.ackTimeoutMs;
     copy.lease = { peer, tag: delivery.tag, since: this.now, deadline };
+    if (copy.key !== undefined) queue.turns.set(copy.key, ++this.#ages);
     peer.held.set(delivery.tag, copy);
   }
 
@@ -222,6 +237,7 @@ export class QueueModel {
       this.#release(copy);
       this.#return(peer.queue, copy, counts, this.now);
     }
+    if (peer.queue.peers.length === 0) peer.queue.turnsUntil = this.now + LINGER_MS;
   }
 
   /** It goes for good, before it was due. */
@@ -243,6 +259,7 @@ export class QueueModel {
     for (const queue of this.queues.values()) {
       queue.tally = emptyTally();
       for (const peer of [...queue.peers]) this.leave(peer, "cancel");
+      queue.turns.clear();
     }
   }
 
@@ -263,9 +280,11 @@ export class QueueModel {
 
   /** Time has passed, at most to `nextTime`. */
   pass(now: number): void {
+    const before = this.now;
     this.now = now;
     for (const queue of this.queues.values()) {
       for (const copy of [...queue.copies]) {
+        if (copy.dueAt > before && copy.dueAt <= now) this.freed(queue, copy);
         if (copy.lease !== undefined && copy.lease.deadline <= now) {
           queue.tally.timedOut++;
           this.#release(copy);
@@ -282,7 +301,10 @@ export class QueueModel {
     for (const queue of this.queues.values()) {
       queue.leaving = 0;
       queue.leavingBlocks = 0;
-      for (const copy of queue.copies) copy.placed ||= this.isReady(copy);
+      for (const copy of queue.copies) {
+        copy.placed ||= this.isReady(copy);
+        copy.settled ||= this.isReady(copy);
+      }
     }
   }
 
@@ -309,7 +331,7 @@ export class QueueModel {
       inFlightOf(queue) < maxInFlight &&
       !queue.settings.paused &&
       queue.peers.some(wants) &&
-      queue.copies.some((copy) => this.isReady(copy))
+      queue.copies.some((copy) => this.isReady(copy) && this.#isFree(queue, copy))
     );
   }
 
@@ -334,19 +356,83 @@ export class QueueModel {
     return copy.dueAt > this.now ? "delayed" : "ready";
   }
 
+  /** Whether `other` must be out of the way before `copy` of the same key is handed out. */
+  #holds(queue: ModelQueue, other: Copy, copy: Copy): boolean {
+    const { ordering, keyRetry } = queue.settings;
+    if (ordering === "none" || copy.key === undefined || other.key !== copy.key) return false;
+    if (other === copy) return false;
+    if (other.lease !== undefined) return true;
+    // Of those that came at the same time from elsewhere nobody says which goes first.
+    if (other.rank >= copy.rank) return false;
+    if (other.attempts > 0 && keyRetry === "block") return true;
+    // One that has come due may still be on its way through storage.
+    return other.dueAt <= this.now && other.settled;
+  }
+
+  #isFree(queue: ModelQueue, copy: Copy): boolean {
+    return !queue.copies.some((other) => this.#holds(queue, other, copy));
+  }
+
+  /** Behind all that was there when its key had its last turn. */
+  #placeOf({ settings, turns }: ModelQueue, { key, rank }: Copy): number {
+    if (settings.ordering === "none" || key === undefined) return rank;
+    return Math.max(rank, turns.get(key) ?? 0);
+  }
+
   /** Whether nothing of its priority that is in place comes before it. */
   #isFirst(queue: ModelQueue, copy: Copy): boolean {
-    return !queue.copies.some(
+    const place = this.#placeOf(queue, copy);
+    return (
+      this.#isFree(queue, copy) &&
+      !queue.copies.some(
+        (other) =>
+          other.priority === copy.priority &&
+          this.#placeOf(queue, other) < place &&
+          this.#isInPlace(other) &&
+          this.#isFree(queue, other),
+      )
+    );
+  }
+
+  /**
+   * The first of its priority, and those that are instead if they are in their place already: younger
+   * ones may stand before it, when its key had a turn since.
+   */
+  #mayBeFirst(queue: ModelQueue, first: Copy): Copy[] {
+    const place = this.#placeOf(queue, first);
+    return queue.copies.filter(
+      (copy) =>
+        copy === first ||
+        (copy.priority === first.priority &&
+          !copy.placed &&
+          this.isReady(copy) &&
+          this.#isFree(queue, copy) &&
+          this.#placeOf(queue, copy) < place),
+    );
+  }
+
+  /**
+   * Turns are taken among as many as fit into memory. Where there are large messages that may be fewer than
+   * there are keys, and one that had its turn stands before those that entered after it.
+   */
+  #isOutOfSight(queue: ModelQueue, copy: Copy): boolean {
+    if (queue.settings.ordering === "none" || !queue.copies.some(({ blocks }) => blocks > 0))
+      return false;
+    return queue.copies.some(
       (other) =>
-        other.priority === copy.priority && other.rank < copy.rank && this.#isInPlace(other),
+        other.priority === copy.priority &&
+        other.rank < copy.rank &&
+        this.isReady(other) &&
+        this.#placeOf(queue, other) > this.#placeOf(queue, copy),
     );
   }
 
   /** Whether `a` goes first, if both are the first of their priority. */
   #isBefore(queue: ModelQueue, a: Copy, b: Copy): boolean {
-    if (a.priority === b.priority) return a.rank < b.rank;
+    const isEarlier = this.#placeOf(queue, a) < this.#placeOf(queue, b);
+    if (a.priority === b.priority) return isEarlier;
     const [urgencyOfA, urgencyOfB] = [this.#urgencyOf(queue, a), this.#urgencyOf(queue, b)];
-    return urgencyOfA > urgencyOfB || (urgencyOfA === urgencyOfB && a.rank < b.rank);
+    return urgencyOfA > urgencyOfB || (urgencyOfA === urgencyOfB && isEarlier);
   }
 
   #urgencyOf({ settings }: ModelQueue, { priority, enteredAt }: Copy): number {
@@ -370,6 +456,7 @@ export class QueueModel {
       serial: request.serial,
       topic: request.topic,
       id: request.id,
+      key: request.key,
       priority: request.priority ?? queue.settings.defaultPriority,
       ownPriority: request.priority,
       blocks: request.blocks,
@@ -380,13 +467,18 @@ export class QueueModel {
       scheduled: request.dueAt !== undefined && request.dueAt > this.now,
       deaths: [],
       confirmed: false,
-      placed: request.dueAt === undefined,
+      // Whether it is the first of its key may have to be looked up.
+      placed:
+        request.dueAt === undefined &&
+        (request.key === undefined || queue.settings.ordering === "none"),
+      settled: request.dueAt === undefined,
       attempts: 0,
       dueAt: request.dueAt ?? 0,
       lease: undefined,
     };
     queue.tally.published++;
     queue.copies.push(copy);
+    this.freed(queue, copy);
     return copy;
   }
 
@@ -394,6 +486,13 @@ export class QueueModel {
     queue.copies = queue.copies.filter((other) => other !== copy);
     queue.leaving++;
     queue.leavingBlocks += copy.blocks;
+    this.freed(queue, copy);
+  }
+
+  /** The first of its key is looked for on disk: until it is found others may overtake it. */
+  freed(queue: ModelQueue, { key }: Copy): void {
+    if (key === undefined || queue.settings.ordering === "none") return;
+    for (const copy of queue.copies) if (copy.key === key) copy.placed = false;
   }
 
   #release(copy: Copy): void {
@@ -405,6 +504,9 @@ export class QueueModel {
     if (counts) copy.attempts++;
     copy.dueAt = dueAt;
     copy.placed = false;
+    // What returns at once is never overtaken by others of its key.
+    copy.settled = dueAt <= this.now;
+    this.freed(queue, copy);
     const isLast = queue.dead !== undefined && copy.attempts >= queue.settings.maxDeliveries;
     if (counts && isLast) this.#die(queue, copy, "max_deliveries");
     else if (expiryOf(queue, copy) <= this.now) this.#expire(queue, copy);
@@ -429,6 +531,7 @@ export class QueueModel {
       deaths: [{ queue: queue.name, reason, attempts: copy.attempts }, ...copy.deaths],
       confirmed: true,
       placed: false,
+      settled: true,
       attempts: 0,
       dueAt: this.now,
       lease: undefined,

@@ -1,7 +1,7 @@
 /** One consumer of a queue in memory: its credit, what it holds, and how it settles that. */
 import { WarrenError } from "../../errors.ts";
 import type { Consumer, ConsumerReport, DeliverySink, Outcome, Settled } from "../engine.ts";
-import { backoffMs } from "../rules.ts";
+import { backoffMs, LINGER_MS } from "../rules.ts";
 import type { Pulse } from "./pulse.ts";
 import type { Entry, MemoryQueue } from "./queue.ts";
 
@@ -140,6 +140,9 @@ export class MemoryConsumer implements Consumer {
     this.#queue.consumers.splice(this.#queue.consumers.indexOf(this), 1);
     for (const entry of [...this.#entries.values()]) {
       this.#queue.giveBack(entry, counts(entry), this.#pulse.clock.now());
+    }
+    if (this.#queue.consumers.length === 0) {
+      this.#queue.turnsUntil = this.#pulse.clock.now() + LINGER_MS;
     }
   }
 }

@@ -120,7 +120,7 @@ export class MemoryEngine implements Engine {
   consume(name: string, sink: DeliverySink): Consumer {
     const queue = this.queues.get(name);
     const consumer = new MemoryConsumer(this.#pulse, queue, sink);
-    queue.consumers.push(consumer);
+    queue.join(consumer);
     return consumer;
   }
 

@@ -9,16 +9,10 @@ import type { QueueSettings } from "../../../schemas/queue.ts";
 import type { DeathReason, DeathRecord, Message } from "../../message.ts";
 import { QueueTally } from "../counters.ts";
 import type { MessageState, QueueReport, StoredMessage } from "../engine.ts";
-import {
-  deadLetterExpiresAt,
-  effectivePriority,
-  expiresAtOf,
-  isExhausted,
-  priorityOf,
-  withDeath,
-} from "../rules.ts";
+import { deadLetterExpiresAt, expiresAtOf, isExhausted, priorityOf, withDeath } from "../rules.ts";
 import { deathsIn } from "../selection.ts";
 import type { MemoryConsumer } from "./consumer.ts";
+import { keyOf, nextInLine } from "./line.ts";
 import type { Pulse } from "./pulse.ts";
 import { reportOf } from "./report.ts";
 import { MemoryRetained } from "./retained.ts";
@@ -61,6 +55,10 @@ export class MemoryQueue {
   readonly tally = new QueueTally();
   readonly #pulse: Pulse;
   readonly deadLetters: MemoryQueue | undefined;
+  /** When each key had its last turn, as an age; cleared when turns begin anew. */
+  readonly turns = new Map<string, number>();
+  /** While nobody consumes it: when they do. */
+  turnsUntil = Number.POSITIVE_INFINITY;
 
   /** `deadLetters` takes what this queue gives up on; a dead-letter queue has none. */
   constructor(
@@ -205,12 +203,20 @@ export class MemoryQueue {
     this.#watch(entry);
   }
 
+  join(consumer: MemoryConsumer): void {
+    if (this.#pulse.clock.now() >= this.turnsUntil) this.turns.clear();
+    this.turnsUntil = Number.POSITIVE_INFINITY;
+    this.consumers.push(consumer);
+  }
+
   /** Gives ready messages to consumers, until there are no more of the one or the other. */
   handOut(): void {
     if (this.settings.paused) return;
     // A sink may settle from within, and what it returns is ready again: one round a turn will do.
     for (let left = this.entries.length; left > 0; left--) {
-      const entry = this.#nextEntry();
+      const entry = nextInLine(this, this.#pulse.clock.now(), (candidate) =>
+        this.#isReady(candidate),
+      );
       if (entry === undefined) return;
       const consumer = this.#nextInTurn();
       if (consumer === undefined) return;
@@ -292,28 +298,6 @@ export class MemoryQueue {
     return entry.lease === undefined && entry.dueAt <= now && this.expiresAt(entry) > now;
   }
 
-  /**
-   * Of the first of each priority the one with the highest effective priority, of equals the oldest
-   * [P-5.11].
-   */
-  #nextEntry(): Entry | undefined {
-    const { maxInFlight = Number.POSITIVE_INFINITY } = this.settings;
-    if (this.entries.filter(({ lease }) => lease !== undefined).length >= maxInFlight) {
-      return undefined;
-    }
-    const firsts = new Map<number, Entry>();
-    for (const entry of this.entries) {
-      if (!firsts.has(entry.priority) && this.#isReady(entry)) firsts.set(entry.priority, entry);
-    }
-    const urgency = (entry: Entry) => this.#urgencyOf(entry);
-    return [...firsts.values()].sort((a, b) => urgency(b) - urgency(a) || a.age - b.age)[0];
-  }
-
-  #urgencyOf({ priority, enteredAt }: Entry): number {
-    const { priorityAgeingMs } = this.settings;
-    return effectivePriority(priority, enteredAt, this.#pulse.clock.now(), priorityAgeingMs);
-  }
-
   #nextInTurn(): MemoryConsumer | undefined {
     for (let left = this.consumers.length; left > 0; left--) {
       const consumer = this.consumers.shift()!;
@@ -326,6 +310,8 @@ export class MemoryQueue {
   #lend(entry: Entry, consumer: MemoryConsumer): void {
     const now = this.#pulse.clock.now();
     const tag = this.#pulse.nextTag();
+    const key = keyOf(this, entry);
+    if (key !== undefined) this.turns.set(key, this.#pulse.nextAge());
     entry.lease = { consumer, tag, since: now, deadline: now + this.settings.ackTimeoutMs };
     this.#watch(entry);
     this.tally.delivered++;

@@ -10,6 +10,7 @@ import type {
   Queues,
 } from "../engine.ts";
 import {
+  assertOrderingStays,
   assertQueueName,
   deadLetterName,
   deadLetterSettings,
@@ -67,6 +68,9 @@ export class MemoryQueues implements Queues {
     if (this.#closed !== undefined) throw this.#closed;
     assertQueueName(name);
     const queue = this.#byName.get(name) ?? this.#create(name, settings);
+    const { ordering, keyRetry } = queue.settings;
+    assertOrderingStays(name, queue.settings, settings, queue.entries.length);
+    if (ordering !== settings.ordering || keyRetry !== settings.keyRetry) queue.turns.clear();
     queue.settings = settings;
     queue.bindings = bindings;
     const deadLetters = this.#byName.get(deadLetterName(name));

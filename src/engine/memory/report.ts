@@ -1,5 +1,6 @@
 /** What is said of a queue in memory: everything is counted when somebody asks. */
 import type { MessageState, QueueReport } from "../engine.ts";
+import { isKeyTaken } from "./line.ts";
 import type { Pulse } from "./pulse.ts";
 import type { MemoryQueue } from "./queue.ts";
 
@@ -8,7 +9,10 @@ export function reportOf(queue: MemoryQueue, { clock, rates }: Pulse): QueueRepo
   const count = (state: MessageState) =>
     entries.filter((entry) => queue.state(entry) === state).length;
   const oldestTime = entries
-    .filter((entry) => queue.state(entry) !== "delayed")
+    .filter((entry) => {
+      const state = queue.state(entry);
+      return state === "inflight" || (state === "ready" && !isKeyTaken(queue, entry, clock.now()));
+    })
     .reduce((oldest, { enteredAt }) => Math.min(oldest, enteredAt), Number.POSITIVE_INFINITY);
   return {
     name,

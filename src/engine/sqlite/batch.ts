@@ -22,6 +22,8 @@ export const OPERATION = {
   dedupe: 6,
   /** A message dies: the insert that follows, its dead letter, is left out when it is gone already. */
   bury: 9,
+  /** The key by which its queue orders it; nothing where there is no such message. */
+  order: 11,
   /** A rare operation as JSON: see `Control` in store.ts. */
   control: 7,
 } as const;
@@ -120,6 +122,13 @@ export class BatchWriter {
     this.#f64(expiresAt ?? Number.NaN);
     this.#u32(guarded);
     this.#text(key);
+  }
+
+  /** Beside the insert of a message, or for one that is there already. */
+  order(lane: number, sequence: number, ordering: string): void {
+    this.#start(OPERATION.order, 12);
+    this.#place(lane, sequence);
+    this.#text(ordering);
   }
 
   control(control: object): void {

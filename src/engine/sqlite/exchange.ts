@@ -171,6 +171,8 @@ export interface MoveTarget {
   /** A larger record never fits; more than `roomBytes` do not fit now. */
   readonly maxBytes: number;
   readonly roomBytes: number;
+  /** Whether its messages are written with what orders them. */
+  readonly isIndexed: boolean;
 }
 
 export interface PackedEdit extends Omit<MessageEdit, "payload"> {
@@ -259,6 +261,21 @@ export type Read =
       /** Only those that fit come back. */
       readonly select?: Selection;
     }
+  /**
+   * As a page, but only rows without a key that orders them and those of which no other of their key
+   * is before them. The last row may have an empty record: so far was looked. With `block` one that
+   * waits for its retry is before the others too.
+   */
+  | {
+      readonly kind: "heads";
+      readonly lane: number;
+      readonly after: number;
+      readonly lastLane: number;
+      readonly limit: number;
+      readonly block: boolean;
+    }
+  /** The first row of each of these keys. One that waits has a due time. */
+  | { readonly kind: "keys"; readonly keys: readonly string[]; readonly block: boolean }
   /** Rows with a due time, without records, after (dueAt, lane, sequence) in this order. */
   | {
       readonly kind: "due";

@@ -40,3 +40,8 @@ export const ID = (lane: string, sequence: string) =>
   `((${lane} << ${SEQUENCE_BITS}) | ${sequence})`;
 
 export const SEQUENCE_MASK = 2 ** SEQUENCE_BITS - 1;
+
+/** What the messages of one key in one queue are found by. As JSON, so that any key is well-formed. */
+export function orderingOf(queueNumber: number, key: string): string {
+  return `${queueNumber}:${JSON.stringify(key)}`;
+}

@@ -8,7 +8,7 @@ import { Payload, type PayloadFormat } from "../../payload.ts";
 import { type Candidate, deathsIn, matcherOf } from "../selection.ts";
 import { arriving, type MessageEdit } from "../transfer.ts";
 import type { Move, Moved, MoveTarget, PackedEdit } from "./exchange.ts";
-import { ID, laneOf, QUEUE_LANES, SEQUENCE_MASK } from "./lanes.ts";
+import { ID, laneOf, orderingOf, QUEUE_LANES, SEQUENCE_MASK } from "./lanes.ts";
 import {
   decodeHeader,
   decodeRecord,
@@ -75,8 +75,8 @@ function laneOfTable(database: Database, table: string, dueAt: string, ackedAt: 
     ),
     whole: database.query(`SELECT ${columns}, 0, record FROM ${table} WHERE ${AFTER}`),
     copy: database.prepare(
-      `INSERT INTO messages (id, attempts, expires_at, record)
-       SELECT ${ID("?1", "?2")}, 0, ?3, CAST(?4 || substr(record, ?5) AS BLOB)
+      `INSERT INTO messages (id, attempts, expires_at, record, ordering)
+       SELECT ${ID("?1", "?2")}, 0, ?3, CAST(?4 || substr(record, ?5) AS BLOB), ?8
        FROM ${table} WHERE id = ${ID("?6", "?7")}`,
     ),
   };
@@ -99,8 +99,8 @@ export class Mover {
        AND id < ${ID("(?1 + 1)", "0")} ORDER BY id DESC LIMIT 1`,
     );
     this.#insert = database.prepare(
-      `INSERT INTO messages (id, attempts, expires_at, record)
-       VALUES (${ID("?1", "?2")}, 0, ?3, ?4)`,
+      `INSERT INTO messages (id, attempts, expires_at, record, ordering)
+       VALUES (${ID("?1", "?2")}, 0, ?3, ?4, ?5)`,
     );
     this.#remove = database.prepare(
       `DELETE FROM messages WHERE id BETWEEN ${ID("?1", "?2")} AND ${ID("?1", "?3")}`,
@@ -242,16 +242,18 @@ export class Mover {
     move: Move,
     target: MoveTarget,
     row: Found,
-    { priority, expiresAt, bytes, header, record }: Arrival,
+    { priority, key, expiresAt, bytes, header, record }: Arrival,
     tally: Tally,
     count: Count,
   ): void {
     const lane = laneOf(target.queue, priority ?? target.defaultPriority);
     const sequence = target.firstSequence + tally.moved;
-    if (record !== undefined) this.#insert.run(lane, sequence, expiresAt, record);
+    const isOrdered = target.isIndexed && key !== undefined;
+    const ordering = isOrdered ? orderingOf(target.queue, key) : null;
+    if (record !== undefined) this.#insert.run(lane, sequence, expiresAt, record, ordering);
     else {
       const place = [row.headerBytes + 1, row.lane, row.sequence] as const;
-      this.#tableOf(move).copy.run(lane, sequence, expiresAt, header, ...place);
+      this.#tableOf(move).copy.run(lane, sequence, expiresAt, header, ...place, ordering);
     }
     count(lane, 1, bytes);
     tally.lanes.add(lane);
@@ -269,6 +271,7 @@ export class Mover {
 /** A message as it comes to its target: with a record of its own, or a header before the payload it has. */
 interface Arrival {
   readonly priority: number | undefined;
+  readonly key: string | undefined;
   readonly expiresAt: number | null;
   readonly bytes: number;
   readonly header: string;
@@ -283,19 +286,19 @@ function arrivalOf(
   now: number,
 ): Arrival {
   if (typeof row.content === "string") {
-    const { priority, expiresAt } = message;
+    const { priority, key, expiresAt } = message;
     const keepsExpiry = expiresAt === undefined || expiresAt > now;
     const text = reenteredHeader(row.content, now, keepsExpiry);
     const header = text.endsWith("\n") ? text : `${text}\n`;
     const bytes = Buffer.byteLength(header) + row.bytes - row.headerBytes;
     const own = keepsExpiry ? (expiresAt ?? null) : null;
-    return { priority, expiresAt: own, bytes, header, record: undefined };
+    return { priority, key, expiresAt: own, bytes, header, record: undefined };
   }
   const arrived = arriving(message as Message, editOf(move.edit), now);
   const { header, payload } = encodeRecord(arrived, now, deaths);
   const record = Buffer.concat([Buffer.from(header), Buffer.from(payload as Uint8Array)]);
-  const { priority, expiresAt = null } = arrived;
-  return { priority, expiresAt, bytes: record.length, header, record };
+  const { priority, key, expiresAt = null } = arrived;
+  return { priority, key, expiresAt, bytes: record.length, header, record };
 }
 
 function foundOf(lane: number, values: FoundValues): Found {

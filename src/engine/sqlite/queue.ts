@@ -22,7 +22,7 @@ import type { SqliteConsumer } from "./consumer.ts";
 import { Entry } from "./entry.ts";
 import type { Moved, Purged, QueueRow, QueueState, Recounted } from "./exchange.ts";
 import type { QueueHost } from "./host.ts";
-import { laneOf, rankOf } from "./lanes.ts";
+import { laneOf, orderingOf, rankOf } from "./lanes.ts";
 import { Line } from "./line.ts";
 import { type EncodedRecord, encodeRecord, messageKey, recordBytes } from "./record.ts";
 import { reportOf } from "./report.ts";
@@ -45,6 +45,8 @@ export class SqliteQueue implements HeapItem {
   /** No message of the queue expires by the queue's time before this; kept for the timetable. */
   expiryAt = Number.POSITIVE_INFINITY;
   heapIndex = -1;
+  /** Whether its messages are written with what orders them. */
+  isIndexed: boolean;
   readonly backlog: Backlog;
   readonly settlement: Settlement;
   /** What it keeps of its acked messages. */
@@ -67,6 +69,7 @@ export class SqliteQueue implements HeapItem {
     this.deadLetterOf = row.deadLetterOf ?? undefined;
     this.settings = storedSettings(row.settings);
     this.bindings = JSON.parse(row.bindings) as string[];
+    this.isIndexed = this.settings.ordering === "key";
     this.backlog = new Backlog(this, host);
     this.settlement = new Settlement(this, host, this.totals);
     this.retained = new Retained(this, host);
@@ -149,6 +152,9 @@ export class SqliteQueue implements HeapItem {
         ? writer.insert(lane, sequence, record)
         : writer.insertFull(lane, sequence, times, record);
     if (dueAt !== undefined) writer.schedule(lane, sequence, messageKey(message.topic, message.id));
+    if (this.isIndexed && message.key !== undefined) {
+      writer.order(lane, sequence, orderingOf(this.number, message.key));
+    }
     this.totals.pendingMessages++;
     this.totals.pendingBytes += entry.bytes;
     this.totals.pendingByRank[rankOf(lane)]!++;
@@ -181,10 +187,10 @@ export class SqliteQueue implements HeapItem {
       this.#host.delayed({ dueAt, lane: entry.lane, sequence: entry.sequence });
     } else if (!this.wanted) {
       // Nobody is there to take it: it need not be held in memory.
-      this.backlog.window.leave(entry.lane, entry.enteredAt);
+      this.backlog.leave(entry.lane, entry.enteredAt);
       this.mayExpire(entry.expiresAt);
     } else {
-      this.backlog.window.offer(entry);
+      this.backlog.arrived(entry, this.totals.delayed === 0);
       this.mayExpire(entry.expiresAt);
       this.#host.pumpSoon(this);
     }
@@ -232,8 +238,13 @@ export class SqliteQueue implements HeapItem {
 
   /** Hands out what can be handed out, and sees to it that the window is filled again. */
   pump(): void {
-    if (this.settings.paused || this.backlog.frozen) return;
-    const now = this.#host.clock.now();
+    if (this.backlog.frozen) return;
+    if (!this.settings.paused) this.#handOut(this.#host.clock.now());
+    // Also where nothing goes out for now: what is next is known when it does.
+    if (this.wanted) this.backlog.fill();
+  }
+
+  #handOut(now: number): void {
     const { maxInFlight = Number.POSITIVE_INFINITY, priorityAgeingMs } = this.settings;
     for (let consumer = this.#line.peek(); consumer !== undefined; consumer = this.#line.peek()) {
       if (this.totals.inFlight >= maxInFlight) break;
@@ -242,7 +253,7 @@ export class SqliteQueue implements HeapItem {
       if (entry.expiresAt <= now) {
         if (this.#host.storageRefusal() !== undefined) {
           // Neither handed out nor buried: it would come back at once, again and again.
-          this.backlog.window.giveBack(entry);
+          this.backlog.putBack(entry);
           break;
         }
         this.settlement.expire(entry);
@@ -252,10 +263,12 @@ export class SqliteQueue implements HeapItem {
       this.#deliver(entry, consumer, now);
       this.#line.join(consumer);
     }
-    if (this.wanted) this.backlog.fill();
   }
 
   #deliver(entry: Entry, consumer: SqliteConsumer, now: number): void {
+    const { keys } = this.backlog;
+    // A turn has a number of its own among those of messages: later than all that are there.
+    if (keys !== undefined) keys.handed(entry, this.#nextSequence++);
     entry.tag = this.#host.nextTag();
     entry.consumer = consumer;
     entry.deliveredAt = now;
@@ -303,8 +316,14 @@ export class SqliteQueue implements HeapItem {
   }
 
   redefine(settings: QueueSettings, bindings: readonly string[]): void {
+    const { ordering, keyRetry } = this.settings;
     this.settings = settings;
     this.bindings = bindings;
+    this.isIndexed = settings.ordering === "key";
+    const isByKey = settings.ordering === "key";
+    if (ordering !== settings.ordering || (isByKey && keyRetry !== settings.keyRetry)) {
+      this.backlog.reorder();
+    }
     this.backlog.window.reconsiderExpiry();
     this.retained.sweep(this.#host.clock.now());
     this.watchExpiry();
@@ -350,7 +369,7 @@ export class SqliteQueue implements HeapItem {
     this.tally.redriven += moved;
     this.totals.messages += moved;
     this.totals.bytes += arrivedBytes;
-    for (const lane of lanes) this.backlog.window.leave(lane, now);
+    for (const lane of lanes) this.backlog.leave(lane, now);
     if (ownExpiry !== null) this.#host.expiresEarly(ownExpiry);
     this.watchExpiry();
     this.#host.pumpSoon(this);

@@ -5,7 +5,8 @@ import { drizzle } from "drizzle-orm/bun-sqlite";
 import { matcherOf, type Selection } from "../selection.ts";
 import type { AckedTable } from "./acked-table.ts";
 import { BatchWriter } from "./batch.ts";
-import type { QueueState, Reached, Read } from "./exchange.ts";
+import type { QueueState, Read } from "./exchange.ts";
+import { HeadReader, type PackedRows } from "./heads.ts";
 import { ID, QUEUE_LANES, SEQUENCE_BITS, SEQUENCE_MASK } from "./lanes.ts";
 import { NamedRows } from "./named.ts";
 import { decodeRecord } from "./record.ts";
@@ -26,19 +27,21 @@ type RowValues = [
   record: Uint8Array | null,
 ];
 
-/** Every kind of which more than one row may come. */
-type PagedRead = Exclude<Read, { kind: "named" }>;
+/** Every kind that is read here, and of which more than one row may come. */
+type PagedRead = Exclude<Read, { kind: "named" | "heads" | "keys" }>;
 
 export class RowReader {
   readonly #database: Database;
   readonly #named: NamedRows;
   readonly #acked: AckedTable;
+  readonly #heads: HeadReader;
   readonly #reads;
 
   constructor(database: Database, acked: AckedTable) {
     this.#database = database;
     this.#named = new NamedRows(database);
     this.#acked = acked;
+    this.#heads = new HeadReader(database);
     const prepare = (text: string) => database.prepare(text);
     this.#reads = {
       page: prepare(
@@ -77,10 +80,9 @@ export class RowReader {
    * Packs the rows of a read into `buffer` as `unpackRows` wants them, as many as fit and at least one; rows
    * that were named all come, into a larger one if need be. `complete` says that there are none behind them.
    */
-  read(
-    read: Read,
-    buffer: SharedArrayBuffer,
-  ): { readonly rows: BatchWriter; readonly complete: boolean; readonly reached?: Reached } {
+  read(read: Read, buffer: SharedArrayBuffer): PackedRows {
+    if (read.kind === "heads") return this.#heads.heads(read, buffer);
+    if (read.kind === "keys") return this.#heads.firsts(read, buffer);
     const rows = new BatchWriter(buffer);
     if (read.kind === "named") {
       const { values, complete, reached } = this.#named.look(read);

@@ -13,6 +13,7 @@ import type {
   StoredMessage,
 } from "../engine.ts";
 import {
+  assertOrderingStays,
   assertQueueName,
   deadLetterName,
   deadLetterSettings,
@@ -124,7 +125,7 @@ export class QueueRegistry implements Queues {
       const rows = existing
         ? this.#changedRows(existing, settings, bindings)
         : this.#newRows(name, settings, bindings);
-      await this.#commit({ define: rows });
+      await this.#commitDefinition(existing, settings, rows);
       for (const row of rows) {
         const queue = this.#byName.get(row.name) ?? this.#enter(row);
         const filters = JSON.parse(row.bindings) as string[];
@@ -134,6 +135,25 @@ export class QueueRegistry implements Queues {
       this.#changed(name, this.open(name).description);
       return this.describe(name);
     });
+  }
+
+  /** What comes in from here on has what orders it, should the queue be ordered then. */
+  async #commitDefinition(
+    existing: SqliteQueue | undefined,
+    settings: QueueSettings,
+    rows: QueueRow[],
+  ): Promise<void> {
+    if (existing === undefined) return this.#commit({ define: rows });
+    const { totals, isIndexed } = existing;
+    const held = totals.messages + totals.pendingMessages;
+    assertOrderingStays(existing.name, existing.settings, settings, held);
+    existing.isIndexed ||= settings.ordering === "key";
+    try {
+      await this.#commit({ define: rows });
+    } catch (error) {
+      existing.isIndexed = isIndexed;
+      throw error;
+    }
   }
 
   remove(name: string, { ifEmpty = false } = {}): Promise<void> {

@@ -47,7 +47,7 @@ export class Room {
 
   /** Nobody has to go after all. */
   giveBack(): void {
-    for (const victim of this.victims.splice(0)) this.queue.backlog.window.giveBack(victim);
+    for (const victim of this.victims.splice(0)) this.queue.backlog.putBack(victim);
   }
 
   /** Writes the going of those that give way; the new messages follow in the same commit. */
@@ -58,18 +58,15 @@ export class Room {
   #next(): Entry | RoomFound {
     const { totals, backlog, settlement } = this.queue;
     for (;;) {
-      const found = backlog.window.yieldOne();
+      const found = backlog.yieldOne();
       if (found === undefined) {
         return totals.pendingMessages > 0 || this.#host.fetching ? "later" : "never";
       }
-      if ("limit" in found) {
-        backlog.readToYield(found);
-        return "later";
-      }
+      if (found === "later") return found;
       const rank = rankOf(found.lane);
       if (totals.pendingByRank.some((count, other) => count > 0 && other > rank)) {
         // What is on its way to disk is less urgent, and so the first to go.
-        backlog.window.giveBack(found);
+        backlog.putBack(found);
         return "later";
       }
       if (found.expiresAt > this.#host.clock.now()) return found;

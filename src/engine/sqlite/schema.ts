@@ -37,6 +37,8 @@ export const messages = sqliteTable(
     expiresAt: integer("expires_at"),
     /** Topic, a zero character and id of a message that waits for its first due time [P-5.13]. */
     scheduled: text("scheduled"),
+    /** Set in a queue with ordering: its number, a colon, the message's key: see decision 0014. */
+    ordering: text("ordering"),
     /** One line of JSON (id, topic, time, headers, deaths …), a newline, the payload: see record.ts. */
     record: blob("record", { mode: "buffer" }).notNull(),
   },
@@ -45,6 +47,14 @@ export const messages = sqliteTable(
     index("messages_due").on(table.dueAt).where(sql`${table.dueAt} is not null`),
     index("messages_expiry").on(table.expiresAt).where(sql`${table.expiresAt} is not null`),
     index("messages_scheduled").on(table.scheduled).where(sql`${table.scheduled} is not null`),
+    // By key, then by what it waits for (see heads.ts), then by age, whatever the priority.
+    index("messages_ordering")
+      .on(
+        table.ordering,
+        sql`(CASE WHEN "due_at" IS NULL THEN 0 WHEN "attempts" > 0 THEN 1 ELSE 2 END)`,
+        sql`("id" & 17592186044415)`,
+      )
+      .where(sql`${table.ordering} is not null`),
   ],
 );
 

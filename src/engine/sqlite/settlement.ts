@@ -133,6 +133,7 @@ export class Settlement {
     this.#totals.settling--;
     this.#totals.messages--;
     this.#totals.bytes -= entry.bytes;
+    this.#queue.backlog.gone(entry);
   }
 
   /** It was gone already: somebody else had found that its time was over. */
@@ -140,6 +141,7 @@ export class Settlement {
     this.#totals.leavingMessages--;
     this.#totals.leavingBytes -= entry.bytes;
     this.#totals.settling--;
+    this.#queue.backlog.gone(entry);
   }
 
   /** It was to go, and that failed. */
@@ -180,6 +182,7 @@ export class Settlement {
     this.#totals.settling--;
     this.#totals.delayed++;
     this.#host.delayed({ dueAt, lane: entry.lane, sequence: entry.sequence });
+    this.#queue.backlog.gone(entry);
   }
 
   /**
@@ -213,6 +216,7 @@ export class Settlement {
   expire(entry: Entry, delayed = false): void {
     if (delayed) this.#totals.delayed--;
     this.#totals.settling++;
+    this.#queue.backlog.goes(entry);
     const { attempts } = entry;
     this.#die(entry, "expired", { reason: "expired", attempts, detail: undefined }, undefined);
   }
@@ -220,6 +224,7 @@ export class Settlement {
   /** A message in no one's hands gives way to a new one, in one commit with it [P-5.9]. */
   displace(entry: Entry): void {
     this.#totals.settling++;
+    this.#queue.backlog.goes(entry);
     if (this.#queue.settings.overflow === "dead-letter-oldest") {
       const { attempts } = entry;
       this.#die(entry, "displaced", { reason: "overflow", attempts, detail: undefined }, undefined);

@@ -48,6 +48,7 @@ export class Store {
   readonly #insertFull: Statement;
   readonly #update: Statement;
   readonly #delete: Statement;
+  readonly #order: Statement;
   readonly #isRecent: Statement;
   readonly #dedupe: Statement;
   readonly #forget: Statement;
@@ -82,6 +83,7 @@ export class Store {
     this.#delete = prepare(
       `DELETE FROM messages WHERE id BETWEEN ${ID("?1", "?2")} AND ${ID("?1", "?3")}`,
     );
+    this.#order = prepare(`UPDATE messages SET ordering = ?3 WHERE id = ${ID("?1", "?2")}`);
     this.#isRecent = prepare("SELECT 1 FROM recent_ids WHERE key = ?1 AND expires_at > ?2");
     this.#dedupe = prepare(
       `INSERT INTO recent_ids (key, expires_at) VALUES (?1, ?2) ON CONFLICT (key)
@@ -157,6 +159,9 @@ export class Store {
           break;
         case OPERATION.schedule:
           this.#scheduled.mark(batch.u32(), batch.f64(), batch.text());
+          break;
+        case OPERATION.order:
+          this.#order.run(batch.u32(), batch.f64(), batch.text());
           break;
         case OPERATION.control:
           this.#control(JSON.parse(batch.text()) as Control, answers, now);

@@ -110,6 +110,7 @@ function moveOf(
           defaultPriority: target.settings.defaultPriority,
           firstSequence: target.lastSequence + 1,
           maxBytes: target.settings.maxBytes ?? Number.MAX_SAFE_INTEGER,
+          isIndexed: target.isIndexed,
           roomBytes: dryRun ? Number.MAX_SAFE_INTEGER : room.bytes,
         };
   // Held messages are held back from their home only as long as nobody names them.

@@ -4,56 +4,38 @@
  *
  * For every lane: all waiting messages up to `loadedThrough` are here (or out with a consumer); `more`
  * says that behind it there may be others on disk. So the window stays a prefix of the queue, whatever
- * is committed, handed out and returned meanwhile.
+ * is committed, handed out and returned meanwhile. In a queue with ordering the prefix is one of keys:
+ * all that are the first of their key are here, and the others are `passed`.
  */
-import { Deque } from "../../collections/deque.ts";
-import { Heap } from "../../collections/heap.ts";
 import { effectivePriority } from "../rules.ts";
 import type { Row } from "./batch.ts";
 import type { Entry } from "./entry.ts";
+import type { Keys } from "./keys.ts";
+import {
+  headOf,
+  type Lane,
+  lastUntouched,
+  newLane,
+  oldestIn,
+  oldestOnDisk,
+  type PageRequest,
+  restart,
+  surplusFrom,
+  takeHead,
+  UNKNOWN,
+  unreadBefore,
+  type WindowBounds,
+} from "./lane.ts";
 import { PRIORITIES, rankOf } from "./lanes.ts";
 
-interface Lane {
-  /** Never handed out, or at least not returned, in the order of their sequence. */
-  readonly fresh: Deque<Entry>;
-  /** Given back; they keep their place. */
-  readonly returned: Heap<Entry>;
-  loadedThrough: number;
-  /** The last one that was ever handed out. */
-  takenThrough: number;
-  more: boolean;
-  /** No message on disk behind the window came before this time. */
-  diskEnteredAt: number;
-}
-
-export interface PageRequest {
-  readonly rank: number;
-  readonly after: number;
-  readonly lastRank: number;
-  readonly limit: number;
-}
-
-export interface WindowBounds {
-  readonly messages: number;
-  readonly bytes: number;
-}
-
-/** Of a lane whose messages on disk were not looked at yet: the next sweep does. */
-const UNKNOWN = Number.NEGATIVE_INFINITY;
 const PAGE_MESSAGES = 2048;
 
-const sooner = (a: Entry, b: Entry) => a.place < b.place;
-
-/** The first of the lane that is here. */
-function headOf({ fresh, returned }: Lane): Entry | undefined {
-  const first = fresh.peek();
-  const again = returned.peek();
-  if (first === undefined || again === undefined) return first ?? again;
-  return again.place < first.place ? again : first;
-}
-
 export class Window {
+  /** In a queue with ordering: which messages may stand here. */
+  keys: Keys | undefined;
   readonly #bounds: WindowBounds;
+  /** Sequences of those that were out when all was left to the disk: a page must not bring them. */
+  #away = new Set<number>();
   readonly #lanes: (Lane | undefined)[] = new Array(PRIORITIES).fill(undefined);
   #size = 0;
   #bytes = 0;
@@ -107,22 +89,15 @@ export class Window {
     this.#counted(entry);
   }
 
-  /**
-   * Makes room by leaving the youngest of the least urgent to the disk, where they are: but none that is
-   * older than one that was handed out, which a page would then bring a second time.
-   */
+  /** Makes room by leaving the youngest of the least urgent to the disk, where they are. */
   trim(): void {
     for (let rank = PRIORITIES - 1; rank >= 0 && this.#size > this.#bounds.messages; rank--) {
       const lane = this.#lanes[rank];
       if (lane === undefined) continue;
-      const entries = [...lane.fresh, ...lane.returned.values()]
-        .filter((entry) => entry.sequence > lane.takenThrough)
-        .sort((a, b) => a.sequence - b.sequence);
-      const surplus = this.#size - this.#bounds.messages;
-      const first = entries[Math.max(entries.length - surplus, 0)];
-      if (first === undefined) continue;
-      const left = this.#takeOut(lane, (entry) => entry.sequence < first.sequence);
-      lane.loadedThrough = first.sequence - 1;
+      const first = surplusFrom(lane, this.#size - this.#bounds.messages);
+      if (first === Number.POSITIVE_INFINITY) continue;
+      const left = this.#takeOut(lane, ({ sequence }) => sequence < first);
+      lane.loadedThrough = first - 1;
       for (const entry of left) this.leave(entry.lane, entry.enteredAt);
     }
   }
@@ -133,7 +108,7 @@ export class Window {
    * before it must be read from disk.
    */
   next(now: number, ageingMs: number): Entry | undefined {
-    let lane: Lane | undefined;
+    let best = -1;
     let place = Number.POSITIVE_INFINITY;
     let priority = -1;
     let unread = false;
@@ -145,40 +120,24 @@ export class Window {
       if (head === undefined) continue;
       const urgency = effectivePriority(PRIORITIES - 1 - rank, head.enteredAt, now, ageingMs);
       if (urgency < priority || (urgency === priority && head.place > place)) continue;
-      lane = other;
+      best = rank;
       place = head.place;
       priority = urgency;
     }
-    this.#needed = unread ? this.#unreadBefore(place, priority, now, ageingMs) : -1;
+    this.#needed = unread
+      ? unreadBefore(this.#lanes, this.#isFull, { rank: best, place, priority, now, ageingMs })
+      : -1;
+    const lane = this.#lanes[best];
     return lane === undefined || this.#needed >= 0 ? undefined : this.#take(lane);
   }
 
-  /** The lane on disk that may hold one to go before this, or -1. When each came is a lower bound. */
-  #unreadBefore(place: number, priority: number, now: number, ageingMs: number): number {
-    let needed = -1;
-    let most = priority;
-    for (let rank = 0; rank < PRIORITIES; rank++) {
-      const lane = this.#lanes[rank];
-      if (lane?.more !== true) continue;
-      const head = headOf(lane);
-      if (head !== undefined && head.place <= lane.loadedThrough) continue;
-      const base = PRIORITIES - 1 - rank;
-      const urgency = effectivePriority(base, lane.diskEnteredAt, now, ageingMs);
-      const first = needed < 0 && urgency === most && lane.loadedThrough + 1 < place;
-      if (urgency < most || (urgency === most && !first)) continue;
-      needed = rank;
-      most = urgency;
-    }
-    return needed;
-  }
+  /** So much of it is here that turns are taken among these. */
+  readonly #isFull = ({ fresh, returned }: Lane): boolean =>
+    fresh.size + returned.size >= this.#bounds.messages || this.#bytes >= this.#bounds.bytes;
 
   #take(lane: Lane): Entry {
-    const fresh = lane.fresh.peek();
-    const returned = lane.returned.peek();
-    const entry =
-      fresh === undefined || (returned !== undefined && returned.place < fresh.place)
-        ? lane.returned.pop()!
-        : lane.fresh.shift()!;
+    const entry = takeHead(lane);
+    this.keys?.goes(entry);
     lane.takenThrough = Math.max(lane.takenThrough, entry.sequence);
     this.#size--;
     this.#bytes -= entry.bytes;
@@ -204,7 +163,7 @@ export class Window {
     const low = waiting < this.#bounds.messages / 2 && room > 0 && this.#bytes < this.#bounds.bytes;
     // An empty lane holds up all lower ones: it is read even when those fill the window.
     if (!low && !isNeeded && waiting > 0) return undefined;
-    const lastRank = this.#lastUntouched(rank);
+    const lastRank = lastUntouched(this.#lanes, rank);
     // What is stored in these lanes from now on is either in the page or behind it.
     for (let next = rank + 1; next <= lastRank; next++) this.#lane(next).more = true;
     return {
@@ -226,16 +185,21 @@ export class Window {
     const reached = complete || last === undefined ? page.lastRank + 1 : rankOf(last.lane);
     let newest: Entry | undefined;
     for (const row of rows) {
+      const lane = this.#lane(rankOf(row.lane));
+      lane.loadedThrough = Math.max(lane.loadedThrough, row.sequence);
+      if (row.record.length === 0 || this.#away.has(row.sequence)) continue;
       newest = entryOf(row);
-      this.#append(this.#lane(rankOf(row.lane)), newest);
+      if (this.keys === undefined || this.keys.admit(newest)) this.#append(lane, newest);
     }
     for (let rank = page.rank; rank <= page.lastRank; rank++) {
       const lane = this.#lane(rank);
+      const before = lane.diskEnteredAt;
+      if (this.keys !== undefined) lane.passedEnteredAt = Math.min(lane.passedEnteredAt, before);
       if (rank < reached) {
         lane.more = false;
         lane.diskEnteredAt = Number.POSITIVE_INFINITY;
-      } else if (rank === reached) {
-        lane.diskEnteredAt = newest?.enteredAt ?? UNKNOWN;
+      } else if (newest !== undefined && rankOf(newest.lane) === rank) {
+        lane.diskEnteredAt = newest.enteredAt;
       }
     }
   }
@@ -243,9 +207,8 @@ export class Window {
   /** Lanes with messages on disk that may have been there since `enteredBefore` or longer. */
   *diskLanes(enteredBefore: number): Iterable<{ rank: number; after: number }> {
     for (const [rank, lane] of this.#lanes.entries()) {
-      if (lane?.more === true && lane.diskEnteredAt <= enteredBefore) {
-        yield { rank, after: lane.loadedThrough };
-      }
+      if (lane === undefined || oldestOnDisk(lane) > enteredBefore) continue;
+      yield { rank, after: this.keys === undefined ? lane.loadedThrough : lane.sweptThrough };
     }
   }
 
@@ -262,10 +225,65 @@ export class Window {
     lane.diskEnteredAt = enteredAt ?? Number.POSITIVE_INFINITY;
   }
 
+  /** Swept up to `through`, or 0: to the end of what has expired. None came before `enteredAt`. */
+  swept(rank: number, through: number, enteredAt: number): void {
+    const lane = this.#lane(rank);
+    lane.sweptThrough = through;
+    lane.passedEnteredAt = enteredAt;
+    lane.diskEnteredAt = Math.max(lane.diskEnteredAt, enteredAt);
+  }
+
+  /** Whether all that waits is here, or passed. */
+  get isAllRead(): boolean {
+    return !this.#lanes.some((lane) => lane?.more === true);
+  }
+
+  /** A message stays on disk although all before it is read: it is found by its key. */
+  pass(laneNumber: number, sequence: number, enteredAt: number): void {
+    const lane = this.#lane(rankOf(laneNumber));
+    lane.loadedThrough = Math.max(lane.loadedThrough, sequence);
+    lane.passedEnteredAt = Math.min(lane.passedEnteredAt, enteredAt);
+  }
+
+  /** Takes out one that gives way to an older one of its key; it is passed now. */
+  drop(entry: Entry): void {
+    this.takeOut(entry);
+    this.pass(entry.lane, entry.sequence, entry.enteredAt);
+  }
+
+  /** Takes out one that waits here. */
+  takeOut(entry: Entry): void {
+    const lane = this.#lane(rankOf(entry.lane));
+    lane.returned.remove(entry);
+    lane.takenThrough = Math.max(lane.takenThrough, entry.sequence);
+    this.#size--;
+    this.#bytes -= entry.bytes;
+  }
+
+  /** Leaves everything to the disk, to be read anew from the beginning, save what is `out`. */
+  rewind(out: Iterable<Entry>): void {
+    for (const entry of out) this.#away.add(entry.sequence);
+    for (const lane of this.#lanes) {
+      if (lane === undefined) continue;
+      this.#takeOut(lane, () => false);
+      restart(lane);
+    }
+  }
+
+  /** What was out at a `rewind` is out no more. */
+  returned({ sequence }: Entry): void {
+    if (this.#away.size > 0) this.#away.delete(sequence);
+  }
+
+  /** Whether it was out at a `rewind`, and is still. */
+  isAway(sequence: number): boolean {
+    return this.#away.has(sequence);
+  }
+
   /** Whether a row of this place waits on disk, where a page will find it. */
   isOnDisk(laneNumber: number, sequence: number): boolean {
     const lane = this.#lanes[rankOf(laneNumber)];
-    return lane?.more === true && sequence > lane.loadedThrough;
+    return lane?.more === true && sequence > lane.loadedThrough && !this.#away.has(sequence);
   }
 
   /** A row lies on disk, maybe before what was read: that is read again then. None of its lane is out. */
@@ -315,22 +333,16 @@ export class Window {
   nextExpiryAt(ttlMs: number): number {
     let next = this.#earliestExpiry;
     for (const lane of this.#lanes) {
-      if (lane?.more === true) next = Math.min(next, lane.diskEnteredAt + ttlMs);
+      if (lane !== undefined) next = Math.min(next, oldestOnDisk(lane) + ttlMs);
     }
     return next;
   }
 
-  /** When the oldest message that waits came into the queue, as far as is known here. */
+  /** When the oldest message came that waits for no other of its key, as far as is known here. */
   oldestEnteredAt(): number | undefined {
     let oldest = Number.POSITIVE_INFINITY;
     for (const lane of this.#lanes) {
-      if (lane === undefined) continue;
-      oldest = Math.min(
-        oldest,
-        lane.fresh.peek()?.enteredAt ?? oldest,
-        lane.returned.peek()?.enteredAt ?? oldest,
-        lane.more ? lane.diskEnteredAt : oldest,
-      );
+      if (lane !== undefined) oldest = Math.min(oldest, oldestIn(lane, this.keys !== undefined));
     }
     return Number.isFinite(oldest) ? oldest : undefined;
   }
@@ -347,21 +359,15 @@ export class Window {
   #lane(rank: number): Lane {
     let lane = this.#lanes[rank];
     if (lane === undefined) {
-      lane = {
-        fresh: new Deque(),
-        returned: new Heap(sooner),
-        loadedThrough: 0,
-        takenThrough: 0,
-        more: false,
-        diskEnteredAt: Number.POSITIVE_INFINITY,
-      };
+      lane = newLane();
       this.#lanes[rank] = lane;
     }
     return lane;
   }
 
   #append(lane: Lane, entry: Entry): void {
-    lane.fresh.push(entry);
+    if (this.keys === undefined) lane.fresh.push(entry);
+    else lane.returned.push(entry);
     lane.loadedThrough = Math.max(lane.loadedThrough, entry.sequence);
     this.#counted(entry);
   }
@@ -377,6 +383,7 @@ export class Window {
     for (const entry of out) {
       this.#size--;
       this.#bytes -= entry.bytes;
+      this.keys?.left(entry);
     }
     return out;
   }
@@ -385,16 +392,5 @@ export class Window {
     this.#size++;
     this.#bytes += entry.bytes;
     if (entry.expiresAt < this.#earliestExpiry) this.#earliestExpiry = entry.expiresAt;
-  }
-
-  /** One read may go on through the following lanes as long as nothing of them is here. */
-  #lastUntouched(from: number): number {
-    let rank = from;
-    while (rank + 1 < PRIORITIES) {
-      const lane = this.#lanes[rank + 1];
-      if (lane !== undefined && (!lane.more || lane.loadedThrough > 0)) break;
-      rank++;
-    }
-    return rank;
   }
 }

@@ -1,0 +1,2 @@
+ALTER TABLE `messages` ADD `ordering` text;--> statement-breakpoint
+CREATE INDEX `messages_ordering` ON `messages` (`ordering`,(CASE WHEN "due_at" IS NULL THEN 0 WHEN "attempts" > 0 THEN 1 ELSE 2 END),("id" & 17592186044415)) WHERE "messages"."ordering" is not null;
