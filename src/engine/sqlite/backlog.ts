@@ -351,6 +351,7 @@ export class Backlog {
       this.window.giveBack(entry);
     } else if (this.window.isOnDisk(lane, sequence)) {
       this.window.leave(lane, enteredAt);
+      this.#keys.unread(entry);
     } else if (this.#keys.admit(entry)) {
       this.window.giveBack(entry);
     } else {

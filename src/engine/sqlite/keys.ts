@@ -131,6 +131,12 @@ export class Keys {
     this.#tidy(key!, state);
   }
 
+  /** It waits where a page will find it; what is older and waits elsewhere is looked for. */
+  unread(entry: Entry): void {
+    const { key } = entry.message;
+    if (key !== undefined && this.#states.get(key)?.again === true) this.look(key);
+  }
+
   /** It left the line for good or for a while: the next of its key is looked for, if it is `wanted`. */
   gone(entry: Entry, wanted: boolean): void {
     const { key } = entry.message;

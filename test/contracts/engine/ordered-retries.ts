@@ -163,6 +163,23 @@ export function describeOrderedRetries(kind: EngineKind): void {
     });
   });
 
+  test("[P-5.10] what was out when keyRetry changed is in its place again when it is back", async () => {
+    await using subject = await opened(kind, { priorityAgeingMs: 0 }, true);
+    await fill(subject, "y1", 0);
+    const peer = subject.consume("a", 1);
+    const { tag } = await peer.next();
+    peer.consumer.credit(0);
+    await fill(subject, "-1 -2 -3 -4 -5 -6", 5);
+    await fill(subject, "-7 -8", 0);
+    await subject.define("a", { ...BY_KEY, priorityAgeingMs: 0, keyRetry: "step-aside" });
+    await subject.quiet();
+    await peer.nack(tag, 0);
+    await subject.quiet();
+    peer.consumer.credit(20);
+    await peer.has(9);
+    expect(peer.ids.slice(1).join(" ")).toBe("-1 -2 -3 -4 -5 -6 y1 -7 -8");
+  });
+
   if (kind.durable) {
     test("[P-5.10] after a restart a retry that stepped aside comes back in its place", async () => {
       await using subject = await opened(kind, { keyRetry: "step-aside" }, true);
