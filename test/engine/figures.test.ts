@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DATABASE_FILE } from "../../src/engine/sqlite/database.ts";
 import { SqliteEngine } from "../../src/engine/sqlite/engine.ts";
+import { decodeRecord } from "../../src/engine/sqlite/record.ts";
 import { Payload } from "../../src/payload.ts";
 import { type EngineKind, type Peer, Subject } from "../contracts/engine/subject.ts";
 import { fuzzSeeds, seededRandom } from "../harness/seeded-random.ts";
@@ -42,12 +43,16 @@ function onDisk(path: string, name: string) {
     .query<Row, [number]>(`SELECT due_at AS dueAt, record FROM messages WHERE ${within}`)
     .all(number);
   const acked = database.query(`SELECT count(*) AS count FROM acked WHERE ${within}`).get(number);
-  return {
+  const times = rows
+    .filter(({ dueAt }) => dueAt === null)
+    .map(({ record }) => decodeRecord(Buffer.from(record)).enteredAt);
+  const totals = {
     messages: rows.length,
     delayed: rows.filter(({ dueAt }) => dueAt !== null).length,
     bytes: rows.reduce((sum, { record }) => sum + record.length, 0),
     retained: (acked as { count: number }).count,
   };
+  return { totals, oldest: times.length === 0 ? undefined : Math.min(...times) };
 }
 
 for (const seed of fuzzSeeds(2)) {
@@ -104,14 +109,18 @@ for (const seed of fuzzSeeds(2)) {
       }
       for (let i = 0; i < 3; i++) await subject.quiet();
       for (const name of ALL) {
-        const { counts } = subject.engine.queues.describe(name);
+        const { counts, oldestTime } = subject.engine.queues.describe(name);
         const { ready, delayed, inFlight, bytes, retained } = counts;
         const said = { messages: ready + delayed + inFlight, delayed, bytes, retained };
+        const { totals, oldest } = onDisk(join(dataDir, DATABASE_FILE), name);
         const where = { FUZZ_SEED: seed, round, name };
         expect({ ...where, ...said }).toEqual({
           ...where,
-          ...onDisk(join(dataDir, DATABASE_FILE), name),
+          ...totals,
         });
+        // It may be that of one that has left, and is never younger than the oldest.
+        if (oldest === undefined) expect(oldestTime).toBeUndefined();
+        else expect(oldestTime ?? 0).toBeLessThanOrEqual(oldest);
         const held = peers.filter(({ consumer }) => consumer.queue === name);
         const out = held.flatMap((peer) => peer.seen.filter(({ tag }) => peer.consumer.holds(tag)));
         expect({ ...where, inFlight }).toEqual({ ...where, inFlight: out.length });
