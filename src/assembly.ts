@@ -94,9 +94,8 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   const validity = new Validity(keys, revocations);
   const node = newId();
   const sessions = new Sessions({
-    ...{ broker, authenticator, admission, validity, compressFrom, log },
+    ...{ broker, authenticator, admission, validity, compressFrom, log, node },
     version: VERSION,
-    node,
   });
   roles.onChange(() => sessions.review.start());
   const lag = new LagWatch(clock);
