@@ -8,6 +8,7 @@ import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { NativeProtocol } from "../protocols/native/native.ts";
 import { findCredential, redactUrl, TOKEN_SUBPROTOCOL } from "../security/credentials.ts";
+import { Turnstile } from "../security/turnstile.ts";
 import { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import { assertOrigin, type Frontier } from "./frontier.ts";
@@ -33,10 +34,13 @@ export function createWebSocketListener(
   log: Logger,
 ): WebSocketListener {
   const protocols = [NativeProtocol.json(), NativeProtocol.msgpack()] as const;
+  const handshakes = new Turnstile(sessions.broker.clock);
   return {
     handlers: handlersFor(sessions, log),
     async upgrade(request, server) {
       try {
+        // Those who are connected are served between those who come.
+        await handshakes.pass();
         return await admit(request, server, sessions, frontier, protocols);
       } catch (thrown) {
         const error = toWarrenError(thrown);

@@ -1,12 +1,12 @@
 /**
- * How many signatures are checked in one turn of the event loop: when thousands connect at once, those who are
- * connected already are served in between.
+ * How many costly things are done in one turn of the event loop, handshakes or signatures: when thousands connect
+ * at once, those who are connected already are served in between.
  */
 import type { Clock } from "../clock.ts";
 import { Deque } from "../collections/deque.ts";
 import { WarrenError } from "../errors.ts";
 
-/** Each takes 30 to 130 µs: one to four milliseconds. */
+/** A handshake takes 50 to 100 µs, a signature 30 to 130 µs: some milliseconds. */
 const A_TURN = 32;
 const WAITING_MAX = 20_000;
 
@@ -28,7 +28,7 @@ export class Turnstile {
       return undefined;
     }
     if (this.#waiting.size >= WAITING_MAX) {
-      throw new WarrenError("busy", "Too many credentials are waiting to be checked.");
+      throw new WarrenError("busy", "Too many come at once.");
     }
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
