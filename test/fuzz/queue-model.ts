@@ -159,7 +159,7 @@ export class QueueModel {
   delivered(peer: ModelPeer, delivery: Delivery, serial: number): void {
     const { queue } = peer;
     const where = `${queue.name} #${serial} attempt ${delivery.attempt}`;
-    const copy = queue.copies.find((candidate) => candidate.serial === serial);
+    const copy = this.#whichOf(queue, delivery, serial);
     const demand = (holds: boolean, what: string) => {
       if (!holds) this.faults.push(`${where}: ${what}`);
     };
@@ -200,6 +200,19 @@ export class QueueModel {
     copy.lease = { peer, tag: delivery.tag, since: this.now, deadline };
     if (copy.key !== undefined) queue.turns.set(copy.key, ++this.#ages);
     peer.held.set(delivery.tag, copy);
+  }
+
+  /** A message that was replayed may be there more than once: the first of those that it can be. */
+  #whichOf(queue: ModelQueue, delivery: Delivery, serial: number): Copy | undefined {
+    const all = queue.copies
+      .filter((copy) => copy.serial === serial)
+      .sort((x, y) => y.priority - x.priority || x.rank - y.rank);
+    const isIt = (copy: Copy) =>
+      this.isReady(copy) &&
+      copy.attempts + 1 === delivery.attempt &&
+      expiryOf(queue, copy) === delivery.expiresAt &&
+      copy.deaths.length === (delivery.deaths?.length ?? 0);
+    return all.find(isIt) ?? all[0];
   }
 
   /** The code of the error that the call will be answered with, if any. */
