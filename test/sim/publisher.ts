@@ -161,7 +161,9 @@ export class SimPublisher extends Peer {
       message: `${this.name}/${number}`,
       stream: this.name,
       number,
-      queues: number % 5 === 1 ? ["recent"] : number % 4 === 0 ? ["jobs", "audit"] : ["jobs"],
+      queues: queuesOf(number),
+      // All publishers share them.
+      ...(number % 6 === 3 && { key: `k${this.upTo(3)}` }),
       priority: this.chance(0.1) ? this.upTo(9) : 4,
       delayMs: this.chance(0.15) ? 1 + this.upTo(3000) : 0,
       ...(this.chance(0.1) && { ttlMs: 4000 + this.upTo(5000) }),
@@ -177,15 +179,22 @@ export class SimPublisher extends Peer {
   }
 
   #body({ deliverAt, ...sent }: Scheduled) {
-    const { stream, number, message, queues, priority, delayMs, ttlMs } = sent;
+    const { stream, number, message, queues, key, priority, delayMs, ttlMs } = sent;
     return {
       topic: `load/${queues.join("-")}/${stream}`,
       payload: payloadOf(stream, number),
       ...(this.#ids && { messageId: message }),
+      ...(key !== undefined && { key }),
       ...(priority !== 4 && { priority }),
       ...(deliverAt !== undefined && { deliverAt }),
       ...(deliverAt === undefined && delayMs > 0 && { delayMs }),
       ...(ttlMs !== undefined && { ttlMs }),
     };
   }
+}
+
+function queuesOf(number: number): readonly string[] {
+  if (number % 6 === 3) return ["keyed"];
+  if (number % 5 === 1) return ["recent"];
+  return number % 4 === 0 ? ["jobs", "audit"] : ["jobs"];
 }

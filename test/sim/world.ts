@@ -32,6 +32,7 @@ const BINDINGS = {
   jobs: ["load/jobs/#", "load/jobs-audit/#"],
   audit: ["load/jobs-audit/#"],
   recent: ["load/recent/#"],
+  keyed: ["load/keyed/#"],
 };
 const OVERFLOWS = { dead: "dead-letter-oldest", drop: "drop-oldest" } as const;
 /** Of the kinds of trouble a seed knows so many: some faults show only where others do not cover them. */
@@ -80,6 +81,7 @@ class World implements Surroundings, Disposable {
   readonly #workers: readonly SimWorker[];
   readonly #pullers: readonly SimPuller[];
   readonly #overflow: keyof typeof OVERFLOWS;
+  readonly #keyRetry: "block" | "step-aside";
   readonly #others: OtherFault[] = [];
   #hash = 0n;
   #life: Life | undefined;
@@ -92,6 +94,7 @@ class World implements Surroundings, Disposable {
     this.time = new SimTime(this.random);
     this.#disk = new SimDisk(this.time, this.random);
     this.#overflow = this.random() < 0.5 ? "dead" : "drop";
+    this.#keyRetry = this.random() < 0.5 ? "block" : "step-aside";
     const all = this.#allTroubles.filter(() => this.random() < KNOWN_TROUBLES);
     this.#troubles = all.length > 0 ? all : this.#allTroubles;
     const publisher = (name: string, encoding: "json" | "msgpack", ids: boolean) =>
@@ -108,6 +111,8 @@ class World implements Surroundings, Disposable {
       worker("w2", ["jobs", "audit"], 12),
       worker("w3", ["audit", "jobs.dead", "audit.dead", "recent.dead"], 3),
       worker("w4", ["recent"], 2),
+      worker("w5", ["keyed", "keyed.dead"], 6),
+      worker("w6", ["keyed"], 3),
     ];
     this.#pullers = [
       new SimPuller(this, "h1", "jobs", 4),
@@ -125,7 +130,7 @@ class World implements Surroundings, Disposable {
     const finished = await this.time.run(FAULTY_MS + HEALED_MS, () => this.#finished());
     if (finished) await retainedFaults("audit", this.#life?.engine, this.#events, this);
     const recent = { ...RULES, overflow: this.#overflow };
-    const queues = { jobs: RULES, audit: RULES, recent };
+    const queues = { jobs: RULES, audit: RULES, recent, keyed: { ...RULES, byKey: true } };
     const faults: SimReport["faults"] = [
       ...check({ queues, events: this.#events, exact: true }),
       ...(finished
@@ -185,6 +190,7 @@ class World implements Surroundings, Disposable {
       ...SETTINGS,
       ...(name === "audit" && { retainAckedMs: RETAINED_MS }),
       ...(name === "recent" && { maxMessages: FEW, overflow }),
+      ...(name === "keyed" && { ordering: "key", keyRetry: this.#keyRetry }),
     });
   }
 
