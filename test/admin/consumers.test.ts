@@ -13,7 +13,8 @@ test("[P-13.3] consumers of a queue: connections, and pulls by their name", asyn
     "/v1/publish",
     [1, 2, 3, 4].map((payload) => ({ topic: "jobs", payload })),
   );
-  const pull = (body: object) => broker.json("POST", "/v1/queues/jobs/pull", body);
+  const pull = (body: object) =>
+    broker.json("POST", "/v1/queues/jobs/pull", { waitMs: 20_000, ...body });
   await pull({ max: 1, consumer: "w1" });
   await pull({ max: 1, consumer: "w1" });
   await pull({ max: 1 });

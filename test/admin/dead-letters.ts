@@ -17,7 +17,10 @@ export async function dead(broker: Answering, count: number, filler = ""): Promi
     headers: { kind: n % 3 === 0 ? "a" : "b" },
   }));
   await broker.json("POST", "/v1/publish", messages);
-  const { body } = await broker.json("POST", "/v1/queues/jobs/pull", { max: count });
+  const { body } = await broker.json("POST", "/v1/queues/jobs/pull", {
+    max: count,
+    waitMs: 20_000,
+  });
   const tags = body.deliveries.map(({ tag }: { tag: number }) => tag);
   await broker.json("POST", "/v1/queues/jobs/settle", { reject: [{ tags, reason: "broken" }] });
   return ids;

@@ -166,7 +166,7 @@ describe("[P-13.3] changing what a queue does and holds", () => {
   test("[P-13.3] purge removes what is not in flight, and says how many", async () => {
     await using broker = await startTestWarren(settings);
     await fill(broker, 3);
-    await broker.json("POST", "/v1/queues/jobs/pull", { max: 1 });
+    await broker.json("POST", "/v1/queues/jobs/pull", { max: 1, waitMs: 20_000 });
     expect((await broker.json("POST", path("jobs", "/purge"))).body).toEqual({ purged: 2 });
     expect((await broker.json("GET", path("jobs"))).body.counts).toMatchObject({
       ready: 0,
@@ -265,7 +265,7 @@ describe("[P-13.3] looking at messages", () => {
       { topic: "jobs/other", payload: "needle" },
       { topic: "jobs/late", payload: 1, delayMs: 3_600_000 },
     ]);
-    await broker.json("POST", "/v1/queues/jobs/pull", { max: 1 });
+    await broker.json("POST", "/v1/queues/jobs/pull", { max: 1, waitMs: 20_000 });
     const look = async (query: string) =>
       (await broker.json("GET", path("jobs", `/messages${query}`))).body;
     const topics = (page: { messages: { topic: string }[] }) =>

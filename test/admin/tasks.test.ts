@@ -124,7 +124,7 @@ describe("[P-13.10] tasks", () => {
     await using broker = await startTestWarren({ queues: { jobs } });
     const messages = ["m1", "m2"].map((messageId) => ({ topic: "jobs/a", messageId, payload: 1 }));
     await broker.json("POST", "/v1/publish", messages);
-    const { body } = await broker.json("POST", "/v1/queues/jobs/pull", { max: 5 });
+    const { body } = await broker.json("POST", "/v1/queues/jobs/pull", { max: 5, waitMs: 20_000 });
     const ack = body.deliveries.map(({ tag }: { tag: number }) => tag);
     await broker.json("POST", "/v1/queues/jobs/settle", { ack });
     expect(await idsIn(broker, "jobs", "&state=acked")).toEqual(["m1", "m2"]);

@@ -17,7 +17,7 @@ test("[P-13.7, P-13.9] list, search, show, resend, delete, redrive, tasks, purge
     payload: { order: `number ${n}` },
   }));
   await broker.json("POST", "/v1/publish", messages);
-  const { body } = await broker.json("POST", "/v1/queues/jobs/pull", { max: 5 });
+  const { body } = await broker.json("POST", "/v1/queues/jobs/pull", { max: 5, waitMs: 20_000 });
   const reject = body.deliveries.map(({ tag }: { tag: number }) => tag);
   await broker.json("POST", "/v1/queues/jobs/settle", { reject });
   expect((await dead("list", "jobs")).values).toHaveLength(5);

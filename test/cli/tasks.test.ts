@@ -24,7 +24,10 @@ async function work(broker: TestWarren, ids: readonly string[], settle: "ack" | 
     headers: { kind: n === 0 ? "first" : "later", of: "test" },
   }));
   await broker.json("POST", "/v1/publish", messages);
-  const { body } = await broker.json("POST", "/v1/queues/jobs/pull", { max: ids.length });
+  const { body } = await broker.json("POST", "/v1/queues/jobs/pull", {
+    max: ids.length,
+    waitMs: 20_000,
+  });
   const tags = body.deliveries.map(({ tag }: { tag: number }) => tag);
   await broker.json("POST", "/v1/queues/jobs/settle", { [settle]: tags });
 }

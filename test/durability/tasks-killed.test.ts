@@ -42,7 +42,10 @@ async function settleAll(broker: Served, settle: (tags: number[]) => unknown): P
       return { topic: "jobs/1", messageId: idOf(from + i), payload: from + i };
     });
     await ask(broker, "POST", "/v1/publish", messages);
-    const { deliveries } = await ask(broker, "POST", "/v1/queues/jobs/pull", { max: AT_ONCE });
+    const { deliveries } = await ask(broker, "POST", "/v1/queues/jobs/pull", {
+      max: AT_ONCE,
+      waitMs: 20_000,
+    });
     const tags = deliveries.map(({ tag }: { tag: number }) => tag);
     await ask(broker, "POST", "/v1/queues/jobs/settle", settle(tags));
   }

@@ -149,7 +149,7 @@ describe("log lines", () => {
     await using broker = await startTestWarren({ queues: { jobs: { bindings: ["#"] } } });
     const before = broker.log.length;
     for (let i = 0; i < 20; i++) await broker.json("POST", "/v1/topics/a", "x");
-    await broker.json("POST", "/v1/queues/jobs/pull", { max: 20 });
+    await broker.json("POST", "/v1/queues/jobs/pull", { max: 20, waitMs: 20_000 });
     expect(broker.log.length).toBe(before);
   });
 });
