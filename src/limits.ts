@@ -104,6 +104,9 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   drainMs: 10_000,
 };
 
+/** Half of the queue numbers that there are (src/engine/sqlite/lanes.ts): each queue has a dead-letter queue. */
+export const QUEUES_MAX = 16_383;
+
 /** The relations that must hold between bounds; each fault is a sentence for the operator. */
 export function limitFaults(limits: Limits): string[] {
   const faults: string[] = [];
@@ -125,6 +128,10 @@ export function limitFaults(limits: Limits): string[] {
   demand(
     limits.commitBytes >= 4 * limits.frameBytes,
     "limits.commitBytes must be at least four times limits.frameBytes",
+  );
+  demand(
+    limits.queues <= QUEUES_MAX,
+    `limits.queues must be at most ${QUEUES_MAX}; storage has no numbers for more`,
   );
   return faults;
 }

@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError, configFrom, loadConfig, publicConfig } from "../../src/config.ts";
 import { settingLeaves } from "../../src/config-leaves.ts";
-import { DEFAULT_LIMITS } from "../../src/limits.ts";
+import { QUEUE_NUMBERS } from "../../src/engine/sqlite/lanes.ts";
+import { DEFAULT_LIMITS, QUEUES_MAX } from "../../src/limits.ts";
 
 let dir: string;
 beforeAll(async () => {
@@ -153,6 +154,12 @@ describe("[P-13.6] faults", () => {
   test("[P-13.6] limits that contradict each other are faults", async () => {
     const error = await faultsOf({ env: { WARREN_LIMITS_OUTBOUND_BYTES: "1000" } });
     expect(error.faults[0]).toMatchObject({ path: "limits.outboundBytes" });
+  });
+
+  test("[P-13.6] there are no more queues than storage has numbers for", async () => {
+    expect(QUEUES_MAX).toBe(Math.floor(QUEUE_NUMBERS / 2));
+    const error = await faultsOf({ env: { WARREN_LIMITS_QUEUES: `${QUEUES_MAX + 1}` } });
+    expect(error.faults[0]).toMatchObject({ path: "limits.queues" });
   });
 
   test("[P-13.6] a file that is missing or cannot be read as TOML or JSON is a fault", async () => {
