@@ -14,7 +14,7 @@ const MESSAGES = 100_000;
 const WAVES = 20;
 const WAVE_MS = 60_000;
 const CHANGED = 1000;
-const BOUND_MS = 120_000;
+const BOUND_MS = 240_000;
 const TOPIC = "t";
 
 class Waves {
