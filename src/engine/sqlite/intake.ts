@@ -202,11 +202,11 @@ export class Intake {
       group.at = member.index;
       member.displaced = 0;
       const queues = this.#destinations(member);
-      if (member.dedupe && dedupeWindowMs(queues) > 0) {
+      if (member.dedupe) {
         const key = recentKey(member.message);
-        // A repetition within the batch needs no room; the commit will find it to be one.
+        // A repetition within the batch needs no room; the commit will find it to be one, wherever it goes.
         if (seen.has(key)) continue;
-        seen.add(key);
+        if (dedupeWindowMs(queues) > 0) seen.add(key);
       }
       for (const queue of member.invalid === undefined ? queues : []) {
         if (!this.#findRoom(group, member, queue, rooms)) return false;

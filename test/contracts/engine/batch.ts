@@ -97,6 +97,17 @@ export function describeBatch(kind: EngineKind): void {
       expect(subject.engine.counters).toMatchObject({ stored: 3, duplicates: 8 });
     });
 
+    test("[P-3.5] a repetition within the batch is no more than that, wherever it would go", async () => {
+      await using subject = await Subject.open(kind);
+      await subject.define("a");
+      await subject.define("b", { draining: true, dedupeWindowMs: 0 });
+      const batch = ["a", "b"].map((to) => ({ to, id: "1", dedupe: true }));
+      expect(await appendBatch(subject, batch)).toEqual([
+        { queues: 1, duplicate: false },
+        { queues: 0, duplicate: true },
+      ]);
+    });
+
     test("[P-5.9] others give way to a batch, but none of its own", async () => {
       await using subject = await Subject.open(kind);
       await subject.define("a", { overflow: "drop-oldest", maxMessages: 3 });
