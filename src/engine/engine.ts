@@ -55,6 +55,7 @@ import type { EngineCounters } from "./counters.ts";
 import type { Collection, Records } from "./records.ts";
 import type { ScheduleRequest } from "./schedule.ts";
 import type { Selection } from "./selection.ts";
+import type { HistoryBounds, Position } from "./topics.ts";
 import type { TransferPage, TransferRequest } from "./transfer.ts";
 
 /** What an engine cannot do is said here, with the broker refusing with `not_supported`. */
@@ -72,13 +73,19 @@ export interface AppendReceipt {
   readonly duplicate: boolean;
   /** How many messages gave way to it, over all queues; absent when none did [P-5.9]. */
   readonly displaced?: number;
+  /** Where it stands in the history of its topic, which keeps one [P-4.3]. */
+  readonly position?: Position;
 }
 
 /** A message and where it is to go. */
 export interface AppendItem {
   readonly message: Message;
-  /** Names of existing queues, each once; at least one. */
+  /** Names of existing queues, each once; at least one where the topic keeps nothing of it. */
   readonly queues: readonly string[];
+  /** Present: the topic keeps a history within these bounds, and this is its newest message. */
+  readonly history?: HistoryBounds;
+  /** Whether it becomes the retained value of its topic, or takes away the one there is. */
+  readonly retain?: "set" | "clear";
   /** Not to be handed out before this time; absent means at once. */
   readonly dueAt?: number;
   /**
