@@ -2,23 +2,24 @@
  * The live subscriptions of one session [P-4], and what becomes of them while its peer reads too slowly
  * [P-4.7]: it is taken off the air, its missed events are counted, and once it has caught up it is told.
  */
+import type { ClientFrameOf } from "../../schemas/frames.ts";
 import type { Broker } from "../broker/broker.ts";
-import type { Route, Subscriber } from "../broker/route.ts";
+import type { Route } from "../broker/route.ts";
 import { WarrenError } from "../errors.ts";
-import type { FrameEncoder } from "./protocol.ts";
+import { assertFilter } from "../topic.ts";
+import { assertSupported } from "./refusals.ts";
+import type { Session } from "./session.ts";
 
 export class LiveSubscriptions {
+  readonly #session: Session;
   readonly #broker: Broker;
-  readonly #subscriber: Subscriber;
-  readonly #encoder: FrameEncoder;
   // Most sessions have one or two: a map for each of them would be most of what they weigh.
   readonly #routes: Route[] = [];
   #suspended = false;
 
-  constructor(broker: Broker, subscriber: Subscriber, encoder: FrameEncoder) {
+  constructor(session: Session, broker: Broker) {
+    this.#session = session;
     this.#broker = broker;
-    this.#subscriber = subscriber;
-    this.#encoder = encoder;
   }
 
   get size(): number {
@@ -33,29 +34,29 @@ export class LiveSubscriptions {
     return this.#routes.map(({ filter }) => filter);
   }
 
-  /** Subscribing again to the same filter changes nothing. Throws `too_many_subscriptions`. */
-  add(filter: string): void {
-    if (this.#find(filter) >= 0) return;
-    const limit = this.#broker.limits.subscriptions;
-    if (this.#routes.length >= limit) {
-      throw new WarrenError("too_many_subscriptions", undefined, { limit });
-    }
-    const route = this.#broker.subscribe(this.#subscriber, filter, this.#encoder);
-    this.#routes.push(route);
-    if (this.#suspended) this.#broker.fanout.suspend(this.#subscriber, route);
+  /** Throws `invalid_filter`, `forbidden`, `too_many_subscriptions`, `not_supported` [P-4.1]. */
+  subscribe(frame: ClientFrameOf<"subscribe">): void {
+    const { filter, id } = frame;
+    const session = this.#session;
+    assertSupported(frame);
+    assertFilter(filter, session.limits);
+    session.credentials.assertMaySubscribe(filter);
+    this.#add(filter);
+    if (id !== undefined) session.tell({ type: "ok", id, filter });
   }
 
-  remove(filter: string): void {
-    const at = this.#find(filter);
-    if (at < 0) return;
-    const [route] = this.#routes.splice(at, 1);
-    this.#broker.unsubscribe(this.#subscriber, route!);
+  /** Throws `invalid_filter` [P-4.6]. */
+  unsubscribe({ filter, id }: ClientFrameOf<"unsubscribe">): void {
+    const session = this.#session;
+    assertFilter(filter, session.limits);
+    this.#remove(filter);
+    if (id !== undefined) session.tell({ type: "ok", id, filter });
   }
 
   /** Ends the subscriptions that `allowed` is false for; returns their filters. */
   retain(allowed: (filter: string) => boolean): string[] {
     const ended = this.filters.filter((filter) => !allowed(filter));
-    for (const filter of ended) this.remove(filter);
+    for (const filter of ended) this.#remove(filter);
     return ended;
   }
 
@@ -68,18 +69,38 @@ export class LiveSubscriptions {
     if (this.#suspended) return;
     this.#suspended = true;
     for (const route of this.#routes) {
-      this.#broker.fanout.suspend(this.#subscriber, route);
+      this.#broker.fanout.suspend(this.#session, route);
     }
   }
 
-  /** Back on the air; tells `missed` of every filter that had events meanwhile. */
-  resume(missed: (filter: string, events: number) => void): void {
+  /** Back on the air; the peer is told of every filter that had events meanwhile. */
+  resume(): void {
     if (!this.#suspended) return;
     this.#suspended = false;
     for (const route of this.#routes) {
-      const events = this.#broker.fanout.resume(this.#subscriber, route);
-      if (events > 0) missed(route.filter, events);
+      const { filter } = route;
+      const missed = this.#broker.fanout.resume(this.#session, route);
+      if (missed > 0) this.#session.tell({ type: "notice", code: "lagged", filter, missed });
     }
+  }
+
+  /** Subscribing again to the same filter changes nothing. Throws `too_many_subscriptions`. */
+  #add(filter: string): void {
+    if (this.#find(filter) >= 0) return;
+    const limit = this.#broker.limits.subscriptions;
+    if (this.#routes.length >= limit) {
+      throw new WarrenError("too_many_subscriptions", undefined, { limit });
+    }
+    const route = this.#broker.subscribe(this.#session, filter, this.#session.protocol.encoder);
+    this.#routes.push(route);
+    if (this.#suspended) this.#broker.fanout.suspend(this.#session, route);
+  }
+
+  #remove(filter: string): void {
+    const at = this.#find(filter);
+    if (at < 0) return;
+    const [route] = this.#routes.splice(at, 1);
+    this.#broker.unsubscribe(this.#session, route!);
   }
 
   /** At most `limits.subscriptions` to look through. */

@@ -20,14 +20,13 @@ import type { Outcome } from "../engine/engine.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Delivery } from "../message.ts";
-import { assertFilter } from "../topic.ts";
 import { Credentials, type CredentialsOwner } from "./credentials.ts";
 import { Intake } from "./intake.ts";
 import { LiveSubscriptions } from "./live.ts";
 import { Outbox, type OutboxOwner } from "./outbox.ts";
 import type { Protocol } from "./protocol.ts";
 import { Publisher } from "./publish.ts";
-import { assertSupported, errorFrame, notConsumed } from "./refusals.ts";
+import { errorFrame, notConsumed } from "./refusals.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Holdings } from "./sweep.ts";
 import type { Throttle } from "./throttle.ts";
@@ -175,22 +174,10 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     return this.#publisher;
   }
 
-  /** Throws `invalid_filter`, `forbidden`, `too_many_subscriptions`, `not_supported`. */
-  subscribe(frame: ClientFrameOf<"subscribe">): void {
-    const { filter, id } = frame;
-    assertSupported(frame);
-    assertFilter(filter, this.limits);
-    this.credentials.assertMaySubscribe(filter);
-    this.#live ??= new LiveSubscriptions(this.#sessions.broker, this, this.protocol.encoder);
-    this.#live.add(filter);
-    if (id !== undefined) this.#send({ type: "ok", id, filter });
-  }
-
-  /** Throws `invalid_filter`. */
-  unsubscribe({ filter, id }: ClientFrameOf<"unsubscribe">): void {
-    assertFilter(filter, this.limits);
-    this.#live?.remove(filter);
-    if (id !== undefined) this.#send({ type: "ok", id, filter });
+  /** Its live subscriptions, with the verbs that change them. */
+  get live(): LiveSubscriptions {
+    this.#live ??= new LiveSubscriptions(this, this.#sessions.broker);
+    return this.#live;
   }
 
   /** Throws `forbidden`, `unknown_queue`, `conflict`, `too_many_subscriptions`, `invalid_frame`. */
@@ -296,9 +283,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     if (this.#farewell !== undefined) {
       if (waiting === 0) this.#socket.close(...this.#farewell);
     } else if (waiting <= this.limits.outboundBytes / 4) {
-      this.#live?.resume((filter, missed) => {
-        this.#send({ type: "notice", code: "lagged", filter, missed });
-      });
+      this.#live?.resume();
       this.#work?.hold(false);
     }
   }
