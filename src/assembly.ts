@@ -23,6 +23,7 @@ import type { Figures, Services } from "./listeners/services.ts";
 import { Waits } from "./listeners/waits.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { createMetrics, LagWatch, type Metrics } from "./metrics.ts";
+import { type Resolve, systemResolve } from "./pinned-fetch.ts";
 import { Admission } from "./security/admission.ts";
 import { ApiKeys, type StoredKey } from "./security/api-keys.ts";
 import {
@@ -44,6 +45,8 @@ export interface WarrenDeps {
   readonly random: Random;
   readonly log: Logger;
   readonly engine: Engine;
+  /** How names of webhooks are looked up. */
+  readonly resolve: Resolve;
 }
 
 /** Shorter messages hardly shrink. */
@@ -74,13 +77,14 @@ export interface House {
 
 export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   const { clock = systemClock, random = systemRandom, log = loggerOf(config) } = deps;
+  const { resolve = systemResolve } = deps;
   const { limits, durability, dataDir } = config;
   const engine = deps.engine ?? new SqliteEngine({ dataDir, durability, clock, random, limits });
   const compressFrom = config.compression === "on" ? COMPRESS_FROM_BYTES : Number.POSITIVE_INFINITY;
   const routes = new ServerRoutes(compressFrom);
   const newId = () => Bun.randomUUIDv7();
   const healthChanged = (health: EngineHealth) => logHealth(log, health);
-  const webhooks = new Webhooks({ engine, clock, random, log });
+  const webhooks = new Webhooks({ engine, clock, random, resolve, log });
   const broker = new Broker({
     ...{ engine, clock, random, limits, routes, newId, healthChanged },
     queueChanged: (name, description) => webhooks.queueChanged(name, description),

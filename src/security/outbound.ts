@@ -3,8 +3,8 @@
  * this machine can go: the address is looked up and judged first, and then that address is asked, so
  * that a name which changes its mind in between gains nothing.
  */
-import { lookup } from "node:dns/promises";
 import { BlockList, isIP } from "node:net";
+import { addressesOf, bareHost, fetchAt, type Resolve, systemResolve } from "../pinned-fetch.ts";
 
 /** No more is read of an answer. */
 export const ANSWER_BYTES_MAX = 256 * 1024;
@@ -15,6 +15,8 @@ export interface Outbound {
   readonly allowPrivate: boolean;
   /** PEM of the authorities to trust, instead of the system's. */
   readonly ca?: string;
+  /** How names are looked up; the system's way when absent. */
+  readonly resolve?: Resolve;
 }
 
 /** Whom no name given from outside may lead to: RFC 6890 and its successors. */
@@ -80,18 +82,12 @@ export async function fetchJson(text: string, outbound: Outbound): Promise<unkno
   if (fault !== undefined) throw new Error(`${text} is not fetched: ${fault}.`);
   const url = new URL(text);
   const signal = AbortSignal.timeout(TIMEOUT_MS);
-  const name = bareHost(url);
-  const address = await within(signal, addressOf(name, url.protocol, outbound));
-  const pinned = new URL(url);
-  pinned.hostname = isIP(address) === 6 ? `[${address}]` : address;
-  const answer = await fetch(pinned, {
-    redirect: "manual",
+  const addresses = await addressesOf(url, signal, outbound.resolve ?? systemResolve);
+  assertAllowed(url, addresses, outbound);
+  const answer = await fetchAt(url, addresses, {
     signal,
-    headers: { Host: url.host, Accept: "application/json" },
-    tls: {
-      ...(isIP(name) === 0 && { serverName: name }),
-      ...(outbound.ca !== undefined && { ca: outbound.ca }),
-    },
+    headers: { Accept: "application/json" },
+    ...(outbound.ca !== undefined && { tls: { ca: outbound.ca } }),
   });
   if (answer.status !== 200) {
     await answer.body?.cancel();
@@ -100,33 +96,18 @@ export async function fetchJson(text: string, outbound: Outbound): Promise<unkno
   return JSON.parse(await boundedText(answer, text));
 }
 
-function bareHost(url: URL): string {
-  return url.hostname.replace(/^\[(.*)\]$/, "$1").replace(/\.$/, "");
-}
-
-/** One address of the name, when all of them may be asked. */
-async function addressOf(name: string, protocol: string, outbound: Outbound): Promise<string> {
-  const found = isIP(name) === 0 ? await lookup(name, { all: true }) : [{ address: name }];
-  const first = found[0];
-  if (first === undefined) throw new Error(`${name} has no address.`);
-  for (const { address } of found) {
+/** Throws unless all addresses of the URL's name may be asked. */
+function assertAllowed(url: URL, addresses: readonly string[], { allowPrivate }: Outbound): void {
+  const name = bareHost(url);
+  for (const address of addresses) {
     const isPrivate = isPrivateAddress(address);
-    if (isPrivate && !outbound.allowPrivate) {
+    if (isPrivate && !allowPrivate) {
       throw new Error(`${name} leads to the private address ${address}; see allowPrivate.`);
     }
-    if (!isPrivate && protocol === "http:") {
+    if (!isPrivate && url.protocol === "http:") {
       throw new Error(`${name} is not private, so it is asked over https only.`);
     }
   }
-  return first.address;
-}
-
-/** Name look-ups know no signal. */
-function within<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-    work.then(resolve, reject);
-  });
 }
 
 async function boundedText(answer: Response, from: string): Promise<string> {

@@ -2,8 +2,8 @@
  * Where webhooks may not lead: link-local addresses, at which clouds hand out the machine's own credentials
  * [P-5.16]. Private addresses are allowed, since endpoints inside a cluster are what most webhooks are for.
  */
-import { lookup } from "node:dns/promises";
 import { BlockList, isIP } from "node:net";
+import { addressesOf, bareHost, type Resolve } from "../pinned-fetch.ts";
 
 const FORBIDDEN = new BlockList();
 FORBIDDEN.addSubnet("169.254.0.0", 16, "ipv4");
@@ -26,14 +26,14 @@ export function leadsAstray(url: string): boolean {
   return parsed !== null && isForbiddenAddress(bareHost(parsed));
 }
 
-/** Rejects when the URL, or the name in it, leads to such an address. */
-export async function assertDestination(url: string): Promise<void> {
-  const host = bareHost(new URL(url));
-  const found = isIP(host) === 0 ? await lookup(host, { all: true }) : [{ address: host }];
-  if (!found.some(({ address }) => isForbiddenAddress(address))) return;
-  throw Object.assign(new Error(`${host} is link-local`), { code: "a link-local address" });
-}
-
-function bareHost({ hostname }: URL): string {
-  return hostname.replace(/^\[(.*)\]$/, "$1");
+/** The addresses of the URL; rejects when one of them is such an address, or once it is aborted. */
+export async function destinationOf(
+  url: URL,
+  signal: AbortSignal,
+  resolve: Resolve,
+): Promise<readonly string[]> {
+  const addresses = await addressesOf(url, signal, resolve);
+  if (!addresses.some(isForbiddenAddress)) return addresses;
+  const error = new Error(`${bareHost(url)} is link-local`);
+  throw Object.assign(error, { code: "a link-local address" });
 }

@@ -10,7 +10,8 @@ import type { Consumer, DeliverySink } from "../engine/engine.ts";
 import { backoffMs } from "../engine/rules.ts";
 import { WarrenError } from "../errors.ts";
 import type { Delivery } from "../message.ts";
-import { assertDestination } from "./destination.ts";
+import { fetchAt, type Resolve } from "../pinned-fetch.ts";
+import { destinationOf } from "./destination.ts";
 import { type Verdict, verdictOf, webhookRequest } from "./request.ts";
 
 /** Failures in a row after which the endpoint is left alone for a while. */
@@ -21,6 +22,7 @@ const CONSUME_AGAIN_MS = 1000;
 export interface WebhookDeps {
   readonly clock: Clock;
   readonly random: Random;
+  readonly resolve: Resolve;
   /** Throws as `Engine.consume` does. */
   consume(queue: string, sink: DeliverySink): Consumer;
   /** Told when an endpoint begins to fail, and when it takes messages again. */
@@ -133,16 +135,19 @@ export class Webhook implements DeliverySink {
   }
 
   async #request(delivery: Delivery): Promise<Verdict> {
-    const { clock } = this.#deps;
-    const { url, timeoutMs } = this.settings;
+    const { clock, resolve } = this.#deps;
+    const { timeoutMs } = this.settings;
     const abort = new AbortController();
     const timer = clock.after(timeoutMs, () => abort.abort());
     try {
-      await assertDestination(url);
+      const url = new URL(this.settings.url);
+      const found = await destinationOf(url, abort.signal, resolve);
       const { headers, body } = webhookRequest(this.settings, delivery, clock.now());
-      const answer = await fetch(url, {
-        ...{ method: "POST", headers, body, redirect: "manual", signal: abort.signal },
-      });
+      const { signal } = abort;
+      // One that takes connections and never answers must not hide the others.
+      const from = this.#failuresInARow % found.length;
+      const addresses = [...found.slice(from), ...found.slice(0, from)];
+      const answer = await fetchAt(url, addresses, { method: "POST", headers, body, signal });
       // Only the status counts; an answer without end must not be waited for.
       await answer.body?.cancel();
       return verdictOf(answer.status, answer.headers.get("retry-after"), clock.now());

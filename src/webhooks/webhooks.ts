@@ -2,12 +2,14 @@
 import type { Clock, Random } from "../clock.ts";
 import type { Engine, QueueDescription } from "../engine/engine.ts";
 import type { Logger } from "../log.ts";
+import type { Resolve } from "../pinned-fetch.ts";
 import { Webhook, type WebhookStatus } from "./webhook.ts";
 
 export interface WebhooksDeps {
   readonly engine: Engine;
   readonly clock: Clock;
   readonly random: Random;
+  readonly resolve: Resolve;
   readonly log: Logger;
 }
 
@@ -34,10 +36,11 @@ export class Webhooks {
     // What it has sent is still answered to it; a new one begins beside it.
     void present?.stop();
     if (settings === undefined || wanted === undefined) return;
-    const { engine, clock, random } = this.#deps;
+    const { engine, clock, random, resolve } = this.#deps;
     const webhook = new Webhook(name, settings, {
       clock,
       random,
+      resolve,
       consume: (queue, sink) => engine.consume(queue, sink),
       changed: (queue, status) => this.#tell(queue, status),
     });

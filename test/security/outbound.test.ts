@@ -85,6 +85,18 @@ describe("[P-14.1] what is fetched", () => {
     });
   });
 
+  test("the address that was judged is asked, whatever the name says when it is asked again", async () => {
+    let looks = 0;
+    const resolve = async () => (looks++ === 0 ? ["127.0.0.2", "127.0.0.1"] : ["8.8.8.8"]);
+    const url = at("/ok", "keys.test");
+    const pinned = { ...inside, resolve };
+    // The first of its addresses has nobody listening.
+    expect(await fetchJson(url, pinned)).toEqual({ host: `keys.test:${server.port}` });
+    await expect(fetchJson(url, pinned)).rejects.toThrow(/https only/);
+    const one = { ...outside, resolve: async () => ["8.8.8.8", "10.0.0.1"] };
+    await expect(fetchJson("https://keys.test/", one)).rejects.toThrow(/private address 10.0.0.1/);
+  });
+
   test("no redirect is followed, near or far", async () => {
     for (const path of ["/away", "/near"]) {
       await expect(fetchJson(at(path), inside)).rejects.toThrow(/answered 302; redirects are not/);

@@ -2,7 +2,8 @@
 import { expect, test } from "bun:test";
 import { createHmac } from "node:crypto";
 import type { QueueDefinition } from "../../schemas/queue.ts";
-import { assertDestination, leadsAstray } from "../../src/webhooks/destination.ts";
+import { systemResolve } from "../../src/pinned-fetch.ts";
+import { destinationOf, leadsAstray } from "../../src/webhooks/destination.ts";
 import { eventually } from "../harness/eventually.ts";
 import { startBroker, type TestBroker } from "../harness/start-broker.ts";
 import { type Endpoint, startEndpoint } from "./endpoint.ts";
@@ -44,6 +45,9 @@ async function ask(broker: TestBroker, path: string, method = "GET", body?: obje
 
 const counts = (broker: TestBroker, queue = "jobs") =>
   broker.warren.broker.engine.queues.describe(queue).counts;
+
+const addressesAt = (url: string) =>
+  destinationOf(new URL(url), AbortSignal.timeout(10_000), systemResolve);
 
 const isEmpty = (broker: TestBroker) => () => {
   const { ready, delayed, inFlight } = counts(broker);
@@ -335,7 +339,7 @@ test("[P-5.16] a webhook never leads to a link-local address, however it is spel
       webhook: { url },
     });
     expect([url, status, body.pointer]).toEqual([url, 400, "/webhook/url"]);
-    await expect(assertDestination(url)).rejects.toThrow("link-local");
+    await expect(addressesAt(url)).rejects.toThrow("link-local");
   }
   for (const url of [
     "http://127.0.0.1/",
@@ -344,6 +348,6 @@ test("[P-5.16] a webhook never leads to a link-local address, however it is spel
     "http://localhost/",
   ]) {
     expect([url, leadsAstray(url)]).toEqual([url, false]);
-    await assertDestination(url);
+    expect(await addressesAt(url)).not.toBeEmpty();
   }
 });
