@@ -120,19 +120,13 @@ export class Tasks {
    */
   async create(order: TaskOrder): Promise<Task> {
     const { engine, clock, newId } = this.#deps;
-    const source = engine.queues.describe(order.queue);
-    const { name, deadLetterOf } = source;
+    const { name, deadLetterOf } = engine.queues.describe(order.queue);
     const to = order.to === undefined ? {} : { to: order.to };
     const target = transferTarget({ name, deadLetterOf }, { state: stateOf(order), ...to });
     if (target !== null) engine.queues.describe(target);
-    const createdAt = clock.now();
-    const { to: latest = createdAt } = order.select;
-    // What comes after this is not its own.
-    const select = { ...order.select, to: Math.min(latest, createdAt) };
     const counts = { moved: 0, held: 0, failed: 0 };
-    const total = takesAll(order.select) ? { total: atMost(order, source.counts) } : {};
-    const known = { ...order, select, id: newId(), createdAt, ...counts };
-    const task: Stored = { ...known, ...(order.dryRun ? {} : total), state: "running" };
+    const known = { ...order, id: newId(), createdAt: clock.now(), ...counts };
+    const task: Stored = { ...known, state: "running" };
     if (order.dryRun) return { ...task, ...(await this.#count(task)), state: "done" };
     const running = this.#stored().find(
       ({ state, queue }) => state === "running" && queue === order.queue,
@@ -142,9 +136,29 @@ export class Tasks {
       throw new WarrenError("conflict", "A task is running on this queue.", detail);
     }
     this.#making.add(order.queue);
-    await this.#remember(task).finally(() => this.#making.delete(order.queue));
-    this.#begin(task.id);
-    return task;
+    try {
+      const placed = await this.#placed(task);
+      await this.#remember(placed);
+      this.#begin(task.id);
+      return summed(placed);
+    } finally {
+      this.#making.delete(order.queue);
+    }
+  }
+
+  /**
+   * With the place where its first page begins, which knows what is there by now: what comes later is not
+   * its own, whatever the clocks say that it is dated by.
+   */
+  async #placed(task: Stored): Promise<Stored> {
+    const { queues } = this.#deps.engine;
+    const { counts } = queues.describe(task.queue);
+    const request = { ...requestOf(task, undefined), limit: 0, dryRun: true };
+    const { next } = await queues.transfer(task.queue, request);
+    const page = { moved: 0, held: 0, failed: 0 };
+    if (next === undefined) return { ...task, total: 0, page };
+    const total = takesAll(task.select) ? { total: atMost(task, counts) } : {};
+    return { ...task, ...total, page: { ...page, next } };
   }
 
   /** Writes a new task; of those that have ended the oldest go for it. */
@@ -281,10 +295,10 @@ export class Tasks {
   }
 
   /** How many there are, touching none. */
-  async #count(task: Task): Promise<Pick<Task, "moved" | "held" | "failed"> & { total: number }> {
+  async #count(task: Stored): Promise<Pick<Task, "moved" | "held" | "failed"> & { total: number }> {
     const { limit = Number.POSITIVE_INFINITY } = task;
     const sum = { moved: 0, held: 0, failed: 0 };
-    let after: string | undefined;
+    let after = task.page?.next;
     do {
       const request = { ...requestOf(task, after), limit: PAGE_MESSAGES, dryRun: true };
       const page = await this.#deps.engine.queues.transfer(task.queue, request);

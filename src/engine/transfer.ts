@@ -36,7 +36,7 @@ export interface TransferRequest {
   readonly select: Selection;
   /** Absent: the queue whose dead letters they are, or that acked them. Null: nowhere, for good. */
   readonly to?: string | null;
-  /** Most messages that are moved. */
+  /** Most messages that are moved; 0 asks for the `next` from which the pages begin. */
   readonly limit: number;
   /** The `next` of the page before. What came after the first page was asked for is in no page. */
   readonly after?: string;

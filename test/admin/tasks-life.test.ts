@@ -1,7 +1,7 @@
 /** What may come between a task and its end: full queues, lost queues, lost storage [P-13.10]. */
 import { describe, expect, test } from "bun:test";
 import { Tasks } from "../../src/broker/tasks.ts";
-import { systemClock, systemRandom } from "../../src/clock.ts";
+import { type Clock, systemClock, systemRandom } from "../../src/clock.ts";
 import { MemoryEngine } from "../../src/engine/memory/engine.ts";
 import { completeSettings } from "../../src/engine/rules.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
@@ -92,6 +92,47 @@ test("[P-13.10] what can never be is refused when it is asked for", async () => 
   expect(await redrive(REDRIVE, { to: "other.dead" })).toEqual([409, "conflict"]);
   expect(await redrive(`${QUEUES}/jobs/redrive`, {})).toEqual([409, "conflict"]);
   expect((await broker.json("GET", "/admin/v1/tasks")).body.tasks).toEqual([]);
+});
+
+describe("[P-13.10] the clock is set back after messages died", () => {
+  for (const [title, fields] of [
+    ["all", {}],
+    ["those of a filter", { topic: "jobs/#" }],
+  ] as const) {
+    test(`[P-13.10] ${title}: a redrive takes what is there, and what dies later is not its own`, async () => {
+      let aheadMs = 0;
+      const clock: Clock = {
+        now: () => systemClock.now() + aheadMs,
+        after: (delayMs, action) => systemClock.after(delayMs, action),
+        endOfTurn: (action) => systemClock.endOfTurn(action),
+      };
+      await using broker = await startTestWarren(settings(), { clock });
+      await dead(broker, 3);
+      aheadMs = -3_600_000;
+      const dry = await broker.json("POST", REDRIVE, { ...fields, dryRun: true });
+      expect(dry.body).toMatchObject({ moved: 3, total: 3 });
+      const slow = { ...fields, ...SLOWLY, to: "other" };
+      const { body } = await broker.json("POST", REDRIVE, slow);
+      await becomes(broker, body.id, ({ moved }) => moved === 1);
+      await broker.json("DELETE", `/admin/v1/tasks/${body.id}`);
+      const again = await broker.json("POST", REDRIVE, { ...fields, to: "other" });
+      expect(await ended(broker, again.body.id)).toMatchObject({ moved: 2, total: 2 });
+      expect(await idsIn(broker, "other")).toEqual(["m0", "m1", "m2"]);
+    });
+  }
+});
+
+test("[P-13.10] what dies while it is made and runs is not its own", async () => {
+  await using broker = await startTestWarren(settings());
+  await dead(broker, 2);
+  const { body } = await broker.json("POST", REDRIVE, { ratePerSecond: 5, topic: "jobs/#" });
+  expect(body).toMatchObject({ moved: 0, state: "running" });
+  // They die as they come back.
+  const { body: pulled } = await broker.json("POST", "/v1/queues/jobs/pull", { waitMs: 20_000 });
+  const reject = [{ tags: pulled.deliveries.map(({ tag }: { tag: number }) => tag) }];
+  await broker.json("POST", "/v1/queues/jobs/settle", { reject });
+  expect(await ended(broker, body.id)).toMatchObject({ state: "done", moved: 2, total: 2 });
+  expect(await idsIn(broker, "jobs.dead")).toEqual(["m0"]);
 });
 
 test("[P-13.10] of two that are asked for at the same moment one is made", async () => {

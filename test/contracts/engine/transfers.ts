@@ -77,6 +77,21 @@ function describeRedrive(kind: EngineKind): void {
     expect(subject.counts("a")).toMatchObject({ ready: 0, inFlight: 0, bytes: 0 });
   });
 
+  test("[P-13.10] the place where pages begin is had without moving, and knows what is there", async () => {
+    await using subject = await Subject.open(kind);
+    const begin = () =>
+      subject.engine.queues.transfer("a.dead", { ...ALL, limit: 0, dryRun: true });
+    await dead(subject, []);
+    expect(await begin()).toEqual({ moved: 0, held: 0, failed: 0 });
+    await dead(subject, ["1", "2", "3"]);
+    const { next, ...counts } = await begin();
+    expect(counts).toEqual({ moved: 0, held: 0, failed: 0 });
+    await dead(subject, ["4"]);
+    const page = await subject.engine.queues.transfer("a.dead", { ...ALL, after: next! });
+    expect(page).toEqual({ moved: 3, held: 0, failed: 0 });
+    expect(await idsOf(subject, "a.dead")).toEqual(["4"]);
+  });
+
   test("[P-13.10] only what was selected, a page at a time, and nothing twice", async () => {
     await using subject = await Subject.open(kind, { limits: { queueWindowMessages: 3 } });
     const ids = Array.from({ length: 9 }, (_, n) => `m${n}`);
