@@ -55,7 +55,7 @@ import type { EngineCounters } from "./counters.ts";
 import type { Collection, Records } from "./records.ts";
 import type { ScheduleRequest } from "./schedule.ts";
 import type { Selection } from "./selection.ts";
-import type { HistoryBounds, Position } from "./topics.ts";
+import type { HistoryBounds, Position, Topics } from "./topics.ts";
 import type { TransferPage, TransferRequest } from "./transfer.ts";
 
 /** What an engine cannot do is said here, with the broker refusing with `not_supported`. */
@@ -90,8 +90,9 @@ export interface AppendItem {
   readonly dueAt?: number;
   /**
    * The publisher chose the message id, so a repetition on the same topic is a duplicate, for the
-   * longest `dedupeWindowMs` of the queues that stored it. What failed, and what came without
-   * `dedupe`, is not remembered; a duplicate does not prolong the window [P-3.5].
+   * longest `dedupeWindowMs` of the queues that stored it, or that of the limits where its topic keeps it
+   * and that is longer. What failed, and what came without `dedupe`, is not remembered; a duplicate does
+   * not prolong the window [P-3.5].
    */
   readonly dedupe: boolean;
   /**
@@ -345,6 +346,7 @@ export interface Engine {
   readonly capabilities: Capabilities;
   readonly queues: Queues;
   readonly records: Records;
+  readonly topics: Topics;
   readonly audit: AuditTrail;
   readonly counters: Readonly<EngineCounters>;
   readonly health: EngineHealth;

@@ -22,6 +22,7 @@ import type {
 } from "../engine.ts";
 import { assertNotDraining } from "../rules.ts";
 import type { ScheduleRequest } from "../schedule.ts";
+import { isKept } from "../topics.ts";
 import { MemoryAudit } from "./audit.ts";
 import { MemoryConsumer } from "./consumer.ts";
 import { Pulse } from "./pulse.ts";
@@ -29,6 +30,7 @@ import type { Entry, MemoryQueue } from "./queue.ts";
 import { MemoryQueues } from "./queues.ts";
 import { MemoryRecords } from "./records.ts";
 import { reschedule } from "./schedule.ts";
+import { MemoryTopics } from "./topics.ts";
 
 export interface MemoryEngineOptions {
   readonly clock: Clock;
@@ -46,6 +48,7 @@ interface Plan {
 
 interface PlannedItem {
   readonly item: AppendItem;
+  readonly isDuplicate: boolean;
   /** None for a duplicate. */
   readonly queues: readonly MemoryQueue[];
   readonly bytes: number;
@@ -58,6 +61,7 @@ export class MemoryEngine implements Engine {
   readonly health: EngineHealth = { state: "ready" };
   readonly queues: MemoryQueues;
   readonly records: MemoryRecords;
+  readonly topics: MemoryTopics;
   readonly audit: MemoryAudit;
   readonly #pulse: Pulse;
   /** Until when a message id counts as seen, by topic and id. Times forget it. */
@@ -71,6 +75,7 @@ export class MemoryEngine implements Engine {
       this.#listener?.recordChanged?.(collection, key, value),
     );
     this.queues = new MemoryQueues(this.#pulse, this.records);
+    this.topics = new MemoryTopics(this.#pulse);
     this.audit = new MemoryAudit(this.#pulse);
     this.#pulse.tallies = () => this.queues.all().map(({ tally }) => tally);
     this.#pulse.onTurn = () => {
@@ -100,6 +105,11 @@ export class MemoryEngine implements Engine {
   }
 
   appendBatch(request: BatchRequest): void {
+    const { refusal } = this.#pulse;
+    if (refusal !== undefined) {
+      this.#pulse.answer(() => request.failed(refusal));
+      return;
+    }
     const plan: Plan = { items: [], ids: new Map(), room: new Map() };
     for (const [index, item] of request.items.entries()) {
       try {
@@ -143,10 +153,11 @@ export class MemoryEngine implements Engine {
       const key = seenKey(item.message);
       const now = this.#pulse.clock.now();
       if ((plan.ids.get(key) ?? this.#seen.get(key) ?? 0) > now) {
-        return { item, queues: [], bytes: 0, displaced: 0 };
+        return { item, isDuplicate: true, queues: [], bytes: 0, displaced: 0 };
       }
-      const windowMs = Math.max(...queues.map(({ settings }) => settings.dedupeWindowMs));
-      plan.ids.set(key, now + windowMs);
+      const windowsMs = queues.map(({ settings }) => settings.dedupeWindowMs);
+      if (isKept(item)) windowsMs.push(this.#pulse.limits.dedupeWindowMs);
+      plan.ids.set(key, now + Math.max(...windowsMs));
     }
     const bytes = storedSize(item.message);
     let displaced = 0;
@@ -160,7 +171,7 @@ export class MemoryEngine implements Engine {
       displaced += going.length - room.going.length;
       plan.room.set(queue, { messages: room.messages + 1, bytes: room.bytes + bytes, going });
     }
-    return { item, queues, bytes, displaced };
+    return { item, isDuplicate: false, queues, bytes, displaced };
   }
 
   #carryOut({ items, ids, room }: Plan, request: BatchRequest): void {
@@ -177,17 +188,24 @@ export class MemoryEngine implements Engine {
       ),
     );
     const { counters } = this.#pulse;
-    counters.duplicates += items.filter(({ queues }) => queues.length === 0).length;
+    counters.duplicates += items.filter(({ isDuplicate }) => isDuplicate).length;
+    const receipts = items.map((planned) => this.#receipt(planned));
     this.#pulse.answer(() => {
       for (const entry of entries) entry.confirmed = true;
-      request.stored(
-        items.map(({ queues, displaced }) => ({
-          queues: queues.length,
-          duplicate: queues.length === 0,
-          ...(displaced > 0 && { displaced }),
-        })),
-      );
+      request.stored(receipts);
     });
+  }
+
+  /** With what the topic keeps of the message. */
+  #receipt({ item, isDuplicate, queues, bytes, displaced }: PlannedItem): AppendReceipt {
+    const isEntering = !isDuplicate && isKept(item);
+    const position = isEntering ? this.topics.enter(item, bytes) : undefined;
+    return {
+      queues: queues.length,
+      duplicate: isDuplicate,
+      ...(displaced > 0 && { displaced }),
+      ...(position !== undefined && { position }),
+    };
   }
 
   #forget(): void {

@@ -35,6 +35,7 @@ import { Schedule } from "./schedule.ts";
 import { type Opened, Storage } from "./storage.ts";
 import { type StartWriter, WriterThread } from "./thread.ts";
 import { Timetable } from "./timetable.ts";
+import { SqliteTopics } from "./topics.ts";
 
 /** Delayed messages whose time has come that are seen to in one go. */
 const RELEASED_AT_ONCE = 1000;
@@ -60,6 +61,7 @@ export class SqliteEngine implements Engine, IntakeHost {
   readonly queues: QueueRegistry;
   readonly records: SqliteRecords;
   readonly audit = new SqliteAudit(this);
+  readonly topics = new SqliteTopics(this);
   readonly counters = new EngineTally(() => this.queues.tallies());
   readonly rates: RateSampler;
   readonly clock: Clock;

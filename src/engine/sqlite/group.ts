@@ -6,6 +6,7 @@ import type { WarrenError } from "../../errors.ts";
 import type { Message } from "../../message.ts";
 import type { AppendItem, AppendReceipt, AppendRequest, BatchRequest } from "../engine.ts";
 import { isRefusedEntry } from "../rules.ts";
+import type { HistoryBounds } from "../topics.ts";
 import type { QueueHost } from "./host.ts";
 import { type EncodedRecord, encodeRecord, messageKey } from "./record.ts";
 
@@ -29,6 +30,8 @@ export class Member implements AppendRequest {
   readonly dedupe: boolean;
   declare readonly dueAt?: number;
   declare readonly invalid?: string;
+  declare readonly history?: HistoryBounds;
+  declare readonly retain?: "set" | "clear";
   readonly index: number;
   readonly record: EncodedRecord;
   isDuplicate = false;
@@ -42,6 +45,8 @@ export class Member implements AppendRequest {
     this.dedupe = item.dedupe;
     if (item.dueAt !== undefined) this.dueAt = item.dueAt;
     if (item.invalid !== undefined) this.invalid = item.invalid;
+    if (item.history !== undefined) this.history = item.history;
+    if (item.retain !== undefined) this.retain = item.retain;
     this.index = index;
     this.record = encodeRecord(item.message, item.message.time, undefined);
     this.#group = group;

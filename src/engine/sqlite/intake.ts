@@ -7,6 +7,7 @@
 import { toWarrenError, WarrenError } from "../../errors.ts";
 import type { AppendItem, AppendRequest, BatchRequest } from "../engine.ts";
 import { assertNotDraining, isRefusedEntry, priorityOf } from "../rules.ts";
+import { isKept } from "../topics.ts";
 import type { Entry } from "./entry.ts";
 import { Follower, Group, type Member, ofOne, queueKey, recentKey, topicKey } from "./group.ts";
 import type { QueueHost } from "./host.ts";
@@ -108,6 +109,7 @@ export class Intake {
   }
 
   #destinations(item: AppendItem): SqliteQueue[] {
+    if (isKept(item)) throw new WarrenError("not_supported");
     const queues: SqliteQueue[] = [];
     for (const name of item.queues) queues.push(this.#host.queues.open(name));
     return queues;

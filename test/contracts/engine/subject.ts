@@ -13,6 +13,7 @@ import type {
 } from "../../../src/engine/engine.ts";
 import { completeSettings } from "../../../src/engine/rules.ts";
 import type { ScheduleChange } from "../../../src/engine/schedule.ts";
+import type { HistoryBounds } from "../../../src/engine/topics.ts";
 import type { WarrenError } from "../../../src/errors.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../../src/limits.ts";
 import type { Delivery, Message } from "../../../src/message.ts";
@@ -52,6 +53,8 @@ export interface AppendOptions extends Partial<Message> {
   readonly dueAt?: number;
   readonly invalid?: string;
   readonly dedupe?: boolean;
+  readonly history?: HistoryBounds;
+  readonly retain?: "set" | "clear";
 }
 
 const SENTRY = "sentry";
@@ -138,13 +141,15 @@ export class Subject {
 
   /** Resolves to the receipt, or rejects with why it was refused. */
   append(queues: string | readonly string[], options: AppendOptions = {}): Promise<AppendReceipt> {
-    const { dueAt, invalid, dedupe = false, ...fields } = options;
+    const { dueAt, invalid, history, retain, dedupe = false, ...fields } = options;
     return new Promise((stored, failed) =>
       this.engine.append({
         message: this.message(fields),
         queues: typeof queues === "string" ? [queues] : queues,
         ...(dueAt !== undefined && { dueAt }),
         ...(invalid !== undefined && { invalid }),
+        ...(history !== undefined && { history }),
+        ...(retain !== undefined && { retain }),
         dedupe,
         stored,
         failed,
