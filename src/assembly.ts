@@ -143,7 +143,7 @@ function metricsOf(broker: Broker, figures: Figures, durability: Config["durabil
     version: VERSION,
     engine: engine.name,
     durability: engine.capabilities.durable ? durability : "none",
-    queues: () => queueGauges(broker),
+    queues: (atMost) => queueGauges(broker, atMost),
   });
 }
 

@@ -27,7 +27,8 @@ export interface MetricSources {
   gauges(): Readonly<Record<string, number>>;
   /** Values that only grow, since the start, such as `published`. */
   counters(): Readonly<Record<string, number>>;
-  queues(): readonly QueueGauges[];
+  /** At most so many, the first by name. */
+  queues(atMost: number): readonly QueueGauges[];
 }
 
 export interface Metrics {
@@ -165,7 +166,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     render() {
       snapshot.gauges = sources.gauges();
       snapshot.counters = sources.counters();
-      snapshot.queues = sources.queues().slice(0, QUEUES_LISTED);
+      snapshot.queues = sources.queues(QUEUES_LISTED);
       return registry.metrics();
     },
   };

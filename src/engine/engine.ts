@@ -289,8 +289,13 @@ export interface Queues {
    * may not be defined, `conflict` beyond `limits.queues` (dead-letter queues aside).
    */
   define(name: string, settings: QueueSettings, bindings: readonly string[]): Promise<QueueReport>;
-  /** Every queue, dead-letter queues among them, by name. */
-  list(): QueueReport[];
+  /** How many there are, dead-letter queues among them. */
+  readonly size: number;
+  /**
+   * Every queue, dead-letter queues among them, by name; or at most so many of those whose names come
+   * behind `after`. Costs what it gives, however many there are.
+   */
+  list(page?: { readonly after?: string | undefined; readonly atMost?: number }): QueueReport[];
   /** Throws `unknown_queue`. */
   describe(name: string): QueueReport;
   /** Who consumes the queue, in no order. Throws `unknown_queue`. */

@@ -51,12 +51,12 @@ export const adminHandlers: Handlers<AdminOperation> = {
 
   listQueues({ query }, { engine }) {
     const { limit, after } = query;
-    const all = engine.queues.list().filter(({ name }) => after === undefined || name > after);
-    const queues = all.sort((a, b) => (a.name < b.name ? -1 : 1)).slice(0, limit);
+    const found = engine.queues.list({ after, atMost: limit + 1 });
+    const queues = found.slice(0, limit);
     const last = queues.at(-1);
     return {
       queues: queues.map(queueView),
-      ...(last !== undefined && all.length > limit ? { next: last.name } : {}),
+      ...(last !== undefined && found.length > limit ? { next: last.name } : {}),
     };
   },
 

@@ -21,7 +21,7 @@ export function createFigures(sources: FigureSources, isDraining: () => boolean)
       sessions: sessions.size,
       subscriptions: broker.counters.subscriptions,
       routes: broker.counters.routes,
-      queues: engine.queues.list().length,
+      queues: engine.queues.size,
       bans: sessions.admission.bans.count(),
       storage_ready: engine.health.state === "ready" ? 1 : 0,
       webhook_requests: webhooks.figures.inFlight,
@@ -61,9 +61,9 @@ export function createFigures(sources: FigureSources, isDraining: () => boolean)
   };
 }
 
-/** The queues with what is in them, by name. */
-export function queueGauges({ engine }: Broker): QueueGauges[] {
-  return engine.queues.list().map(({ name, counts, counters, oldestAgeMs }) => ({
+/** The first so many queues by name, with what is in them. */
+export function queueGauges({ engine }: Broker, atMost: number): QueueGauges[] {
+  return engine.queues.list({ atMost }).map(({ name, counts, counters, oldestAgeMs }) => ({
     name,
     ...counts,
     counters,

@@ -81,10 +81,16 @@ export class MemoryQueues implements Queues {
     return report;
   }
 
-  list(): QueueReport[] {
+  get size(): number {
+    return this.#byName.size;
+  }
+
+  list({ after = "", atMost = Number.POSITIVE_INFINITY } = {}): QueueReport[] {
     return this.all()
-      .map((queue) => queue.report())
-      .sort((a, b) => (a.name < b.name ? -1 : 1));
+      .filter(({ name }) => name > after)
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+      .slice(0, atMost)
+      .map((queue) => queue.report());
   }
 
   describe(name: string): QueueReport {

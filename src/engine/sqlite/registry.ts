@@ -1,5 +1,6 @@
 /** Which queues there are: definitions, changes and removals, one after the other; and looking into them. */
 import type { QueueSettings } from "../../../schemas/queue.ts";
+import { SortedNames } from "../../collections/sorted-names.ts";
 import { WarrenError } from "../../errors.ts";
 import { QueueTally } from "../counters.ts";
 import type {
@@ -40,6 +41,8 @@ export class QueueRegistry implements Queues {
   readonly #changed: EngineListener["queueChanged"];
   readonly #byName = new Map<string, SqliteQueue>();
   readonly #byNumber = new Map<number, SqliteQueue>();
+  /** Those of `#byName` in their order. */
+  readonly #names = new SortedNames();
   /** Changes of the registry wait for one another. */
   #lastChange: Promise<unknown> = Promise.resolve();
 
@@ -63,6 +66,7 @@ export class QueueRegistry implements Queues {
     const known = new Map(this.#byNumber);
     this.#byName.clear();
     this.#byNumber.clear();
+    for (const name of before) this.#names.delete(name);
     for (const state of states) {
       const same = known.get(state.number);
       const isSame = same?.name === state.name && same.createdAt === state.createdAt;
@@ -104,10 +108,12 @@ export class QueueRegistry implements Queues {
     return queue;
   }
 
-  list(): QueueReport[] {
-    return [...this.#byName.values()]
-      .map((queue) => queue.report)
-      .sort((a, b) => (a.name < b.name ? -1 : 1));
+  get size(): number {
+    return this.#byName.size;
+  }
+
+  list({ after = "", atMost = this.size } = {}): QueueReport[] {
+    return this.#names.after(after, atMost).map((name) => this.open(name).report);
   }
 
   describe(name: string): QueueReport {
@@ -168,6 +174,7 @@ export class QueueRegistry implements Queues {
       this.#changed(name, undefined);
       for (const each of gone) {
         this.#byName.delete(each.name);
+        this.#names.delete(each.name);
         each.endConsumers(new WarrenError("unknown_queue", undefined, { queue: each.name }));
       }
       try {
@@ -179,6 +186,7 @@ export class QueueRegistry implements Queues {
       } catch (error) {
         for (const each of gone) {
           this.#byName.set(each.name, each);
+          this.#names.add(each.name);
         }
         this.#changed(name, queue.description);
         throw error;
@@ -224,6 +232,7 @@ export class QueueRegistry implements Queues {
   #enter(row: QueueRow, tally = new QueueTally()): SqliteQueue {
     const queue = new SqliteQueue(this.#host, row, tally);
     this.#byName.set(row.name, queue);
+    this.#names.add(row.name);
     this.#byNumber.set(row.number, queue);
     return queue;
   }

@@ -53,9 +53,25 @@ export function describeQueues(kind: EngineKind): void {
       for (const name of ["b", "a", "B:1"]) await subject.define(name);
       const names = subject.engine.queues.list().map(({ name }) => name);
       expect(names).toEqual(["B:1", "B:1.dead", "a", "a.dead", "b", "b.dead"]);
+      expect(subject.engine.queues.size).toBe(6);
       expect(() => subject.engine.queues.describe("c")).toThrow(
         expect.objectContaining({ code: "unknown_queue" }),
       );
+    });
+
+    test("[P-13.3] a page of the list begins behind a name, be there such a queue or not", async () => {
+      await using subject = await Subject.open(kind);
+      const page = (after: string | undefined, atMost: number) =>
+        subject.engine.queues.list({ after, atMost }).map(({ name }) => name);
+      expect(page(undefined, 5)).toEqual([]);
+      for (const name of ["b", "a", "c"]) await subject.define(name);
+      expect(page(undefined, 3)).toEqual(["a", "a.dead", "b"]);
+      expect(page("b", 2)).toEqual(["b.dead", "c"]);
+      expect(page("aa", 1)).toEqual(["b"]);
+      expect(page("c.dead", 10)).toEqual([]);
+      await subject.engine.queues.remove("b");
+      expect(page("a.dead", 10)).toEqual(["c", "c.dead"]);
+      expect(subject.engine.queues.size).toBe(4);
     });
 
     test("[P-13.3] names that may not be are refused", async () => {
