@@ -32,7 +32,9 @@ export const ChannelDefinition = Type.Object(
     ),
     history: Type.Optional(Type.Unknown({ description: "Not supported yet." })),
     retained: Type.Optional(Type.Boolean({ description: "Not supported yet." })),
-    presence: Type.Optional(Type.Boolean({ description: "Not supported yet." })),
+    presence: Type.Optional(
+      Type.Boolean({ description: "Whether it is known who is subscribed to a topic." }),
+    ),
   },
   closed,
 );

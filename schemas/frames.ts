@@ -75,8 +75,13 @@ export const CLIENT_FRAMES = {
     last: Type.Optional(Type.Integer({ minimum: 0 })),
     where: Type.Optional(Type.Unknown()),
     presence: Type.Optional(Type.Boolean()),
+    info: Type.Optional(Type.Unknown()),
   }),
   unsubscribe: frame("unsubscribe", { filter: Type.String() }),
+  presence: frame("presence", {
+    topic: Type.String(),
+    limit: Type.Optional(Type.Integer({ minimum: 0 })),
+  }),
   consume: frame("consume", { queue: QueueRef, credit: Type.Integer({ minimum: 0 }) }),
   credit: frame("credit", { queue: QueueRef, credit: Type.Integer({ minimum: 0 }) }),
   cancel: frame("cancel", { queue: QueueRef }),
@@ -130,6 +135,16 @@ export const DeathRecordSchema = Type.Object({
   detail: Type.Optional(Type.String()),
 });
 
+/** Who is present on a topic [P-7.1]. */
+export const PresenceMember = Type.Object({
+  principal: Type.String(),
+  session: Type.String(),
+  since: Type.Integer(),
+  firstSession: Type.Optional(Type.String()),
+  info: Type.Optional(Type.Unknown()),
+});
+export type PresenceMember = Static<typeof PresenceMember>;
+
 /** What became of one message of a batch [P-5.14]. */
 const BatchResult = Type.Object({
   messageId: MessageId,
@@ -160,6 +175,9 @@ export const SERVER_FRAMES = {
     displaced: Type.Optional(Type.Integer({ minimum: 1 })),
     invalid: Type.Optional(Type.Literal(true)),
     results: Type.Optional(Type.Array(BatchResult)),
+    members: Type.Optional(Type.Array(PresenceMember)),
+    count: Type.Optional(Type.Integer({ minimum: 0 })),
+    many: Type.Optional(Type.Literal(true)),
     expiresAt: Type.Optional(Type.Integer()),
     time: Type.Optional(Type.Integer()),
   }),
@@ -181,6 +199,20 @@ export const SERVER_FRAMES = {
     retained: Type.Optional(Type.Literal(true)),
     ...MessageFields,
   }),
+  presence: Type.Object({
+    type: Type.Literal("presence"),
+    topic: Type.String(),
+    filter: Type.Optional(Type.String()),
+    action: Type.Union([
+      Type.Literal("join"),
+      Type.Literal("leave"),
+      Type.Literal("update"),
+      Type.Literal("many"),
+      Type.Literal("few"),
+    ]),
+    member: Type.Optional(PresenceMember),
+    count: Type.Optional(Type.Integer({ minimum: 0 })),
+  }),
   delivery: Type.Object({
     type: Type.Literal("delivery"),
     queue: Type.String(),
@@ -200,11 +232,13 @@ export const SERVER_FRAMES = {
       Type.Literal("token_expiring"),
       Type.Literal("draining"),
       Type.Literal("consumer_ended"),
+      Type.Literal("presence_ended"),
     ]),
     filter: Type.Optional(Type.String()),
     queue: Type.Optional(Type.String()),
     reason: Type.Optional(Type.String()),
     missed: Type.Optional(Type.Integer()),
+    presence: Type.Optional(Type.Literal(true)),
     expiresAt: Type.Optional(Type.Integer()),
     reconnectAfterMs: Type.Optional(Type.Integer()),
   }),

@@ -49,7 +49,7 @@ export interface Operation {
   readonly path: string;
   readonly summary: string;
   /** `nobody`: no credentials are asked for. */
-  readonly access: "nobody" | "publish" | "consume" | "admin";
+  readonly access: "nobody" | "publish" | "presence" | "consume" | "admin";
   /** For `admin`: the area that the right must cover [P-13.1]. */
   readonly area?: string;
   readonly query?: TObject;

@@ -10,6 +10,7 @@ import { CONNECTION_OPERATIONS } from "./http-connections.ts";
 import { DATA_OPERATIONS } from "./http-data.ts";
 import { KEY_OPERATIONS } from "./http-keys.ts";
 import { PLANE_OPERATIONS } from "./http-plane.ts";
+import { PRESENCE_OPERATIONS } from "./http-presence.ts";
 import { QUEUE_OPERATIONS } from "./http-queues.ts";
 import { REVOCATION_OPERATIONS } from "./http-revocations.ts";
 import { TASK_OPERATIONS } from "./http-tasks.ts";
@@ -20,6 +21,7 @@ export type { Operation } from "./http-operation.ts";
 export const OPERATIONS = {
   ...PLANE_OPERATIONS,
   ...DATA_OPERATIONS,
+  ...PRESENCE_OPERATIONS,
   ...QUEUE_OPERATIONS,
   ...AUDIT_OPERATIONS,
   ...TASK_OPERATIONS,

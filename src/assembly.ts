@@ -160,6 +160,7 @@ function rulesOf(
   };
   const channels = new ChannelBook(config.channels, channelsChanged, broker.counters);
   broker.router.channels = channels;
+  broker.presence.rules = channels;
   roles.grantEveryone(channels.everyone());
   broker.watchRecords("roles", (name, value) => {
     const fault = learnRole(roles, name, value);

@@ -16,6 +16,8 @@ export interface ClientLimits {
   outboundBytes: number;
   headers: number;
   headerBytes: number;
+  presenceInfoBytes: number;
+  presenceListed: number;
 }
 
 export interface Limits extends ClientLimits {
@@ -55,6 +57,12 @@ export interface Limits extends ClientLimits {
   pendingOperations: number;
   /** A consumer that had a delivery for less than this when its connection ended burns no attempt [P-5.5]. */
   deliveryGraceMs: number;
+  /** Members of a topic that are told one by one as they come and go [P-7.4]. */
+  presenceAnnounced: number;
+  /** A lost connection that is back within this time was never away [P-7.2]. */
+  presenceGraceMs: number;
+  /** Members whose connection was lost, all together; past it those lost first have left. */
+  presenceAbsent: number;
   /** Records of one collection: roles, keys, tasks and so on. */
   records: number;
   /** Names of HTTP consumers of one principal, while they are alive. */
@@ -76,6 +84,8 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   outboundBytes: 1024 * 1024,
   headers: 32,
   headerBytes: 4096,
+  presenceInfoBytes: 1024,
+  presenceListed: 1000,
   payloadDepth: 64,
   badFramesInARow: 20,
   handshakeTimeoutMs: 10_000,
@@ -98,6 +108,9 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   commitBytes: 8 * 1024 * 1024,
   pendingOperations: 200_000,
   deliveryGraceMs: 1000,
+  presenceAnnounced: 1000,
+  presenceGraceMs: 5000,
+  presenceAbsent: 100_000,
   records: 200_000,
   pullConsumers: 1000,
   auditEntries: 100_000,
@@ -130,6 +143,10 @@ export function limitFaults(limits: Limits): string[] {
     "limits.commitBytes must be at least four times limits.frameBytes",
   );
   demand(
+    limits.presenceListed * 2 >= limits.presenceAnnounced,
+    "limits.presenceListed must be at least half of limits.presenceAnnounced, or whoever is told that there are few could not see who they are",
+  );
+  demand(
     limits.queues <= QUEUES_MAX,
     `limits.queues must be at most ${QUEUES_MAX}; storage has no numbers for more`,
   );
@@ -148,6 +165,8 @@ const CLIENT_KEYS = [
   "outboundBytes",
   "headers",
   "headerBytes",
+  "presenceInfoBytes",
+  "presenceListed",
 ] as const satisfies readonly (keyof ClientLimits)[];
 
 /** The part of the limits that `welcome` states. */

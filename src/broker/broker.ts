@@ -20,6 +20,7 @@ import type { Limits } from "../limits.ts";
 import type { Message } from "../message.ts";
 import type { Deniable, Explanation, Rights } from "./access.ts";
 import { Fanout } from "./fanout.ts";
+import { Presence } from "./presence.ts";
 import { Misfit, type Publication } from "./publication.ts";
 import { RecentIds } from "./recent-ids.ts";
 import { RefusalTrail } from "./refusal-trail.ts";
@@ -66,6 +67,7 @@ export class Broker {
   readonly newId: () => string;
   readonly router: Router;
   readonly fanout: Fanout;
+  readonly presence: Presence;
   readonly counters: BrokerCounters;
   /** Refusals for lack of rights or credentials go here [P-14.8]. */
   readonly refusals: RefusalTrail;
@@ -88,6 +90,7 @@ export class Broker {
     const fanout = new Fanout(deps.routes, deps.clock, deps.limits);
     this.router = router;
     this.fanout = fanout;
+    this.presence = new Presence({ fanout, clock: deps.clock, limits: deps.limits });
     this.refusals = new RefusalTrail(deps.engine.audit, deps.clock);
     this.#recentIds = new RecentIds(deps.limits.recentMessageIds, deps.limits.dedupeWindowMs);
     this.counters = {
@@ -137,6 +140,7 @@ export class Broker {
   /** Closes the engine: what it accepted is made durable and answered first. */
   close(): Promise<void> {
     this.refusals.flush();
+    this.presence.close();
     return this.engine.close();
   }
 

@@ -8,12 +8,13 @@ import { WarrenError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import { assertFilter } from "../topic.ts";
 import type { Fault, SourcedGrants } from "./access.ts";
+import { FilterMatcher, NONE } from "./matcher.ts";
 import { compileSchema, type PayloadCheck } from "./payload-schema.ts";
 import { FilterTrie } from "./trie.ts";
 
 /** An operator may raise the limits for topics up to these. */
 const WIDEST = { topicBytes: 4095, topicLevels: 1024 };
-const LATER = ["history", "retained", "presence"] as const;
+const LATER = ["history", "retained"] as const;
 
 export interface ChannelView extends ChannelDefinition {
   readonly name: string;
@@ -122,6 +123,8 @@ export class ChannelBook {
   readonly #settings: ReadonlyMap<string, Channel>;
   readonly #stored = new Map<string, Channel>();
   #byFilter = new FilterTrie<Channel>();
+  /** The filters of channels with presence. */
+  #presence = new FilterMatcher();
   readonly #changed: () => void;
   readonly #tally: Tally;
   readonly #found: Channel[] = [];
@@ -195,6 +198,20 @@ export class ChannelBook {
     return best;
   }
 
+  /** Whether there is a channel with presence [P-7.1]. */
+  get somePresence(): boolean {
+    return this.#presence.size > 0;
+  }
+
+  hasPresence(topic: string): boolean {
+    return this.find(topic)?.view.presence === true;
+  }
+
+  /** Whether a channel with presence shares a topic with the filter, though a more specific one may rule there. */
+  mayHavePresence(filter: string): boolean {
+    return this.#presence.overlapping(filter, []) !== NONE;
+  }
+
   /** What everyone may do, by the channels. */
   everyone(): SourcedGrants[] {
     return this.list().flatMap(({ name, filter, everyone = [] }) =>
@@ -211,6 +228,10 @@ export class ChannelBook {
     // Last, so that of equal filters that of the settings stays.
     for (const channel of this.#settings.values()) {
       this.#byFilter.set(channel.view.filter, channel);
+    }
+    this.#presence = new FilterMatcher();
+    for (const { filter, presence } of this.list()) {
+      if (presence === true) this.#presence.add(filter, 0);
     }
   }
 }

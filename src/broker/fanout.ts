@@ -65,8 +65,14 @@ export class Fanout {
     }
   }
 
+  /** Sends one more frame, which is no event, to everyone on the route. */
+  tell(route: Route, bytes: Bytes, now: number): void {
+    route.events++;
+    if (route.listening > 0) this.#queue(route, bytes, now, undefined);
+  }
+
   join(subscriber: Subscriber, route: Route): void {
-    this.#settle(route);
+    this.settle(route);
     route.members.add(subscriber);
     subscriber.socket.subscribe(route.name);
   }
@@ -74,17 +80,33 @@ export class Fanout {
   leave(subscriber: Subscriber, route: Route): void {
     // A socket that is closed cannot publish any more, nor does it receive what it was to be spared.
     if (route.pendingExcept === subscriber) route.pendingExcept = undefined;
-    this.#settle(route);
+    this.settle(route);
+    this.drop(subscriber, route);
+  }
+
+  /** Takes a member off that has no use any more for what is pending. */
+  drop(subscriber: Subscriber, route: Route): void {
     subscriber.socket.unsubscribe(route.name);
     route.members.delete(subscriber);
     if (route.lagging?.delete(subscriber) && route.lagging.size === 0) route.lagging = undefined;
-    if (route.members.size === 0) this.#congested.delete(route);
+    if (route.members.size > 0) return;
+    this.#congested.delete(route);
+    // Another route of this name may have members before this one would have been flushed.
+    route.pending.length = 0;
+    route.pendingBytes = 0;
+  }
+
+  /** What is pending leaves now: before the route's membership changes, or because it is full. */
+  settle(route: Route): void {
+    if (route.pending.length === 0) return;
+    this.#flushSessions();
+    this.#flush(route);
   }
 
   /** Takes a member off the air; the events that it misses are counted until `resume`. */
   suspend(subscriber: Subscriber, route: Route): void {
     if (!route.members.has(subscriber) || route.lagging?.has(subscriber)) return;
-    this.#settle(route);
+    this.settle(route);
     subscriber.socket.unsubscribe(route.name);
     route.lagging ??= new Map();
     route.lagging.set(subscriber, route.events);
@@ -94,7 +116,7 @@ export class Fanout {
   resume(subscriber: Subscriber, route: Route): number {
     const since = route.lagging?.get(subscriber);
     if (since === undefined) return 0;
-    this.#settle(route);
+    this.settle(route);
     route.lagging?.delete(subscriber);
     if (route.lagging?.size === 0) route.lagging = undefined;
     subscriber.socket.subscribe(route.name);
@@ -114,10 +136,15 @@ export class Fanout {
       }
       if (route.listening === 0) return;
     }
-    if (route.pendingExcept !== except) this.#settle(route);
-    const { filter, encoder, pending } = route;
+    const { filter, encoder } = route;
     const bytes = encoder.event(message, filter === message.topic ? undefined : filter);
-    if (!this.#turnRequested && this.#mayLeaveAtOnce(message.time, route.members.size)) {
+    this.#queue(route, bytes, message.time, except);
+  }
+
+  #queue(route: Route, bytes: Bytes, now: number, except: Subscriber | undefined): void {
+    if (route.pendingExcept !== except) this.settle(route);
+    const { pending } = route;
+    if (!this.#turnRequested && this.#mayLeaveAtOnce(now, route.members.size)) {
       this.#send(route, bytes, except);
       return;
     }
@@ -132,15 +159,8 @@ export class Fanout {
       pending.length >= this.#limits.coalescedFrames ||
       route.pendingBytes >= this.#limits.coalescedBytes
     ) {
-      this.#settle(route);
+      this.settle(route);
     }
-  }
-
-  /** Brings a route up to date before its membership changes, or because it is full. */
-  #settle(route: Route): void {
-    if (route.pending.length === 0) return;
-    this.#flushSessions();
-    this.#flush(route);
   }
 
   #flush(route: Route): void {

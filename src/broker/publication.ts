@@ -197,7 +197,7 @@ function decodeBase64(payload: unknown): Uint8Array {
 }
 
 /** Whether nothing in `value` lies deeper than `depth` levels of objects and arrays. */
-function withinDepth(value: unknown, depth: number): boolean {
+export function withinDepth(value: unknown, depth: number): boolean {
   if (typeof value !== "object" || value === null || value instanceof Uint8Array) return true;
   if (depth === 0) return false;
   if (Array.isArray(value)) {

@@ -2,6 +2,7 @@
  * The way from the broker out to live subscribers. The interfaces are the broker's; protocols, sessions
  * and listeners implement them, so that nothing here knows an encoding or a socket.
  */
+import type { ServerFrame } from "../../schemas/frames.ts";
 import type { Message } from "../message.ts";
 
 /** Bytes as a WebSocket takes them: text for JSON, binary for MessagePack. */
@@ -13,6 +14,8 @@ export interface EventEncoder {
   readonly name: string;
   /** One event; `filter` is left out where it equals the topic [P-4.2]. */
   event(message: Message, filter: string | undefined): Bytes;
+  /** Any other frame. */
+  frame(frame: ServerFrame): Bytes;
   /** Several frames as one message: an array of frames [P-2.1]. A single one stays as it is. */
   batch(frames: readonly Bytes[]): Bytes;
 }
@@ -71,8 +74,9 @@ export class Route {
   /** Whom the pending events are kept from: the publisher of `echo: false` [P-3.2]. */
   pendingExcept: Subscriber | undefined;
 
-  constructor(filter: string, encoder: EventEncoder) {
-    this.name = `${encoder.name}:${filter}`;
+  /** `kind` tells it from the route of the events of that filter. */
+  constructor(filter: string, encoder: EventEncoder, kind = "") {
+    this.name = `${encoder.name}${kind}:${filter}`;
     this.filter = filter;
     this.encoder = encoder;
   }

@@ -8,6 +8,7 @@ import { consumerHandlers } from "./consumers.ts";
 import { explainHandlers } from "./explain.ts";
 import { keyHandlers } from "./keys.ts";
 import { opsHandlers } from "./ops.ts";
+import { presenceHandlers } from "./presence.ts";
 import { publishHandlers } from "./publish.ts";
 import { pullHandlers } from "./pull.ts";
 import { revocationHandlers } from "./revocations.ts";
@@ -21,6 +22,7 @@ export const HANDLERS: Handlers<OperationName> = {
   ...opsHandlers,
   ...publishHandlers,
   ...scheduledHandlers,
+  ...presenceHandlers,
   ...pullHandlers,
   ...adminHandlers,
   ...consumerHandlers,

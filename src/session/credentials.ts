@@ -108,8 +108,8 @@ export class Credentials implements HasDeadline {
   }
 
   /** Throws `forbidden`. */
-  assertMaySubscribe(filter: string): void {
-    if (this.#principal?.rights.maySubscribe(filter) !== true) throw forbidden("subscribe", filter);
+  assertMay(action: "subscribe" | "presence", filter: string): void {
+    if (this.#principal?.rights.may(action, filter) !== true) throw forbidden(action, filter);
   }
 
   /** Throws `forbidden`. */

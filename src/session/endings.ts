@@ -9,7 +9,7 @@ export interface Ending {
   readonly time: number;
   readonly principal: string;
   readonly session: string;
-  readonly action: "subscribe" | "consume";
+  readonly action: "subscribe" | "presence" | "consume";
   readonly on: string;
   /** Why it was not allowed any more, at that time. */
   readonly why: Explanation;

@@ -3,10 +3,12 @@
  * [P-4.7]: it is taken off the air, its missed events are counted, and once it has caught up it is told.
  */
 import type { ClientFrameOf } from "../../schemas/frames.ts";
+import type { Rights } from "../broker/access.ts";
 import type { Broker } from "../broker/broker.ts";
 import type { Route } from "../broker/route.ts";
 import { WarrenError } from "../errors.ts";
 import { assertFilter } from "../topic.ts";
+import { Attendance, listMembers, presenceAsked, type WatchEnded } from "./attendance.ts";
 import { assertSupported } from "./refusals.ts";
 import type { Session } from "./session.ts";
 
@@ -16,6 +18,7 @@ export class LiveSubscriptions {
   // Most sessions have one or two: a map for each of them would be most of what they weigh.
   readonly #routes: Route[] = [];
   #suspended = false;
+  #attendance: Attendance | undefined;
 
   constructor(session: Session, broker: Broker) {
     this.#session = session;
@@ -40,9 +43,12 @@ export class LiveSubscriptions {
     const session = this.#session;
     assertSupported(frame);
     assertFilter(filter, session.limits);
-    session.credentials.assertMaySubscribe(filter);
+    session.credentials.assertMay("subscribe", filter);
+    const asked = presenceAsked(frame, session, this.#broker);
     this.#add(filter);
     if (id !== undefined) session.tell({ type: "ok", id, filter });
+    // Its own coming, which it may be told of, is behind the answer.
+    if (asked !== undefined) this.#attending.subscribed(filter, asked, this.#suspended);
   }
 
   /** Throws `invalid_filter` [P-4.6]. */
@@ -53,6 +59,22 @@ export class LiveSubscriptions {
     if (id !== undefined) session.tell({ type: "ok", id, filter });
   }
 
+  /** Throws `invalid_topic`, `forbidden`, `not_supported`, `invalid_frame` [P-7.3]. */
+  presence(frame: ClientFrameOf<"presence">): void {
+    listMembers(frame, this.#session, this.#broker);
+  }
+
+  /** The session has other credentials [P-7.2]. */
+  identified(): void {
+    this.#attendance?.identified();
+  }
+
+  /** After channels or rights have changed; returns what is not watched any more [P-7.1]. */
+  reviewPresence(rights: Rights): WatchEnded[] {
+    const concerned = this.#attendance !== undefined || this.#broker.presence.rules.somePresence;
+    return concerned ? this.#attending.review(this.filters, rights) : [];
+  }
+
   /** Ends the subscriptions that `allowed` is false for; returns their filters. */
   retain(allowed: (filter: string) => boolean): string[] {
     const ended = this.filters.filter((filter) => !allowed(filter));
@@ -60,8 +82,9 @@ export class LiveSubscriptions {
     return ended;
   }
 
-  clear(): void {
-    this.retain(() => false);
+  /** Ends all; `lost` when the peer may soon be back [P-7.2]. */
+  clear(lost: boolean): void {
+    for (const filter of this.filters) this.#remove(filter, lost);
   }
 
   /** Off the air until `resume`. */
@@ -71,6 +94,7 @@ export class LiveSubscriptions {
     for (const route of this.#routes) {
       this.#broker.fanout.suspend(this.#session, route);
     }
+    this.#attendance?.suspend();
   }
 
   /** Back on the air; the peer is told of every filter that had events meanwhile. */
@@ -82,6 +106,7 @@ export class LiveSubscriptions {
       const missed = this.#broker.fanout.resume(this.#session, route);
       if (missed > 0) this.#session.tell({ type: "notice", code: "lagged", filter, missed });
     }
+    this.#attendance?.resume();
   }
 
   /** Subscribing again to the same filter changes nothing. Throws `too_many_subscriptions`. */
@@ -96,11 +121,17 @@ export class LiveSubscriptions {
     if (this.#suspended) this.#broker.fanout.suspend(this.#session, route);
   }
 
-  #remove(filter: string): void {
+  get #attending(): Attendance {
+    this.#attendance ??= new Attendance(this.#session, this.#broker);
+    return this.#attendance;
+  }
+
+  #remove(filter: string, lost = false): void {
     const at = this.#find(filter);
     if (at < 0) return;
     const [route] = this.#routes.splice(at, 1);
     this.#broker.unsubscribe(this.#session, route!);
+    this.#attendance?.unsubscribed(filter, lost);
   }
 
   /** At most `limits.subscriptions` to look through. */

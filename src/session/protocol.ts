@@ -2,7 +2,7 @@
  * What a session needs of the vocabulary its peer speaks. The interfaces are the session's; the
  * protocols implement them, so that a session knows frames but no encoding.
  */
-import type { FrameId, ServerFrame } from "../../schemas/frames.ts";
+import type { FrameId } from "../../schemas/frames.ts";
 import type { Receipt } from "../broker/publication.ts";
 import type { Bytes, EventEncoder } from "../broker/route.ts";
 import type { Delivery } from "../message.ts";
@@ -15,7 +15,6 @@ export interface FrameEncoder extends EventEncoder {
   /** `ok` with nothing beside it. */
   ok(id: FrameId): Bytes;
   delivery(delivery: Delivery): Bytes;
-  frame(frame: ServerFrame): Bytes;
 }
 
 export interface Protocol {

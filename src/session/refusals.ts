@@ -22,13 +22,12 @@ export function notConsumed(queue: string): WarrenError {
   return new WarrenError("unknown_queue", "This connection does not consume the queue.", { queue });
 }
 
-/** Throws `not_supported` for what a subscription may ask for one day [P-4.3, P-4.4, P-4.5, P-7.1]. */
+/** Throws `not_supported` for what a subscription may ask for one day [P-4.3, P-4.4, P-4.5]. */
 export function assertSupported(frame: ClientFrameOf<"subscribe">): void {
   const asked =
     (frame.recover !== undefined && "recover") ||
     (frame.last !== undefined && frame.last > 0 && "last") ||
-    (frame.where !== undefined && "where") ||
-    (frame.presence === true && "presence");
+    (frame.where !== undefined && "where");
   if (asked === false) return;
   throw new WarrenError("not_supported", `Subscribing with ${asked} is not supported.`, {
     pointer: `/${asked}`,

@@ -41,6 +41,10 @@ export class RightsReview {
       this.#ended(session, "subscribe", filter);
       session.tell({ type: "notice", code: "unsubscribed", filter, reason });
     }
+    for (const { filter, reason: why } of live?.reviewPresence(rights) ?? []) {
+      if (why === "forbidden") this.#ended(session, "presence", filter);
+      session.tell({ type: "notice", code: "presence_ended", filter, reason: why });
+    }
     for (const queue of work?.retain((one) => this.#broker.mayConsume(rights, one)) ?? []) {
       this.#ended(session, "consume", queue);
       session.tell({ type: "notice", code: "consumer_ended", queue, reason });

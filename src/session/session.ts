@@ -155,7 +155,10 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   /** The socket is closed, with the code of the peer's close frame, or 1006 when there came none. */
   end(code: number): void {
     if (this.#state === "ended") return;
-    if (this.#state !== "leaving") this.#letGo(isGoodbye(code) || this.#sessions.draining);
+    if (this.#state !== "leaving") {
+      const planned = isGoodbye(code) || this.#sessions.draining;
+      this.#letGo(planned, !planned);
+    }
     this.#state = "ended";
     this.throttle?.stop();
     this.#sessions.remove(this);
@@ -325,7 +328,10 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.credentials.replace(principal, this.#now());
     this.throttle = this.#sessions.throttleFor(this);
     if (this.#state === "waiting") this.#begin(principal);
-    else this.review();
+    else {
+      this.review();
+      this.#live?.identified();
+    }
     const { expiresAt } = principal;
     if (id !== undefined) this.#send({ type: "ok", id, ...(expiresAt && { expiresAt }) });
   }
@@ -341,17 +347,20 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   leave(code: number, reason: string): void {
     if (this.over) return;
     this.#state = "leaving";
-    this.#letGo(code === CLOSE.restart);
+    this.#letGo(code === CLOSE.restart, mayComeBack(code));
     this.#behindSince = this.#sessions.tick;
     this.#farewell = [code, reason];
     // A socket closed with a backlog stays open for as long as its peer does not read.
     if (this.#socket.getBufferedAmount() === 0) this.#socket.close(code, reason);
   }
 
-  /** An end that was `planned`, by the peer or by us, burns no attempt [P-5.12]. */
-  #letGo(planned: boolean): void {
+  /**
+   * An end that was `planned`, by the peer or by us, burns no attempt [P-5.12]; a peer that is `lost` may be
+   * back soon, and nobody notices [P-7.2].
+   */
+  #letGo(planned: boolean, lost: boolean): void {
     this.#outbox.discard();
-    this.#live?.clear();
+    this.#live?.clear(lost);
     if (planned) this.#work?.cancelAll();
     else this.#work?.disconnect();
     this.credentials.stop();
@@ -377,6 +386,11 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   #send(frame: ServerFrame): void {
     if (!this.over) this.#outbox.push(this.protocol.encoder.frame(frame));
   }
+}
+
+/** Whether a peer that we close with this code is to come back as if nothing had been [P-10.2]. */
+function mayComeBack(code: number): boolean {
+  return code === CLOSE.internal || (code >= 4500 && code < 4600);
 }
 
 /** Whether a peer that closes with this code has shut down in order; a plain `close()` names none. */

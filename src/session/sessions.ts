@@ -169,6 +169,7 @@ export class Sessions {
    */
   drain(): Promise<void> {
     this.#draining = true;
+    this.broker.presence.close();
     if (this.#all.length === 0) return Promise.resolve();
     return new Promise((resolve) => {
       const cut = this.broker.clock.after(this.limits.drainMs, () => {

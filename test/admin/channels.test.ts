@@ -61,7 +61,6 @@ describe("[P-13.8] channels are stored", () => {
     ["onInvalid alone", { filter: "a", onInvalid: "count" }, "invalid_frame", "/onInvalid"],
     ["history", { filter: "a", history: { maxMessages: 1 } }, "not_supported", "/history"],
     ["retained", { filter: "a", retained: true }, "not_supported", "/retained"],
-    ["presence", { filter: "a", presence: true }, "not_supported", "/presence"],
     ["dead-letter alone", { filter: "a", onInvalid: "dead-letter" }, "invalid_frame", "/onInvalid"],
   ];
   test("what does not fit or is not there yet is refused by its place", async () => {

@@ -68,7 +68,6 @@ for (const encoding of ENCODINGS) {
         recover: { epoch: "e", offset: 1 },
         last: 5,
         where: { field: "/a", op: "eq", value: 1 },
-        presence: true,
       };
       for (const [field, value] of Object.entries(asked)) {
         const answer = await client.request({ type: "subscribe", filter: "t", [field]: value });

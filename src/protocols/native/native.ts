@@ -30,6 +30,7 @@ const VERBS: Verbs = {
   unschedule: (session, frame) => session.publisher.unschedule(frame),
   subscribe: (session, frame) => session.live.subscribe(frame),
   unsubscribe: (session, frame) => session.live.unsubscribe(frame),
+  presence: (session, frame) => session.live.presence(frame),
   consume: (session, frame) => session.consume(frame),
   credit: (session, frame) => session.credit(frame),
   cancel: (session, frame) => session.cancel(frame),
