@@ -144,7 +144,7 @@ export function limitFaults(limits: Limits): string[] {
   );
   demand(
     limits.presenceListed * 2 >= limits.presenceAnnounced,
-    "limits.presenceListed must be at least half of limits.presenceAnnounced, or whoever is told that there are few could not see who they are",
+    "limits.presenceListed must be at least half of limits.presenceAnnounced, or few would be too many to list",
   );
   demand(
     limits.queues <= QUEUES_MAX,

@@ -4,8 +4,8 @@
  *
  * Watchers are on routes of their own, beside those of events, so that a change leaves once for everyone who
  * watches the same filter. A topic with very many members tells how many they are, now and then, in the place
- * of each that comes and goes: ten thousand that come back at once would have a hundred million things to
- * be told.
+ * of each that comes and goes: ten thousand that come back at once, and watch each other, would be told fifty
+ * million things.
  */
 import type { PresenceMember } from "../../schemas/frames.ts";
 import type { Clock, Timer } from "../clock.ts";
