@@ -202,6 +202,11 @@ export interface Consumer {
   credit(credit: number): void;
   /** While held, nothing is handed out although there is credit: the way to the peer is full. */
   hold(held: boolean): void;
+  /**
+   * Calls `done`, once, when nothing is on its way to it: what is ready has been handed out or may not be,
+   * and nothing is being read to find that out. Not called once the consumer has ended.
+   */
+  atRest(done: () => void): void;
   /** Whether this consumer holds the delivery. */
   holds(tag: number): boolean;
   /**

@@ -13,8 +13,8 @@ import { type Pull, type PullConsumer, PullConsumers } from "./pull-consumers.ts
 
 /** How often leases that timed out are looked for. */
 const SWEEP_MS = 1000;
-/** What a pull that will not wait allows the engine for handing out what is ready. */
-const HAND_OUT_MS = 100;
+/** Most that a pull whose time is up is held up by an engine that is still looking for what is ready. */
+const LOOKING_MS = 5000;
 
 export interface PullRequest {
   readonly principal: string;
@@ -67,7 +67,7 @@ export class Leases {
    */
   async pull(request: PullRequest): Promise<Pulled> {
     if (this.#stopped) throw new WarrenError("draining");
-    const { counts, settings } = this.#engine.queues.describe(request.queue);
+    this.#engine.queues.describe(request.queue);
     const holder = this.#holder(request.principal, request.queue);
     const held = holder.byTag.size + waitedFor(holder);
     if (held + request.max > this.#most) {
@@ -77,17 +77,13 @@ export class Leases {
         { unsettled: held, limit: this.#most },
       );
     }
-    const handOutMs = counts.ready > 0 && !settings.paused ? HAND_OUT_MS : 0;
     const { principal, queue, consumer } = request;
     const named =
       consumer &&
       this.consumers.heard({ principal, queue, name: consumer.name }, consumer.livenessMs);
     const who = consumer === undefined ? { principal } : { principal, consumer: consumer.name };
     const lease = new Lease(who, holder, named, request.max, this.#clock);
-    const waiting = lease.wait(
-      this.#engine.consume(queue, lease),
-      Math.max(request.waitMs, handOutMs),
-    );
+    const waiting = lease.wait(this.#engine.consume(queue, lease), request.waitMs);
     this.#sweepLater();
     const gone = () => lease.giveBack();
     request.signal.addEventListener("abort", gone);
@@ -203,9 +199,17 @@ class Lease implements DeliverySink, Pull {
     this.#answer = Promise.withResolvers();
     this.#holder.leases.add(this);
     this.#named?.pulls.add(this);
-    this.#timer = this.#clock.after(waitMs, () => this.finish());
+    const { promise } = this.#answer;
     consumer.credit(this.#max);
-    return this.#answer.promise;
+    if (waitMs === 0) this.#timeIsUp();
+    else this.#timer = this.#clock.after(waitMs, () => this.#timeIsUp());
+    return promise;
+  }
+
+  /** It waits for nothing new any more, only for what is ready and may have to be read first. */
+  #timeIsUp(): void {
+    this.#timer = this.#clock.after(LOOKING_MS, () => this.finish());
+    this.#consumer?.atRest(() => this.finish());
   }
 
   deliver(delivery: Delivery): void {

@@ -1,8 +1,13 @@
 /** Queues over HTTP: pull, long poll, settle in a later request [P-12.7], [P-12.8]. */
 import { describe, expect, test } from "bun:test";
-import { systemRandom } from "../../src/clock.ts";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Clock, systemClock, systemRandom } from "../../src/clock.ts";
 import { configFrom } from "../../src/config.ts";
 import { MemoryEngine } from "../../src/engine/memory/engine.ts";
+import { SqliteEngine } from "../../src/engine/sqlite/engine.ts";
+import { DEFAULT_LIMITS } from "../../src/limits.ts";
 import { hashKey } from "../../src/security/keys.ts";
 import { eventually } from "../harness/eventually.ts";
 import { ManualClock } from "../harness/manual-clock.ts";
@@ -50,6 +55,31 @@ describe("[P-12.7] pull", () => {
     expect(await pull(broker, { waitMs: 20 })).toEqual([]);
     expect(await counts(broker)).toMatchObject({ consumers: 0 });
   });
+
+  for (const waitMs of [0, 50]) {
+    test(`[P-12.7] what is ready comes after a wait of ${waitMs} ms, however slow the disk is`, async () => {
+      const dataDir = await mkdtemp(join(tmpdir(), "warren-pull-"));
+      const engine = new SqliteEngine({
+        ...{ dataDir, durability: "os", limits: DEFAULT_LIMITS, random: systemRandom },
+        clock: systemClock,
+      });
+      // To those who wait time passes faster than any disk can turn.
+      const clock: Clock = {
+        now: () => systemClock.now(),
+        after: (delayMs, action) => systemClock.after(delayMs <= 200 ? 0 : delayMs, action),
+        endOfTurn: (action) => systemClock.endOfTurn(action),
+      };
+      await using broker = await startTestWarren(JOBS, { engine, clock });
+      const payloads = Array.from({ length: 100 }, (_, n) => n);
+      await publish(broker, ...payloads);
+      const deliveries = await pull(broker, { max: 10, waitMs });
+      expect(deliveries.map((one: { payload: unknown }) => one.payload)).toEqual(
+        payloads.slice(0, 10),
+      );
+      await broker.warren.stop("end of test");
+      await rm(dataDir, { recursive: true, force: true });
+    });
+  }
 
   test("[P-12.7] a waiting pull is answered by what is published meanwhile", async () => {
     await using broker = await startTestWarren(JOBS);

@@ -24,6 +24,7 @@ export class NotedEngine implements Pick<Engine, "queues" | "consume"> {
       queue,
       credit: (credit) => consumer.credit(credit),
       hold: (held) => consumer.hold(held),
+      atRest: (done) => consumer.atRest(done),
       holds: (tag) => consumer.holds(tag),
       settle: (tags, outcome, settled) => consumer.settle(tags, outcome, settled),
       cancel: () => {

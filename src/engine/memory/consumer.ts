@@ -54,6 +54,15 @@ export class MemoryConsumer implements Consumer {
     this.#pulse.wake();
   }
 
+  atRest(done: () => void): void {
+    // Answers come before the handing out of their turn.
+    this.#pulse.answer(() => {
+      this.#pulse.clock.endOfTurn(() => {
+        if (!this.#ended) done();
+      });
+    });
+  }
+
   holds(tag: number): boolean {
     return this.#entries.has(tag);
   }

@@ -124,11 +124,11 @@ export class Backlog {
     this.window.rewind([]);
   }
 
-  /** Reads what is needed next: the first of keys that are free, or a page when the window runs low. */
-  fill(): void {
-    if (this.#reading !== undefined || this.#frozen) return;
-    if (this.#pageIsNext && this.#readOn()) return;
-    if (!this.#lookForKeys()) this.#readOn();
+  /** Reads the first of keys that are free, or a page. True while it reads; a pump follows. */
+  fill(): boolean {
+    if (this.#reading !== undefined || this.#frozen) return true;
+    if (this.#pageIsNext && this.#readOn()) return true;
+    return this.#lookForKeys() || this.#readOn();
   }
 
   /** True when a page is read. */

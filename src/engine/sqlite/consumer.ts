@@ -56,6 +56,12 @@ export class SqliteConsumer implements Consumer {
     if (!held) this.#queue.wake(this);
   }
 
+  atRest(done: () => void): void {
+    this.#queue.atRest(() => {
+      if (!this.#ended) done();
+    });
+  }
+
   holds(tag: number): boolean {
     return this.held.has(tag);
   }

@@ -57,6 +57,8 @@ export class SqliteQueue implements HeapItem {
   readonly tally: QueueTally;
   readonly #consumers = new Set<SqliteConsumer>();
   readonly #line = new Line();
+  /** To be told when nothing is on its way to anybody. */
+  #resting: (() => void)[] = [];
   #nextSequence = 1;
 
   /** `tally` goes on counting where a queue of this name left off, at a new start of the store. */
@@ -241,7 +243,18 @@ export class SqliteQueue implements HeapItem {
     if (this.backlog.frozen) return;
     if (!this.settings.paused) this.#handOut(this.#host.clock.now());
     // Also where nothing goes out for now: what is next is known when it does.
-    if (this.wanted) this.backlog.fill();
+    const isReading = this.wanted && this.backlog.fill();
+    if (this.#resting.length > 0 && !isReading) {
+      const resting = this.#resting;
+      this.#resting = [];
+      for (const done of resting) done();
+    }
+  }
+
+  /** Calls `done` when all has been handed out that can be, and nothing is being read. */
+  atRest(done: () => void): void {
+    this.#resting.push(done);
+    this.#host.pumpSoon(this);
   }
 
   #handOut(now: number): void {

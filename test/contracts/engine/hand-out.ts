@@ -152,6 +152,56 @@ export function describeHandOut(kind: EngineKind): void {
     });
   });
 
+  describe("at rest", () => {
+    /** How much had come when nothing more was on its way. */
+    const cameAtRest = (peer: Peer) =>
+      new Promise<number>((resolve) => peer.consumer.atRest(() => resolve(peer.seen.length)));
+
+    test("[P-12.7] whatever is ready has come by then, however far behind on disk it lay", async () => {
+      await using subject = await Subject.open(kind, { limits: SMALL_WINDOW });
+      await subject.define("a");
+      const ids = Array.from({ length: 30 }, (_, n) => `m${n}`);
+      await subject.appendAll("a", ids);
+      expect(await cameAtRest(subject.consume("a", 20))).toBe(20);
+      const other = subject.consume("a", 20);
+      expect(await cameAtRest(other)).toBe(10);
+      await subject.append("a", { id: "late" });
+      await other.has(11);
+    });
+
+    test("[P-12.7] by keys too, where the rest of a key has to wait", async () => {
+      await using subject = await Subject.open(kind, { limits: SMALL_WINDOW });
+      await subject.define("a", { ordering: "key" });
+      for (let n = 0; n < 20; n++) await subject.append("a", { key: `k${n % 7}` });
+      expect(await cameAtRest(subject.consume("a", 20))).toBe(7);
+    });
+
+    test("[P-12.7] an empty queue, a paused one and one without room at work are at rest", async () => {
+      await using subject = await Subject.open(kind);
+      await subject.define("a");
+      const peer = subject.consume("a", 5);
+      expect(await cameAtRest(peer)).toBe(0);
+      await subject.define("a", { paused: true });
+      await subject.appendAll("a", ["1", "2"]);
+      expect(await cameAtRest(peer)).toBe(0);
+      await subject.define("a", { maxInFlight: 1 });
+      expect(await cameAtRest(peer)).toBe(1);
+      expect(await cameAtRest(subject.consume("a", 5))).toBe(0);
+    });
+
+    test("[P-12.7] a consumer that has ended is told nothing", async () => {
+      await using subject = await Subject.open(kind);
+      await subject.define("a");
+      const peer = subject.consume("a", 5);
+      let told = 0;
+      peer.consumer.atRest(() => told++);
+      peer.consumer.cancel();
+      peer.consumer.atRest(() => told++);
+      await subject.quiet();
+      expect(told).toBe(0);
+    });
+  });
+
   describe("draining", () => {
     test("[P-5.17] nothing more comes in, and what is there is handed out and settled", async () => {
       await using subject = await Subject.open(kind);
