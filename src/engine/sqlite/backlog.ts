@@ -179,8 +179,10 @@ export class Backlog {
     if (keys === undefined || wanted.length === 0) return false;
     this.#pageIsNext = true;
     const names = wanted.map((key) => orderingOf(this.#queue.number, key));
+    // What waits for its retry is counted before its key is free: where there is none, none is looked for.
+    const block = this.#blocks && this.#queue.totals.delayed > 0;
     this.#read(
-      { kind: "keys", keys: names, block: this.#blocks },
+      { kind: "keys", keys: names, block },
       (rows, complete) => {
         const firsts = new Map<string | undefined, Row>();
         const entries = new Map<string | undefined, Entry>();

@@ -10,6 +10,8 @@ import type { EncodedRecord } from "./record.ts";
 export const OPERATION = {
   insert: 1,
   insertFull: 2,
+  /** With the key by which its queue orders it. */
+  insertOrdered: 13,
   update: 3,
   delete: 4,
   /** A message was acked and is kept: its row moves. */
@@ -67,6 +69,13 @@ export class BatchWriter {
     this.#start(OPERATION.insertFull, 32);
     this.#place(lane, sequence);
     this.#times(times);
+    return this.#record(record);
+  }
+
+  insertOrdered(lane: number, sequence: number, ordering: string, record: EncodedRecord): number {
+    this.#start(OPERATION.insertOrdered, 12);
+    this.#place(lane, sequence);
+    this.#text(ordering);
     return this.#record(record);
   }
 

@@ -149,14 +149,17 @@ export class SqliteQueue implements HeapItem {
     const entry = new Entry(this, lane, sequence, message, enteredAt, deaths);
     const times = this.times(entry, dueAt);
     const { writer } = this.#host.storage;
-    entry.bytes =
-      times.dueAt === undefined && times.expiresAt === undefined
-        ? writer.insert(lane, sequence, record)
-        : writer.insertFull(lane, sequence, times, record);
-    if (dueAt !== undefined) writer.schedule(lane, sequence, messageKey(message.topic, message.id));
-    if (this.isIndexed && message.key !== undefined) {
-      writer.order(lane, sequence, orderingOf(this.number, message.key));
+    const { key } = message;
+    const ordering = this.isIndexed && key !== undefined ? orderingOf(this.number, key) : undefined;
+    if (times.dueAt !== undefined || times.expiresAt !== undefined) {
+      entry.bytes = writer.insertFull(lane, sequence, times, record);
+      if (ordering !== undefined) writer.order(lane, sequence, ordering);
+    } else if (ordering !== undefined) {
+      entry.bytes = writer.insertOrdered(lane, sequence, ordering, record);
+    } else {
+      entry.bytes = writer.insert(lane, sequence, record);
     }
+    if (dueAt !== undefined) writer.schedule(lane, sequence, messageKey(message.topic, message.id));
     this.totals.pendingMessages++;
     this.totals.pendingBytes += entry.bytes;
     this.totals.pendingByRank[rankOf(lane)]!++;

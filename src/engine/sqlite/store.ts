@@ -32,6 +32,7 @@ export interface Tables {
 /** What looks at no row that this batch has written: messages are acked after the commit that stored them. */
 const GO_BESIDE_INSERTS: ReadonlySet<number> = new Set([
   OPERATION.insert,
+  OPERATION.insertOrdered,
   OPERATION.dedupe,
   OPERATION.delete,
 ]);
@@ -45,6 +46,7 @@ export class Store {
   readonly #scheduled: ScheduledTable;
   readonly #mover: Mover;
   readonly #inserts: Inserts;
+  readonly #ordered: Inserts;
   readonly #insertFull: Statement;
   readonly #update: Statement;
   readonly #delete: Statement;
@@ -71,7 +73,8 @@ export class Store {
     this.#mover = new Mover(database, records);
     this.#orm = drizzle({ client: database });
     const prepare = (text: string) => database.prepare(text);
-    this.#inserts = new Inserts(database);
+    this.#inserts = new Inserts(database, ["record"]);
+    this.#ordered = new Inserts(database, ["ordering", "record"]);
     this.#insertFull = prepare(
       `INSERT INTO messages (id, attempts, due_at, expires_at, record)
        VALUES (${ID("?1", "?2")}, ?3, ?4, ?5, ?6)`,
@@ -105,11 +108,12 @@ export class Store {
     this.#deletes.clear();
     this.#miscounted.clear();
     this.#inserts.clear();
+    this.#ordered.clear();
     this.#acked.begin();
     this.#begin.run();
     try {
       this.#applyAll(new BatchReader(buffer, end), now, without, answers);
-      this.#inserts.flush();
+      this.#insertAll();
       this.#deleteAll();
       this.#acked.countAll();
       for (const [number, { messages, bytes }] of this.#totals) {
@@ -131,7 +135,7 @@ export class Store {
     let skipped = 0;
     while (!batch.done) {
       const kind = batch.u8();
-      if (!GO_BESIDE_INSERTS.has(kind)) this.#inserts.flush();
+      if (!GO_BESIDE_INSERTS.has(kind)) this.#insertAll();
       switch (kind) {
         case OPERATION.dedupe: {
           const expiresAt = batch.time();
@@ -199,6 +203,14 @@ export class Store {
         this.#count(lane, 1, record.length);
         return;
       }
+      case OPERATION.insertOrdered: {
+        const ordering = batch.text();
+        const record = batch.blob();
+        if (skip) return;
+        this.#ordered.add(lane, sequence, ordering, record);
+        this.#count(lane, 1, record.length);
+        return;
+      }
       case OPERATION.insertFull: {
         const times = [batch.u32(), batch.time(), batch.time()] as const;
         const record = batch.blob();
@@ -224,6 +236,11 @@ export class Store {
       default:
         throw new Error(`no operation ${kind}`);
     }
+  }
+
+  #insertAll(): void {
+    this.#inserts.flush();
+    this.#ordered.flush();
   }
 
   #deleteLater(lane: number, sequence: number): void {
