@@ -2,6 +2,7 @@
 import { systemClock } from "../clock.ts";
 import { loadConfig } from "../config.ts";
 import { toWarrenError } from "../errors.ts";
+import { assertNamed } from "../security/anonymous.ts";
 import { type Command, Failure, textFlag } from "./command.ts";
 
 export const tokenCheckCommand: Command = {
@@ -38,6 +39,7 @@ export const tokenCheckCommand: Command = {
     try {
       const { claims, bounds } = await verifier.verify(text);
       const principal = `${bounds.principalPrefix ?? ""}${claims.sub}`;
+      assertNamed(principal);
       input.terminal.object({ ok: true, principal, claims });
       return 0;
     } catch (error) {

@@ -5,6 +5,7 @@ import { ACTIONS, type Action, type Grant } from "../../schemas/access.ts";
 import { ALGORITHMS } from "../../schemas/identity.ts";
 import { systemClock } from "../clock.ts";
 import { type Config, loadConfig } from "../config.ts";
+import { ANONYMOUS } from "../security/anonymous.ts";
 import { makeKey } from "../security/keys.ts";
 import type { SigningKey } from "../security/tokens.ts";
 import {
@@ -59,7 +60,11 @@ export const tokenCommand: Command = {
     key: { type: "boolean", help: "Make an API key instead." },
   },
   args: [1, 1],
-  run: (input) => (input.flags.key === true ? key(input) : token(input)),
+  run(input) {
+    if (input.args[0] === ANONYMOUS)
+      throw new UsageError(`nobody can be given the name ${ANONYMOUS}`);
+    return input.flags.key === true ? key(input) : token(input);
+  },
 };
 
 const HOUR_MS = 3_600_000;

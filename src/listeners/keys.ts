@@ -3,6 +3,7 @@ import type { KeyBody, KeyView } from "../../schemas/http-keys.ts";
 import { grantFaults } from "../broker/access.ts";
 import { firstExcess } from "../broker/containment.ts";
 import { WarrenError } from "../errors.ts";
+import { ANONYMOUS } from "../security/anonymous.ts";
 import { type AnyKey, rotated, type StoredKey } from "../security/api-keys.ts";
 import { keyHolder } from "../security/authenticator.ts";
 import { makeKey } from "../security/keys.ts";
@@ -115,11 +116,15 @@ function changeable(call: Pick<Call, "params">, services: Services): StoredKey {
 }
 
 /** Throws `conflict` or `invalid_frame` for a key that would not do what it says. */
-function assertMeaningful({ roles = [], expiresAt }: KeyBody, services: Services): void {
+function assertMeaningful({ principal, roles = [], expiresAt }: KeyBody, services: Services): void {
   const { authenticator, clock, roles: book } = services;
   if (authenticator.open) {
     const why = "This broker lets everyone in as it is; configure credentials, then make keys.";
     throw new WarrenError("conflict", why);
+  }
+  if (principal === ANONYMOUS) {
+    const why = `Nobody can be given the name "${ANONYMOUS}".`;
+    throw new WarrenError("invalid_frame", why, { pointer: "/principal" });
   }
   if (expiresAt !== undefined && expiresAt <= clock.now()) {
     throw new WarrenError("invalid_frame", "The key would have expired already.", {

@@ -8,6 +8,7 @@ import type { Clock } from "../clock.ts";
 import { WarrenError } from "../errors.ts";
 import type { Account } from "./accounts.ts";
 import { addressGroup } from "./addresses.ts";
+import { ANONYMOUS } from "./anonymous.ts";
 import type { Authenticator } from "./authenticator.ts";
 import { Bans, type Target } from "./bans.ts";
 import type { Meter } from "./meter.ts";
@@ -25,8 +26,6 @@ export interface Known {
   readonly address: string;
   readonly principal: Principal | undefined;
 }
-
-const ANONYMOUS = "anonymous";
 
 export class Admission {
   readonly rates: Rates;

@@ -15,6 +15,7 @@ import {
 } from "../broker/access.ts";
 import { GrantsFault, type Holder, RoleBook } from "../broker/roles.ts";
 import { WarrenError } from "../errors.ts";
+import { ANONYMOUS, assertNamed } from "./anonymous.ts";
 import { ApiKeys } from "./api-keys.ts";
 import { BoundedRights } from "./bounded-rights.ts";
 import {
@@ -67,8 +68,6 @@ export interface AuthenticatorConfig extends IssuersConfig {
   /** Who the holder of a client certificate is [P-14.3]; absent, nobody. */
   readonly clientPrincipal?: ClientPrincipal | undefined;
 }
-
-const ANONYMOUS = "anonymous";
 
 /**
  * Throws an Error that lists every fault in roles, keys and grants by its place. With neither a secret
@@ -144,6 +143,7 @@ class ConfiguredAuthenticator implements Authenticator {
       throw new WarrenError("unauthenticated", "A credential is needed: a token or an API key.");
     }
     const principal = await this.#principalOf(credential);
+    assertNamed(principal.name);
     this.#revocations?.assertNotRevoked(principal);
     const { key } = principal.credential ?? {};
     if (key !== undefined) this.#keyUsed?.(key.id);
@@ -274,7 +274,11 @@ function configFaults(config: AuthenticatorConfig): Fault[] {
     faults.push(...grantFaults(role.grants, `/roles/${pointerPart(name)}/grants`));
   }
   const ids = new Set<string>();
-  config.keys.forEach(({ id, grants, roles }, index) => {
+  config.keys.forEach(({ id, principal, grants, roles }, index) => {
+    if (principal === ANONYMOUS) {
+      const message = `is "${ANONYMOUS}", the name of those who show no credential`;
+      faults.push({ pointer: `/keys/${index}/principal`, message });
+    }
     faults.push(...grantFaults(grants ?? [], `/keys/${index}/grants`));
     if (ids.has(id)) faults.push({ pointer: `/keys/${index}/id`, message: `repeats "${id}"` });
     ids.add(id);

@@ -9,6 +9,7 @@ import type { Clock } from "../clock.ts";
 import { WarrenError } from "../errors.ts";
 import { type Account, Accounts } from "./accounts.ts";
 import { addressGroup } from "./addresses.ts";
+import { ANONYMOUS } from "./anonymous.ts";
 import { Meter, type Payer } from "./meter.ts";
 import { Quota } from "./quota.ts";
 
@@ -28,7 +29,6 @@ interface Traffic {
 const FULL_WAIT_MS = 5000;
 /** Nobody who is refused a connection is told to wait for longer, unless one takes longer. */
 const TURN_MAX_MS = 60_000;
-const ANONYMOUS = "anonymous";
 
 export class Rates {
   readonly settings: RateSettings;

@@ -8,11 +8,11 @@ import type { Draft } from "../broker/publication.ts";
 import type { Router, TopicEntry } from "../broker/router.ts";
 import { assertTerms, type PublishTerms, UNCONDITIONAL } from "../broker/terms.ts";
 import { WarrenError } from "../errors.ts";
+import { ANONYMOUS } from "../security/anonymous.ts";
 import type { Rates } from "../security/rates.ts";
 import type { Ending } from "../security/validity.ts";
 import type { Deadlines, HasDeadline } from "./deadlines.ts";
 
-const ANONYMOUS = "anonymous";
 /** How long before its end a token's holder is told [P-9.1]. */
 const EXPIRY_NOTICE_MS = 30_000;
 

@@ -133,6 +133,7 @@ describe("[P-14.2] the life of a key", () => {
     const table: [object, string][] = [
       [{}, "/principal"],
       [{ principal: "" }, "/principal"],
+      [{ principal: "anonymous" }, "/principal"],
       [{ principal: "a", roles: ["r", "none"] }, "/roles/1"],
       [{ principal: "a", expiresAt: 1 }, "/expiresAt"],
       [{ principal: "a", grants: [{ allow: ["publish"], on: ["a/#/b"] }] }, "/grants/0/on/0"],

@@ -35,6 +35,17 @@ describe("[P-13.7] warren token", () => {
     }
   });
 
+  test("[P-1.3] no token and no key is made in the name of those who show none", async () => {
+    const env = { WARREN_JWT_SECRET: SECRET };
+    for (const words of [
+      ["token", "anonymous"],
+      ["token", "anonymous", "--key"],
+    ]) {
+      const { code, out, err } = await runCli(words, { env });
+      expect([code, out, err]).toEqual([2, "", expect.stringContaining("anonymous")]);
+    }
+  });
+
   test("signs with HS512 where the secret is long enough", async () => {
     const env = { WARREN_JWT_SECRET: SECRET };
     const made = await runCli(["token", "ada", "--alg", "HS512"], { env });

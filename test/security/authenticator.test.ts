@@ -212,7 +212,10 @@ describe("[P-13.6] faults in the configuration stop the start", () => {
       createAuthenticator({
         ...BARE,
         roles: { "a/b": { grants: bad } },
-        keys: [{ ...key, grants: bad, roles: ["missing"] }, key],
+        keys: [
+          { ...key, grants: bad, roles: ["missing"] },
+          { ...key, principal: "anonymous" },
+        ],
         anonymous: { grants: bad },
       });
     for (const place of [
@@ -220,6 +223,7 @@ describe("[P-13.6] faults in the configuration stop the start", () => {
       "/keys/0/grants/0/on/0",
       "/keys/0/roles/0",
       "/keys/1/id",
+      "/keys/1/principal",
       "/anonymous/grants/0/on/0",
     ]) {
       expect(start).toThrow(place);
