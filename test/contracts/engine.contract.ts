@@ -10,7 +10,9 @@ import { describeConsume } from "./engine/consume.ts";
 import { describeCounters } from "./engine/counters.ts";
 import { describeDeadLetters } from "./engine/dead-letters.ts";
 import { describeHandOut } from "./engine/hand-out.ts";
+import { describeHistory } from "./engine/history.ts";
 import { describeInvalid } from "./engine/invalid.ts";
+import { describeKept } from "./engine/kept.ts";
 import { describeLife } from "./engine/life.ts";
 import { describeOrderedRetries } from "./engine/ordered-retries.ts";
 import { describeOrdering } from "./engine/ordering.ts";
@@ -43,6 +45,8 @@ export function describeEngine(kind: EngineKind): void {
     describeRetention(kind);
     describeTransfers(kind);
     describeRecords(kind);
+    describeHistory(kind);
+    describeKept(kind);
     describeCounters(kind);
     describeLife(kind);
   });

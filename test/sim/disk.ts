@@ -125,7 +125,12 @@ class SimWriter implements Writer {
     this.#disk = disk;
     this.#onLost = onLost;
     const { database } = disk;
-    const open = (): OpenDatabase => ({ database, assertInPlace: () => {}, close: () => {} });
+    const open = (): OpenDatabase => ({
+      database,
+      inode: 0,
+      assertInPlace: () => {},
+      close: () => {},
+    });
     this.#desk = new StoreDesk(open);
   }
 

@@ -7,6 +7,7 @@ import {
   type AuditQuery,
   type AuditTrail,
 } from "../audit.ts";
+import type { AuditRead, AuditRows } from "./exchange.ts";
 import type { QueueHost } from "./host.ts";
 
 /** Entries that are looked at in one go: the writer has commits to see to. */
@@ -46,7 +47,7 @@ export class SqliteAudit implements AuditTrail {
     let end = before;
     do {
       const read = { before: end, stretch: STRETCH, query };
-      const rows = await this.#host.storage.readAudit(read);
+      const rows = await this.#read(read);
       for (const { number, entry } of rows.found) {
         if (entries.length === query.limit) return { entries, next: `${before}` };
         entries.push(JSON.parse(entry) as AuditEntry);
@@ -55,6 +56,15 @@ export class SqliteAudit implements AuditTrail {
       end = rows.end;
     } while (end > 0);
     return { entries };
+  }
+
+  #read(read: AuditRead): Promise<AuditRows> {
+    return new Promise((resolve, reject) => {
+      this.#host.storage.ask({ kind: "audit", read }, (reply) => {
+        if (reply.kind === "audit") resolve(reply.rows);
+        else reject(new WarrenError("storage_unavailable"));
+      });
+    });
   }
 }
 

@@ -4,6 +4,8 @@
  * is shared, in turn used by one side: a transfer copies it, all of it and not only what is used.
  */
 
+import type { Message } from "../../message.ts";
+import type { HistoryBounds } from "../topics.ts";
 import type { EncodedRecord } from "./record.ts";
 
 /** Kinds of operations; each is followed by its fields as `BatchWriter` writes them. */
@@ -26,6 +28,8 @@ export const OPERATION = {
   bury: 9,
   /** The key by which its queue orders it; nothing where there is no such message. */
   order: 11,
+  /** What a topic keeps of a message: see topic-table.ts. */
+  topic: 13,
   /** A rare operation as JSON: see `Control` in store.ts. */
   control: 7,
 } as const;
@@ -138,6 +142,25 @@ export class BatchWriter {
     this.#start(OPERATION.order, 12);
     this.#place(lane, sequence);
     this.#text(ordering);
+  }
+
+  /** What the topic keeps of a message: `does` is the sum of what it does, as topic-table.ts has it. */
+  topic(
+    does: number,
+    { topic, time, expiresAt }: Message,
+    { maxMessages, maxAgeMs, maxBytes }: HistoryBounds,
+    record: EncodedRecord,
+  ): void {
+    this.#start(OPERATION.topic, 41);
+    this.#view.setUint8(this.#at, does);
+    this.#at += 1;
+    this.#f64(time);
+    this.#f64(expiresAt ?? Number.NaN);
+    this.#f64(maxMessages);
+    this.#f64(maxAgeMs ?? Number.NaN);
+    this.#f64(maxBytes ?? Number.NaN);
+    this.#text(topic);
+    this.#record(record);
   }
 
   control(control: object): void {

@@ -32,6 +32,8 @@ export class StorageError extends Error {
 
 export interface OpenDatabase {
   readonly database: Database;
+  /** Of the file. */
+  readonly inode: number;
   /**
    * Throws when the file or its log is no longer where it was first seen by this: what is written to it
    * then, no start would find.
@@ -50,6 +52,7 @@ export function openDatabase(dataDir: string, durability: Durability): OpenDatab
       const database = openFile(path, durability);
       return {
         database,
+        inode: statSync(path).ino,
         assertInPlace: watchPlaces([path, `${path}-wal`]),
         close() {
           database.close();

@@ -3,10 +3,13 @@ import { AckedTable } from "./acked-table.ts";
 import { AuditTable } from "./audit-table.ts";
 import { type Durability, explain, type OpenDatabase } from "./database.ts";
 import type { WriterFault, WriterReply, WriterRequest } from "./exchange.ts";
+import { closeKeeping, openKeeping } from "./keeping.ts";
 import { RowReader } from "./reader.ts";
 import { RecordTable } from "./record-table.ts";
 import { ScheduledTable } from "./scheduled-table.ts";
 import { Store } from "./store.ts";
+import { TopicReader } from "./topic-reader.ts";
+import { TopicTable } from "./topic-table.ts";
 
 type Open = (dataDir: string, durability: Durability) => OpenDatabase;
 
@@ -17,6 +20,8 @@ interface House {
   readonly reader: RowReader;
   readonly records: RecordTable;
   readonly audit: AuditTable;
+  readonly topics: TopicTable;
+  readonly topicReader: TopicReader;
 }
 
 export class StoreDesk {
@@ -67,8 +72,14 @@ export class StoreDesk {
       }
       case "audit":
         return { kind: "audit", rows: this.#opened().audit.read(request.read) };
+      case "kept":
+        return {
+          kind: "kept",
+          answer: this.#opened().topicReader.read(request.read, request.buffer),
+        };
       case "close":
         this.closed = true;
+        if (this.#house !== undefined) closeKeeping(this.#house.database.database);
         this.#house?.store.checkpoint();
         this.#house?.database.close();
         return { kind: "closed" };
@@ -86,18 +97,25 @@ function furnish(open: OpenDatabase): House {
   const records = new RecordTable(database);
   const audit = new AuditTable(database);
   const acked = new AckedTable(database);
-  const store = new Store(database, {
-    records,
-    audit,
-    acked,
-    scheduled: new ScheduledTable(database),
-  });
-  return { database: open, store, reader: new RowReader(database, acked), records, audit };
+  const topics = new TopicTable(database);
+  const scheduled = new ScheduledTable(database);
+  const store = new Store(database, { records, audit, acked, scheduled, topics });
+  const reader = new RowReader(database, acked);
+  const topicReader = new TopicReader(database, topics);
+  return { database: open, store, reader, records, audit, topics, topicReader };
 }
 
-function recovered({ database, store, reader, records }: House): WriterReply {
+function recovered({ database, store, reader, records, topics }: House): WriterReply {
   const openings = store.countOpening();
+  const name = openKeeping(database.database, database.inode);
+  topics.recover();
   // Now that something was written, all of its files are there.
   database.assertInPlace();
-  return { kind: "opened", queues: reader.states(), records: records.all(), openings };
+  return {
+    kind: "opened",
+    queues: reader.states(),
+    records: records.all(),
+    openings,
+    kept: { store: name, totals: topics.totals },
+  };
 }

@@ -108,6 +108,7 @@ export class SqliteEngine implements Engine, IntakeHost {
         if (health.state === "ready") this.#resume();
         this.tryAgain();
       },
+      kept: (result) => this.topics.changed(result),
       recounted: (queues) => this.queues.recounted(queues),
       lost: () => this.#letGo(),
       reopened: (opened) => this.#rebuild(opened),
@@ -134,6 +135,7 @@ export class SqliteEngine implements Engine, IntakeHost {
     this.#lastTag = (opened.openings % LIVES) * TAGS_PER_LIFE;
     this.queues.recover(opened.queues);
     this.records.recover(opened.records, false);
+    this.topics.recover(opened.kept);
     this.#readTimes(opened);
     for (const queue of this.queues.all()) listener.queueChanged(queue.name, queue.description);
   }
@@ -162,6 +164,7 @@ export class SqliteEngine implements Engine, IntakeHost {
     this.#lookups.clear();
     this.queues.rebuild(opened.queues);
     this.records.recover(opened.records, true);
+    this.topics.recover(opened.kept);
     this.#readTimes(opened);
   }
 

@@ -5,6 +5,14 @@ import type { ScheduleChange } from "../schedule.ts";
 import type { Selection } from "../selection.ts";
 import type { MessageEdit } from "../transfer.ts";
 import type { Durability } from "./database.ts";
+import type {
+  KeptAnswer,
+  KeptRead,
+  KeptResult,
+  KeptState,
+  TopicsTrimmed,
+  TrimTopics,
+} from "./topic-exchange.ts";
 
 export type WriterRequest =
   | { readonly kind: "open"; readonly dataDir: string; readonly durability: Durability }
@@ -21,6 +29,7 @@ export type WriterRequest =
   /** `buffer` takes the rows: as many as fit, or one that is larger in another buffer. */
   | { readonly kind: "read"; readonly read: Read; readonly buffer: SharedArrayBuffer }
   | { readonly kind: "audit"; readonly read: AuditRead }
+  | { readonly kind: "kept"; readonly read: KeptRead; readonly buffer: SharedArrayBuffer }
   | { readonly kind: "close" };
 
 export interface Reached {
@@ -42,6 +51,7 @@ export type WriterReply =
       /** How often the store has been opened, this time included. */
       readonly openings: number;
       readonly records: readonly RecordRow[];
+      readonly kept: KeptState;
     }
   /** The batch is durable, and its buffer free to be used again. */
   | { readonly kind: "committed"; readonly result: BatchResult }
@@ -55,6 +65,7 @@ export type WriterReply =
       readonly reached: Reached | undefined;
     }
   | { readonly kind: "audit"; readonly rows: AuditRows }
+  | { readonly kind: "kept"; readonly answer: KeptAnswer }
   | { readonly kind: "closed" }
   /** Nothing of the request took effect. */
   | { readonly kind: "failed"; readonly fault: WriterFault };
@@ -96,6 +107,7 @@ export type Control =
     }
   | { readonly move: Move }
   | Reschedule
+  | TrimTopics
   /** At most `limit` ids whose window was over by then. */
   | { readonly forgetIdsBefore: number; readonly limit: number }
   | { readonly probe: number };
@@ -127,7 +139,7 @@ export interface Trimmed {
 }
 
 /** What a control tells of its doing. */
-export type ControlAnswer = Purged | Trimmed | Moved | Rescheduled | Forgotten;
+export type ControlAnswer = Purged | Trimmed | Moved | Rescheduled | Forgotten | TopicsTrimmed;
 
 export interface Forgotten {
   readonly kind: "forgotten";
@@ -247,6 +259,8 @@ export interface BatchResult {
   readonly answers: readonly ControlAnswer[];
   /** Queues in which something to be deleted was gone already, after this batch. */
   readonly recounted: readonly Recounted[];
+  /** Present where something entered what topics keep, or left it. */
+  readonly kept?: KeptResult;
 }
 
 /** A read of rows, in the order of delivery unless said otherwise. */

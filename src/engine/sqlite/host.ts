@@ -9,6 +9,7 @@ import type { Entry } from "./entry.ts";
 import type { SqliteQueue } from "./queue.ts";
 import type { SqliteRecords } from "./records.ts";
 import type { Storage } from "./storage.ts";
+import type { SqliteTopics } from "./topics.ts";
 
 export interface QueueHost {
   readonly clock: Clock;
@@ -16,6 +17,7 @@ export interface QueueHost {
   readonly limits: Limits;
   readonly storage: Storage;
   readonly records: SqliteRecords;
+  readonly topics: SqliteTopics;
   readonly counters: EngineTally;
   readonly rates: RateSampler;
   /** Why nothing can be stored now; undefined when it can. */

@@ -109,7 +109,6 @@ export class Intake {
   }
 
   #destinations(item: AppendItem): SqliteQueue[] {
-    if (isKept(item)) throw new WarrenError("not_supported");
     const queues: SqliteQueue[] = [];
     for (const name of item.queues) queues.push(this.#host.queues.open(name));
     return queues;
@@ -123,10 +122,12 @@ export class Intake {
     unsure: boolean,
   ): void {
     const { message, dedupe, invalid } = request;
-    const { storage, clock, counters } = this.#host;
+    const { storage, clock, counters, topics } = this.#host;
+    const keeps = isKept(request);
     if (dedupe) {
-      const expiresAt = clock.now() + dedupeWindowMs(queues);
-      storage.writer.dedupe(recentKey(message), expiresAt, queues.length);
+      const expiresAt = clock.now() + this.#dedupeWindowMs(request, queues);
+      const guarded = keeps ? queues.length + 1 : queues.length;
+      storage.writer.dedupe(recentKey(message), expiresAt, guarded);
     }
     // A time that has come already is none: the message need not wait for its release.
     const hasTime = request.dueAt !== undefined && invalid === undefined;
@@ -141,7 +142,14 @@ export class Intake {
           : queue.writeInvalid(message, invalid),
       );
     }
-    storage.add(new PendingAppend(request, queues, entries, dueAt, displaced, unsure, counters));
+    const receiver = keeps ? topics.enter(request, record) : request;
+    storage.add(new PendingAppend(receiver, queues, entries, dueAt, displaced, unsure, counters));
+  }
+
+  #dedupeWindowMs(item: AppendItem, queues: readonly SqliteQueue[]): number {
+    let longestMs = isKept(item) ? this.#host.limits.dedupeWindowMs : 0;
+    for (const { settings } of queues) longestMs = Math.max(longestMs, settings.dedupeWindowMs);
+    return longestMs;
   }
 
   #take(group: Group): void {
@@ -208,7 +216,7 @@ export class Intake {
         const key = recentKey(member.message);
         // A repetition within the batch needs no room; the commit will find it to be one, wherever it goes.
         if (seen.has(key)) continue;
-        if (dedupeWindowMs(queues) > 0) seen.add(key);
+        if (this.#dedupeWindowMs(member, queues) > 0) seen.add(key);
       }
       for (const queue of member.invalid === undefined ? queues : []) {
         if (!this.#findRoom(group, member, queue, rooms)) return false;
@@ -278,10 +286,6 @@ export class Intake {
 function haveRoom(queues: readonly SqliteQueue[], record: EncodedRecord): boolean {
   for (const queue of queues) if (!queue.hasRoom(record)) return false;
   return true;
-}
-
-function dedupeWindowMs(queues: readonly SqliteQueue[]): number {
-  return Math.max(...queues.map((queue) => queue.settings.dedupeWindowMs));
 }
 
 /** Faults of our own go on upwards. */

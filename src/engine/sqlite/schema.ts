@@ -98,6 +98,59 @@ export const audit = sqliteTable("audit", {
   entry: text("entry").notNull(),
 });
 
+/** Topics of which something is kept besides the queues (docs/decisions/0032). */
+export const topics = sqliteTable("topics", {
+  /** The upper bits of the ids of its history; given again when the topic was forgotten. */
+  number: integer("number").primaryKey(),
+  topic: text("topic").notNull().unique(),
+  /** With the name of the store its epoch. */
+  generation: integer("generation").notNull(),
+  /** The newest offset that was given, 0 for none; the history ends with it and has no gaps. */
+  lastOffset: integer("last_offset").notNull(),
+  messages: integer("messages").notNull(),
+  bytes: integer("bytes").notNull(),
+  /** Of all records that its history ever had. */
+  writtenBytes: integer("written_bytes").notNull(),
+  changedAt: integer("changed_at").notNull(),
+});
+
+/** The messages of topics that keep a history [P-8]. */
+export const history = sqliteTable("history", {
+  /** topic number << 36 | offset */
+  id: integer("id").primaryKey(),
+  /** When it was published, or the older one before it, if that was later. */
+  time: integer("time").notNull(),
+  /** Of all records of the topic before it: how many there are between two is a difference. */
+  bytesBefore: integer("bytes_before").notNull(),
+  record: blob("record", { mode: "buffer" }).notNull(),
+});
+
+/** The retained value of each topic that has one [P-4.4]. */
+export const retained = sqliteTable("retained", {
+  /** Of the topic. */
+  number: integer("number").primaryKey(),
+  topic: text("topic").notNull().unique(),
+  expiresAt: integer("expires_at"),
+  record: blob("record", { mode: "buffer" }).notNull(),
+});
+
+/** One row: what the epochs of topics begin with, and the totals, so that a start need not count. */
+export const keeping = sqliteTable("keeping", {
+  id: integer("id").primaryKey(),
+  /** Another one whenever offsets that were given may have been lost. */
+  store: text("store").notNull(),
+  /** The inode of the file: of a copy it is another one. */
+  inode: integer("inode").notNull(),
+  /** The boot of the machine in which commits may not have reached the disk; null when all have. */
+  unsyncedBoot: text("unsynced_boot"),
+  /** Of a topic that is not known; rises when one is forgotten. */
+  generation: integer("generation").notNull(),
+  topics: integer("topics").notNull(),
+  historyMessages: integer("history_messages").notNull(),
+  historyBytes: integer("history_bytes").notNull(),
+  retainedMessages: integer("retained_messages").notNull(),
+});
+
 /** Written by the probe that finds out whether a store that failed can be written to again. */
 export const health = sqliteTable("health", {
   id: integer("id").primaryKey(),

@@ -13,8 +13,6 @@ import type { EngineHealth } from "../engine.ts";
 import { BatchWriter, type Row, reusable, unpackRows } from "./batch.ts";
 import type { Durability } from "./database.ts";
 import type {
-  AuditRead,
-  AuditRows,
   ControlAnswer,
   Reached,
   Read,
@@ -24,6 +22,7 @@ import type {
   WriterRequest,
 } from "./exchange.ts";
 import type { StartWriter, Writer } from "./thread.ts";
+import type { KeptResult } from "./topic-exchange.ts";
 
 /** One operation, or several that stand and fall together, waiting for the commit. */
 export interface Pending {
@@ -73,6 +72,8 @@ export interface StorageDependencies {
   /** Called once for each batch, after all of its items were told. */
   readonly afterCommit: (operations: number, durationMs: number) => void;
   readonly healthChanged: (health: EngineHealth) => void;
+  /** What a batch changed in what topics keep; called before its items are told. */
+  readonly kept: (result: KeptResult) => void;
   /** What was thought of these queues was wrong: this is what they hold after the last batch. */
   readonly recounted: (queues: readonly Recounted[]) => void;
   /** The writer thread is gone. All that it did not answer fails next, and may be on disk or not. */
@@ -192,18 +193,15 @@ export class Storage {
     });
   }
 
-  /** Entries of the audit trail, like `read`. */
-  readAudit(read: AuditRead): Promise<AuditRows> {
+  /**
+   * Asks for what is there after all operations so far. The answer comes in order with theirs, and from inside
+   * this call only when there is no writer.
+   */
+  ask(request: WriterRequest, answered: (reply: WriterReply) => void): void {
     this.#sendAll();
-    return new Promise((resolve, reject) => {
-      this.#request({ kind: "audit", read }, (reply) => {
-        if (reply.kind === "audit") {
-          resolve(reply.rows);
-        } else {
-          this.#failed(reply);
-          reject(unavailable());
-        }
-      });
+    this.#request(request, (reply) => {
+      if (reply.kind === "failed") this.#failed(reply);
+      answered(reply);
     });
   }
 
@@ -283,7 +281,8 @@ export class Storage {
       return;
     }
     this.#setHealth({ state: "ready" });
-    const { void: without, answers, recounted } = reply.result;
+    const { void: without, answers, recounted, kept } = reply.result;
+    if (kept !== undefined) this.#deps.kept(kept);
     let conditional = 0;
     let seen = 0;
     let answered = 0;

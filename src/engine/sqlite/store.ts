@@ -15,6 +15,7 @@ import { Mover } from "./mover.ts";
 import type { RecordTable } from "./record-table.ts";
 import type { ScheduledTable } from "./scheduled-table.ts";
 import { queues } from "./schema.ts";
+import type { TopicTable } from "./topic-table.ts";
 
 interface Totals {
   messages: number;
@@ -27,6 +28,7 @@ export interface Tables {
   readonly audit: AuditTable;
   readonly acked: AckedTable;
   readonly scheduled: ScheduledTable;
+  readonly topics: TopicTable;
 }
 
 /** What looks at no row that this batch has written: messages are acked after the commit that stored them. */
@@ -35,6 +37,7 @@ const GO_BESIDE_INSERTS: ReadonlySet<number> = new Set([
   OPERATION.insertOrdered,
   OPERATION.dedupe,
   OPERATION.delete,
+  OPERATION.topic,
 ]);
 
 export class Store {
@@ -44,6 +47,7 @@ export class Store {
   readonly #audit: AuditTable;
   readonly #acked: AckedTable;
   readonly #scheduled: ScheduledTable;
+  readonly #topics: TopicTable;
   readonly #mover: Mover;
   readonly #inserts: Inserts;
   readonly #ordered: Inserts;
@@ -64,8 +68,9 @@ export class Store {
   /** Queues whose totals cannot be had by adding up what it changes. */
   readonly #miscounted = new Set<number>();
 
-  constructor(database: Database, { records, audit, acked, scheduled }: Tables) {
+  constructor(database: Database, { records, audit, acked, scheduled, topics }: Tables) {
     this.#database = database;
+    this.#topics = topics;
     this.#scheduled = scheduled;
     this.#records = records;
     this.#audit = audit;
@@ -110,6 +115,7 @@ export class Store {
     this.#inserts.clear();
     this.#ordered.clear();
     this.#acked.begin();
+    this.#topics.begin();
     this.#begin.run();
     try {
       this.#applyAll(new BatchReader(buffer, end), now, without, answers);
@@ -120,9 +126,12 @@ export class Store {
         this.#addTotals.run(number, messages, bytes);
       }
       const recounted = [...this.#miscounted].map((number) => this.#recount(number));
+      const kept = this.#topics.finish(now);
       this.#commit.run();
-      return { void: without, answers, recounted };
+      const result = { void: without, answers, recounted };
+      return kept === undefined ? result : { ...result, kept };
     } catch (error) {
+      this.#topics.rolledBack();
       // Some errors have rolled back already; a second rollback then only says so.
       if (this.#database.inTransaction) this.#database.run("ROLLBACK");
       throw error;
@@ -166,6 +175,10 @@ export class Store {
           break;
         case OPERATION.order:
           this.#order.run(batch.u32(), batch.f64(), batch.text());
+          break;
+        case OPERATION.topic:
+          this.#topics.enter(batch, skipped > 0);
+          if (skipped > 0) skipped--;
           break;
         case OPERATION.control:
           this.#control(JSON.parse(batch.text()) as Control, answers, now);
@@ -313,6 +326,8 @@ export class Store {
       answers.push(this.#mover.move(control.move, now, count));
     } else if ("reschedule" in control) {
       answers.push(this.#scheduled.change(control, this.#count.bind(this)));
+    } else if ("trimTopics" in control) {
+      answers.push(this.#topics.trim(control, now));
     } else if ("trimAcked" in control) {
       answers.push(this.#acked.trim(control));
     } else if ("records" in control) {

@@ -1,0 +1,73 @@
+/** What passes between the event loop and the writer thread about topics and what they keep. */
+import type { HistoryRequest, KeptTotals, KeptTrim, RetainedRequest } from "../topics.ts";
+
+/** What a message does to what its topic keeps, added up. */
+export const ENTERS = { history: 1, set: 2, clear: 4 } as const;
+
+/** What the event loop must know of the store to name epochs, and the totals. */
+export interface KeptState {
+  readonly store: string;
+  readonly totals: KeptTotals;
+}
+
+/** What a batch changed. */
+export interface KeptResult {
+  /** Offset and generation of each message that entered a history, in the order of the batch. */
+  readonly positions: Float64Array;
+  readonly totals: KeptTotals;
+}
+
+/** A read; times are judged as of `now`. */
+export type KeptRead =
+  | { readonly kind: "history"; readonly request: HistoryRequest; readonly now: number }
+  | { readonly kind: "retained"; readonly request: RetainedRequest; readonly now: number }
+  | { readonly kind: "list"; readonly after: string | undefined; readonly limit: number };
+
+export type KeptAnswer =
+  | {
+      readonly kind: "history";
+      readonly generation: number;
+      readonly offset: number;
+      readonly first: number;
+      readonly complete: boolean;
+      /** The rows have their offsets as their sequences. */
+      readonly rows: PackedMessages;
+    }
+  | {
+      readonly kind: "retained";
+      readonly next: string | undefined;
+      readonly rows: PackedMessages;
+    }
+  | {
+      readonly kind: "list";
+      readonly topics: readonly ListedTopic[];
+      readonly next: string | undefined;
+    };
+
+/** Rows as `unpackRows` reads them. */
+export interface PackedMessages {
+  readonly buffer: SharedArrayBuffer;
+  readonly bytes: number;
+}
+
+export interface ListedTopic {
+  readonly topic: string;
+  readonly generation: number;
+  readonly offset: number;
+  readonly messages: number;
+  readonly bytes: number;
+  readonly changedAt: number;
+  readonly isRetained: boolean;
+}
+
+/** Takes away what is too much of these topics, one after the other, and at most so many messages of history. */
+export interface TrimTopics {
+  readonly trimTopics: readonly KeptTrim[];
+  readonly limit: number;
+}
+
+export interface TopicsTrimmed {
+  readonly kind: "topicsTrimmed";
+  /** How many of the topics, from the first on, there is nothing more to be done with. */
+  readonly done: number;
+}
