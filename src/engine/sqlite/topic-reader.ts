@@ -7,8 +7,11 @@ import type { KeptAnswer, KeptRead, ListedTopic } from "./topic-exchange.ts";
 import { HISTORY_ID } from "./topic-rows.ts";
 import type { TopicTable } from "./topic-table.ts";
 
-/** Messages of one page, and topics that are looked at for one. */
-const ROWS_AT_MOST = 4096;
+/** Messages of one page. */
+const MESSAGES_AT_MOST = 4096;
+/** Topics that are looked at for one page of retained values, and how many of them at a time. */
+const TOPICS_AT_MOST = 4096;
+const NAMES_AT_ONCE = 256;
 
 type HistoryRow = [offset: number, record: Uint8Array];
 type Named = [number: number, topic: string];
@@ -92,7 +95,7 @@ export class TopicReader {
     { reverse = false, limit, bytes }: HistoryRequest,
   ): void {
     const { lengths, records } = reverse ? this.#downwards : this.#upwards;
-    const atMost = Math.min(limit, ROWS_AT_MOST);
+    const atMost = Math.min(limit, MESSAGES_AT_MOST);
     let count = 0;
     let sum = 0;
     for (const [length] of lengths.values(topicNumber, from, to, atMost) as [number][]) {
@@ -107,34 +110,34 @@ export class TopicReader {
 
   #retained(request: RetainedRequest, now: number, rows: BatchWriter): KeptAnswer {
     const { filter, after = "", limit, bytes } = request;
-    const named = this.#named(filter, after);
     let sum = 0;
-    let last: string | undefined;
-    for (const [number, topic] of named) {
-      const value = filterMatches(filter, topic) ? this.#value.get(number) : null;
-      if (value !== null && (value.expiresAt ?? Number.POSITIVE_INFINITY) > now) {
-        const { record } = value;
-        sum += record.length;
-        const isFull = rows.operations > 0 && sum > bytes;
-        if (isFull || rows.operations === limit || !pack(rows, 0, record)) {
-          return { kind: "retained", next: last, rows: packed(rows) };
+    let last = after;
+    for (let looked = 0; looked < TOPICS_AT_MOST; looked += NAMES_AT_ONCE) {
+      const named = this.#named(filter, last);
+      for (const [number, topic] of named) {
+        const value = filterMatches(filter, topic) ? this.#value.get(number) : null;
+        if (value !== null && (value.expiresAt ?? Number.POSITIVE_INFINITY) > now) {
+          const { record } = value;
+          sum += record.length;
+          const isFull = rows.operations === limit || (rows.operations > 0 && sum > bytes);
+          if (isFull || !pack(rows, 0, record)) return retainedPage(rows, last);
         }
+        last = topic;
       }
-      last = topic;
+      if (named.length < NAMES_AT_ONCE) return retainedPage(rows, undefined);
     }
-    const next = named.length === ROWS_AT_MOST ? last : undefined;
-    return { kind: "retained", next, rows: packed(rows) };
+    return retainedPage(rows, last);
   }
 
-  /** The next topics with a retained value, among them all that the filter matches. */
+  /** The next topics with a retained value, among them all that the filter matches; fewer when there are no more. */
   #named(filter: string, after: string): Named[] {
     if (!hasWildcard(filter)) return this.#one.values(after, filter) as Named[];
     const literal = filter.slice(0, filter.search(/[+#]/));
-    if (literal === "") return this.#all.values(after, ROWS_AT_MOST) as Named[];
+    if (literal === "") return this.#all.values(after, NAMES_AT_ONCE) as Named[];
     // `a/#` matches `a` too. What begins with `a/` comes before `a0`: no character is between the two.
     const parent = literal.slice(0, -1);
     const from = filter === `${literal}#` ? parent : literal;
-    return this.#between.values(after, from, `${parent}0`, ROWS_AT_MOST) as Named[];
+    return this.#between.values(after, from, `${parent}0`, NAMES_AT_ONCE) as Named[];
   }
 
   #listed(after: string, limit: number): KeptAnswer {
@@ -164,6 +167,10 @@ function pack(rows: BatchWriter, offset: number, record: Uint8Array): boolean {
   const times = { attempts: 0, dueAt: undefined, expiresAt: undefined };
   rows.insertFull(0, offset, times, { header: "", payload: record });
   return true;
+}
+
+function retainedPage(rows: BatchWriter, next: string | undefined): KeptAnswer {
+  return { kind: "retained", next, rows: packed(rows) };
 }
 
 function packed(rows: BatchWriter) {

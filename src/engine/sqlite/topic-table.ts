@@ -56,7 +56,8 @@ export class TopicTable {
     );
     this.#retain = prepare(
       `INSERT INTO retained (number, topic, expires_at, record) VALUES (?1, ?2, ?3, ?4)
-       ON CONFLICT (number) DO UPDATE SET expires_at = excluded.expires_at, record = excluded.record`,
+       ON CONFLICT (number)
+       DO UPDATE SET expires_at = excluded.expires_at, record = excluded.record`,
     );
     this.#clear = prepare("DELETE FROM retained WHERE number = ?1");
     this.#isExpired = prepare("SELECT 1 FROM retained WHERE number = ?1 AND expires_at <= ?2");
