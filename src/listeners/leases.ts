@@ -31,8 +31,12 @@ export interface PullRequest {
 
 export interface Pulled {
   readonly deliveries: readonly Delivery[];
-  /** The client never got them: they are ready again and no attempt is burnt. */
+  /** What is unsettled is ready again and burns no attempt. */
   giveBack(): void;
+  /** The same, as from a lost connection [P-5.5]. */
+  lose(): void;
+  /** Calls `action` when nothing of it is held any more. */
+  whenOver(action: () => void): void;
 }
 
 /** What became of the delivery at one place of a list of tags. */
@@ -89,7 +93,12 @@ export class Leases {
     request.signal.addEventListener("abort", gone);
     try {
       const deliveries = await waiting;
-      return { deliveries, giveBack: gone };
+      return {
+        deliveries,
+        giveBack: gone,
+        lose: () => lease.lose(),
+        whenOver: (action) => lease.whenOver(action),
+      };
     } finally {
       request.signal.removeEventListener("abort", gone);
     }
@@ -166,6 +175,7 @@ class Lease implements DeliverySink, Pull {
   #consumer: Consumer | undefined;
   #timer: Timer | undefined;
   #answer: PromiseWithResolvers<readonly Delivery[]> | undefined;
+  #over: () => void = () => {};
 
   constructor(
     who: ConsumerHolder,
@@ -249,6 +259,11 @@ class Lease implements DeliverySink, Pull {
     this.giveBack();
   }
 
+  whenOver(action: () => void): void {
+    this.#over = action;
+    if (this.#consumer === undefined) action();
+  }
+
   /** Those of `tags` from one place up to another. */
   settle(
     tags: readonly number[],
@@ -313,6 +328,7 @@ class Lease implements DeliverySink, Pull {
     this.#named?.pulls.delete(this);
     this.#consumer?.cancel();
     this.#consumer = undefined;
+    this.#over();
   }
 }
 

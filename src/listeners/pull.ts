@@ -3,6 +3,7 @@ import type { SettleBody } from "../../schemas/http.ts";
 import type { Outcome } from "../engine/engine.ts";
 import { WarrenError } from "../errors.ts";
 import { acceptsMsgpack, jsonResponse } from "./body.ts";
+import type { Pulled } from "./leases.ts";
 import { deliveryText, packedDelivery } from "./message-view.ts";
 import { errorResult } from "./problem.ts";
 import type { PullConsumerName } from "./pull-consumers.ts";
@@ -39,6 +40,7 @@ export const pullHandlers: Handlers<"pull" | "settle" | "alive" | "release"> = {
         throw error;
       }
     }
+    keepOnlyWhileServed(pulled, call, services, queue);
     const { deliveries } = pulled;
     if (!acceptsMsgpack(call.request)) {
       return jsonResponse(`{"deliveries":[${deliveries.map(deliveryText).join()}]}`);
@@ -123,12 +125,37 @@ function consumerOf(call: Call<"alive" | "release">, services: Services): PullCo
 }
 
 /** Over when the client goes, and when the right or the credential that it came with is no longer good. */
-function waitOf(call: Call<"pull">, { waits, standing, broker }: Services, queue: string): Wait {
+function waitOf(call: Call<"pull">, services: Services, queue: string): Wait {
   const { principal, request } = call;
-  return waits.begin(request.signal, principal.expiresAt, () => {
-    if (!broker.mayConsume(principal.rights, queue)) return notAllowed(queue);
-    return standing.lost(call);
-  });
+  const lost = () => lostBy(call, services, queue);
+  return services.waits.begin(request.signal, principal.expiresAt, lost);
+}
+
+type Puller = Pick<Call, "address" | "principal">;
+
+function lostBy(who: Puller, { standing, broker }: Services, queue: string) {
+  if (!broker.mayConsume(who.principal.rights, queue)) return notAllowed(queue);
+  return standing.lost(who);
+}
+
+/**
+ * What was pulled goes back when its right or its credential is taken away [P-14.4]. One that has merely run
+ * out is another matter: its holder comes with the next one.
+ */
+function keepOnlyWhileServed(
+  pulled: Pulled,
+  { address, principal }: Puller,
+  services: Services,
+  queue: string,
+): void {
+  if (pulled.deliveries.length === 0) return;
+  const lost = () => {
+    const error = lostBy({ address, principal }, services, queue);
+    return error?.code === "token_expired" ? undefined : error;
+  };
+  // As over a connection: a right that goes ends the consumer, a credential that goes the connection.
+  const cut = ({ code }: WarrenError) => (code === "forbidden" ? pulled.giveBack() : pulled.lose());
+  pulled.whenOver(services.waits.watch(lost, cut));
 }
 
 /** The queue of the address; `forbidden` before anything is said of it. */

@@ -1,6 +1,6 @@
 /**
- * Requests that wait for something, and are cut off when whoever asked is not to be served any more: a long
- * poll must not outlive its credentials [P-12.7], [P-14.4].
+ * What lasts longer than the look at its credentials, and is cut off when whoever asked for it is not to be
+ * served any more: requests that wait, and work that was pulled [P-12.7], [P-14.4].
  */
 import type { Clock } from "../clock.ts";
 import type { WarrenError } from "../errors.ts";
@@ -18,14 +18,15 @@ export interface Wait {
   end(): void;
 }
 
-interface Waiting {
+interface Watched {
+  /** Why nobody is to be served any more. */
   readonly lost: () => WarrenError | undefined;
-  readonly cut: AbortController;
+  readonly cut: (why: WarrenError) => void;
 }
 
 export class Waits {
   readonly #clock: Clock;
-  readonly #all = new Set<Waiting>();
+  readonly #all = new Set<Watched>();
   #collecting = false;
   #looking = false;
   #again = false;
@@ -35,22 +36,39 @@ export class Waits {
   }
 
   /** `lost` says why nobody is to wait any more; it is asked when something changes, and at `until`. */
-  begin(gone: AbortSignal, until: number | undefined, lost: Waiting["lost"]): Wait {
-    const cut = new AbortController();
-    const waiting: Waiting = { lost, cut };
-    this.#all.add(waiting);
-    const timer = until && this.#clock.after(until - this.#clock.now(), () => this.#look(waiting));
+  begin(gone: AbortSignal, until: number | undefined, lost: Watched["lost"]): Wait {
+    const over = new AbortController();
+    const watched: Watched = { lost, cut: () => over.abort() };
+    const end = this.#watch(watched);
+    const timer = until && this.#clock.after(until - this.#clock.now(), () => look(watched));
     return {
-      signal: AbortSignal.any([gone, cut.signal]),
+      signal: AbortSignal.any([gone, over.signal]),
       assert() {
         const error = lost();
         if (error !== undefined) throw error;
       },
-      end: () => {
-        this.#all.delete(waiting);
+      end() {
+        end();
         if (timer) timer.cancel();
       },
     };
+  }
+
+  /** Calls `cut` once, when something changes and `lost` says why; never after the returned function was called. */
+  watch(lost: Watched["lost"], cut: Watched["cut"]): () => void {
+    const end = this.#watch({
+      lost,
+      cut(why) {
+        end();
+        cut(why);
+      },
+    });
+    return end;
+  }
+
+  #watch(watched: Watched): () => void {
+    this.#all.add(watched);
+    return () => this.#all.delete(watched);
   }
 
   /** Something has changed: all are looked at, a bounded part of them in each turn of the event loop. */
@@ -69,7 +87,7 @@ export class Waits {
     this.#turn(this.#all.values());
   }
 
-  #turn(rest: IterableIterator<Waiting>): void {
+  #turn(rest: IterableIterator<Watched>): void {
     for (let looks = 0; looks < LOOKS_A_TURN; looks++) {
       const { value, done } = rest.next();
       if (done === true) {
@@ -78,12 +96,13 @@ export class Waits {
         this.#again = false;
         return;
       }
-      this.#look(value);
+      look(value);
     }
     this.#clock.endOfTurn(() => this.#turn(rest));
   }
+}
 
-  #look({ lost, cut }: Waiting): void {
-    if (lost() !== undefined) cut.abort();
-  }
+function look({ lost, cut }: Watched): void {
+  const why = lost();
+  if (why !== undefined) cut(why);
 }

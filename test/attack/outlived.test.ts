@@ -28,7 +28,7 @@ async function started() {
 }
 
 /** A pull that waits as long as one may; resolves with what it was answered. */
-async function pulling({ httpUrl, warren }: TestBroker, token: string) {
+async function pulling({ httpUrl, warren }: TestBroker, token: string, consumers = 1) {
   const answer = fetch(`${httpUrl}/v1/queues/jobs/pull`, {
     method: "POST",
     headers: {
@@ -39,7 +39,7 @@ async function pulling({ httpUrl, warren }: TestBroker, token: string) {
     body: JSON.stringify({ max: 1, waitMs: 60_000 }),
   });
   await eventually(
-    () => warren.broker.engine.queues.describe("jobs").counts.consumers === 1,
+    () => warren.broker.engine.queues.describe("jobs").counts.consumers === consumers,
     () => "a pull that waits",
   );
   return async () => {
@@ -120,6 +120,84 @@ describe("[P-12.7] a pull that waits is cut off", () => {
     });
     const { status, deliveries } = await answered();
     expect([status, (deliveries as unknown[]).length]).toEqual([200, 1]);
+  });
+});
+
+describe("[P-12.7] what was pulled and is not settled goes back", () => {
+  const ELSEWHERE = "198.51.100.1";
+  const pulled = async ({ httpUrl }: TestBroker, token: string, from = "203.0.113.7") => {
+    const answer = await fetch(`${httpUrl}/v1/queues/jobs/pull`, {
+      method: "POST",
+      headers: {
+        Authorization: `Bearer ${token}`,
+        "Content-Type": "application/json",
+        "X-Forwarded-For": from,
+      },
+      body: JSON.stringify({ max: 2, waitMs: 20_000 }),
+    });
+    return ((await answer.json()) as { deliveries: { tag: number; attempt: number }[] }).deliveries;
+  };
+  const publish = async ({ httpUrl }: TestBroker, count: number) => {
+    const body = JSON.stringify(Array.from({ length: count }, () => ({ topic: "jobs/a" })));
+    const headers = {
+      Authorization: `Bearer ${await tokenFor("root")}`,
+      "Content-Type": "application/json",
+    };
+    const answer = await fetch(`${httpUrl}/v1/publish`, { method: "POST", headers, body });
+    expect(answer.status).toBe(200);
+  };
+  const counts = ({ warren }: TestBroker) => warren.broker.engine.queues.describe("jobs").counts;
+
+  for (const [what, [happens]] of Object.entries(CUTS)) {
+    test(`[P-14.4, P-14.5] when ${what}; what others hold stays`, async () => {
+      const { broker, admin } = await started();
+      await using _ = broker;
+      await admin("PUT", "/roles/worker", { grants: WORK });
+      const made = await admin("POST", "/keys", { principal: "worker", roles: ["worker"] });
+      await publish(broker, 3);
+      expect(await pulled(broker, made.key)).toHaveLength(2);
+      const other = await tokenFor("other", { grants: WORK });
+      expect(await pulled(broker, other, ELSEWHERE)).toHaveLength(1);
+      expect(counts(broker)).toMatchObject({ ready: 0, inFlight: 3 });
+      await happens(admin, { token: made.key, key: made.id });
+      // The ack timeout is half a minute, longer than this waits.
+      await eventually(
+        () => counts(broker).ready === 2,
+        () => `what he held, beside ${JSON.stringify(counts(broker))}`,
+      );
+      expect(counts(broker).inFlight).toBe(1);
+      const again = await pulled(broker, other, ELSEWHERE);
+      expect(again.map(({ attempt }) => attempt)).toEqual([1, 1]);
+    });
+  }
+
+  test("[P-14.4] not when its token has run out, nor when it is settled already", async () => {
+    const { broker, admin } = await started();
+    await using _ = broker;
+    await publish(broker, 2);
+    const exp = Math.ceil(Date.now() / 1000) + 2;
+    const token = await tokenFor("worker", { grants: WORK, exp });
+    const [first, second] = await pulled(broker, token);
+    const settle = async (by: string, body: object) => {
+      const answer = await fetch(`${broker.httpUrl}/v1/queues/jobs/settle`, {
+        method: "POST",
+        headers: { Authorization: `Bearer ${by}`, "Content-Type": "application/json" },
+        body: JSON.stringify(body),
+      });
+      return ((await answer.json()) as { results: { type: string }[] }).results;
+    };
+    expect(await settle(token, { ack: [first!.tag] })).toMatchObject([{ type: "ok" }]);
+    await eventually(
+      () => Date.now() > exp * 1000,
+      () => "the end of the token",
+    );
+    // Whoever holds something is looked at when anybody loses something.
+    const waiting = await pulling(broker, await tokenFor("other", { grants: WORK }), 2);
+    await admin("POST", "/revocations", { principal: "other" });
+    expect((await waiting()).code).toBe("token_revoked");
+    expect(counts(broker)).toMatchObject({ ready: 0, inFlight: 1 });
+    const next = await tokenFor("worker", { grants: WORK });
+    expect(await settle(next, { ack: [second!.tag] })).toMatchObject([{ type: "ok" }]);
   });
 });
 
