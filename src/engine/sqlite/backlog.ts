@@ -33,10 +33,7 @@ export class Backlog {
   readonly #linger: Linger;
   /** In a queue with ordering. */
   #keys: Keys | undefined;
-  /**
-   * Sequences of messages that have come due, on their way from disk; true for those that lie behind what
-   * was read, where a page finds them too.
-   */
+  /** Sequences of what came due, on its way from disk; true for what a page finds there too. */
   readonly #arriving = new Map<number, boolean>();
 
   constructor(queue: SqliteQueue, host: QueueHost) {

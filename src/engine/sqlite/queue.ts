@@ -58,7 +58,7 @@ export class SqliteQueue implements HeapItem {
   readonly #consumers = new Set<SqliteConsumer>();
   readonly #line = new Line();
   /** To be told when nothing is on its way to anybody. */
-  #resting: (() => void)[] = [];
+  readonly #resting: (() => void)[] = [];
   #nextSequence = 1;
 
   /** `tally` goes on counting where a queue of this name left off, at a new start of the store. */
@@ -247,11 +247,8 @@ export class SqliteQueue implements HeapItem {
     if (!this.settings.paused) this.#handOut(this.#host.clock.now());
     // Also where nothing goes out for now: what is next is known when it does.
     const isReading = this.wanted && this.backlog.fill();
-    if (this.#resting.length > 0 && !isReading) {
-      const resting = this.#resting;
-      this.#resting = [];
-      for (const done of resting) done();
-    }
+    if (this.#resting.length === 0 || isReading) return;
+    for (const done of this.#resting.splice(0)) done();
   }
 
   /** Calls `done` when all has been handed out that can be, and nothing is being read. */
