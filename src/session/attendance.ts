@@ -135,6 +135,7 @@ export class Attendance {
   }
 
   #join(topic: string, info: string | undefined): void {
+    if (this.#session.over) return;
     const { presence } = this.#broker;
     const member = presence.join(topic, this.#session, info);
     // Telling others may have shown that this one reads nothing any more, and ended it.
@@ -143,7 +144,9 @@ export class Attendance {
   }
 
   #leave(member: Member, lost: boolean): void {
-    this.#members.splice(this.#members.indexOf(member), 1);
+    const at = this.#members.indexOf(member);
+    if (at < 0) return;
+    this.#members.splice(at, 1);
     const { presence } = this.#broker;
     if (lost) presence.lose(member);
     else presence.leave(member);
