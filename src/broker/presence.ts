@@ -129,7 +129,6 @@ export class Presence {
     if (count === 0) this.#places.delete(place.topic);
     if (place.crowded && count * 2 <= this.#limits.presenceAnnounced) {
       place.crowded = false;
-      this.#uncounted.delete(place);
       this.#tellCount(place, "few");
     } else this.#tellOf(member, "leave");
   }

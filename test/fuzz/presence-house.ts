@@ -60,8 +60,6 @@ export class PresenceHouse {
     const { sessions } = this.#house;
     const line = new Line(this.#routes);
     line.attach(new Session(sessions, this.#protocols[encoding], "", principal));
-    this.clock.turn();
-    line.frames.length = 0;
     return line;
   }
 }

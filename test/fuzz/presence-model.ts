@@ -131,7 +131,6 @@ export class PresenceModel {
     if (!this.#crowded.has(topic)) this.#tell(topic, `leave ${said(member)}`);
     else if (count <= this.#announced / 2) {
       this.#crowded.delete(topic);
-      this.#uncounted.delete(topic);
       this.#tell(topic, `few ${count}`);
     } else this.#uncount(topic);
   }

@@ -39,17 +39,24 @@ class Fuzz {
     this.#model = new PresenceModel(this.#house.clock.now(), ANNOUNCED, hasPresence);
   }
 
+  /** What happens in one turn of the event loop. */
   step(): void {
+    if (this.#dice.chance(0.5)) this.#act(false);
+    else for (let left = this.#dice.upTo(8); left >= 0; left--) this.#act(true);
+    this.#house.clock.turn();
+    this.#compare();
+  }
+
+  /** Among others of a turn nobody stops to watch: what he is still told is nobody's business. */
+  #act(amongOthers: boolean): void {
     const dice = this.#dice;
     const person = this.#model.people.length === 0 ? undefined : dice.pick(this.#model.people);
     const kind = dice.random();
     if (person === undefined || (kind < 0.12 && this.#model.people.length < MOST)) this.#connect();
-    else if (kind < 0.55) this.#subscribe(person);
-    else if (kind < 0.7) this.#unsubscribe(person);
-    else if (kind < 0.82) this.#end(person);
-    else this.#advance();
-    this.#house.clock.turn();
-    this.#compare();
+    else if (kind < 0.6) this.#subscribe(person, amongOthers);
+    else if (kind < 0.75) this.#unsubscribe(person, amongOthers);
+    else if (kind < 0.87) this.#end(person);
+    else if (!amongOthers) this.#advance();
   }
 
   #connect(): void {
@@ -63,15 +70,17 @@ class Fuzz {
     this.#lines.set(person, line);
   }
 
-  #subscribe(person: Person): void {
+  #subscribe(person: Person, amongOthers: boolean): void {
     const dice = this.#dice;
     const filter = dice.pick(FILTERS);
     const isMember = hasPresence(filter) && TOPICS.includes(filter);
     const info = isMember ? dice.pick(INFOS) : undefined;
-    const watch =
-      TOPICS.includes(filter) && !isMember ? undefined : dice.pick([true, true, false, undefined]);
+    const watches = amongOthers ? [true, undefined] : [true, true, false, undefined];
+    const watch = TOPICS.includes(filter) && !isMember ? undefined : dice.pick(watches);
     this.#live(person).subscribe({
       type: "subscribe",
+      // An answer opens a turn, so that what is told is gathered.
+      ...(dice.chance(0.7) && { id: 0 }),
       filter,
       ...(info !== undefined && { info }),
       ...(watch !== undefined && { presence: watch }),
@@ -79,8 +88,9 @@ class Fuzz {
     this.#model.subscribe(person, filter, watch, info);
   }
 
-  #unsubscribe(person: Person): void {
-    const filters = [...person.filters.keys()];
+  #unsubscribe(person: Person, amongOthers: boolean): void {
+    const leavable = [...person.filters].filter(([, watches]) => !(amongOthers && watches));
+    const filters = leavable.map(([filter]) => filter);
     if (filters.length === 0) return;
     const filter = this.#dice.pick(filters);
     this.#live(person).unsubscribe({ type: "unsubscribe", filter });
