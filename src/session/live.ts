@@ -120,7 +120,9 @@ export class LiveSubscriptions {
     }
     const route = this.#broker.subscribe(this.#session, filter, this.#session.protocol.encoder);
     this.#routes.push(route);
-    if (this.#suspended) this.#broker.fanout.suspend(this.#session, route);
+    // What was pending there has left first, and may have shown that the peer reads nothing any more.
+    if (this.#session.over) this.#remove(filter);
+    else if (this.#suspended) this.#broker.fanout.suspend(this.#session, route);
   }
 
   get #attending(): Attendance {
