@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { copyFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { AppendReceipt } from "../../src/engine/engine.ts";
 import { completeSettings, deadLetterSettings } from "../../src/engine/rules.ts";
 import { Peer } from "../contracts/engine/subject.ts";
 import { ManualClock } from "../harness/manual-clock.ts";
@@ -111,4 +112,27 @@ test("[P-5.8] brought up to date it is what a new file is, and stays so", async 
   const fresh = join(dataDir, "fresh");
   await (await OpenedEngine.at(fresh)).engine.close();
   expect(migrated).toEqual(schemaOf(fresh));
+});
+
+test("[P-4.3, P-5.8] topics keep history and values in a file of the first schema too", async () => {
+  const first = await open();
+  const keep = (opened: OpenedEngine, id: string) =>
+    new Promise<AppendReceipt>((stored, failed) =>
+      opened.engine.append({
+        message: opened.message(id),
+        queues: ["jobs"],
+        dedupe: false,
+        history: { maxMessages: 10 },
+        retain: "set",
+        stored,
+        failed,
+      }),
+    );
+  expect(first.engine.topics.totals).toMatchObject({ topics: 0, retainedMessages: 0 });
+  const { position } = await keep(first, "1");
+  expect(position).toMatchObject({ offset: 1 });
+  await first.engine.close();
+  await using second = await open();
+  expect(second.engine.topics.totals).toMatchObject({ topics: 1, retainedMessages: 1 });
+  expect((await keep(second, "2")).position).toEqual({ epoch: position!.epoch, offset: 2 });
 });
