@@ -51,3 +51,27 @@ test("[P-5.6, P-5.8] a message that has expired and cannot be buried keeps nobod
     [1, 0, 0],
   ]);
 });
+
+test("[P-5.10, P-3.4] a message whose ack is not stored comes back before the others of its key", async () => {
+  const writer = new LocalWriter();
+  await using subject = await Subject.open(kindOf(writer));
+  await subject.define("q", { ordering: "key" });
+  await subject.appendAll("q", ["a1", "a2"], { key: "a" });
+  const peer = subject.consume("q", 5);
+  const first = await peer.next();
+  expect(first.message.id).toBe("a1");
+  writer.isFailing = true;
+  expect((await peer.ack(first.tag))?.code).toBe("storage_unavailable");
+  await turns(20);
+  writer.isFailing = false;
+  subject.clock.advance(2000);
+  await eventually(
+    () => subject.engine.health.state === "ready",
+    () => "storage that can be written",
+  );
+  const again = await peer.next();
+  expect(again.message.id).toBe("a1");
+  expect(subject.states("q")).toEqual([1, 0, 1]);
+  await peer.ack(again.tag);
+  expect((await peer.next()).message.id).toBe("a2");
+});

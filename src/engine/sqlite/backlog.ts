@@ -321,6 +321,11 @@ export class Backlog {
     this.#keys?.goes(entry);
   }
 
+  /** It is acked, and goes by the next commit. */
+  leaves(entry: Entry): void {
+    if (this.#queue.wanted) this.#keys?.leaves(entry);
+  }
+
   /** It has gone from the line, for good or for a while. */
   gone(entry: Entry): void {
     this.window.returned(entry);

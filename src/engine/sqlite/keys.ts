@@ -11,7 +11,7 @@ interface KeyState {
   waiting: Entry | undefined;
   /** In the hands of consumers, or with the commit of what becomes of them still to come. */
   readonly out: Entry[];
-  /** Its first is being looked for on disk. */
+  /** Its first is being looked for on disk; while the last one is about to go, what comes after that. */
   looking: boolean;
   /** While something is out: older ones may wait on disk. */
   again: boolean;
@@ -159,6 +159,18 @@ export class Keys {
     state.looking = true;
     state.again = false;
     this.#wanted.add(key);
+  }
+
+  /**
+   * What becomes of it is written, and it will go. The look is answered after that commit: either the key is
+   * free by then, or the message is back.
+   */
+  leaves(entry: Entry): void {
+    const { key } = entry.message;
+    const state = key === undefined ? undefined : this.#states.get(key);
+    if (state === undefined || state.looking || state.out.length > 1) return;
+    state.looking = true;
+    this.#wanted.add(key!);
   }
 
   /** The keys to be looked for now; answer with `found` or `missed` for each. */

@@ -65,6 +65,7 @@ export class Settlement {
     if (outcome.kind === "ack") {
       if (this.#queue.settings.retainAckedMs > 0) this.#keep(entries, settled);
       else this.#remove(entries, "acked", settled);
+      for (const entry of entries) this.#queue.backlog.leaves(entry);
     } else {
       const each = whenAll(entries.length, settled);
       for (const entry of entries) {
