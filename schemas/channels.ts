@@ -7,6 +7,23 @@ const closed = { additionalProperties: false } as const;
 /** What everyone may do on a channel's topics, whatever their own grants say. */
 const EVERYONE = ["publish", "subscribe", "presence", "history"] as const satisfies Action[];
 
+/** How much of the history of each topic is kept: whatever is reached first [P-4.3]. */
+export const HistorySettings = Type.Object(
+  {
+    maxMessages: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1_000_000, description: "1 000 if absent." }),
+    ),
+    maxAgeMs: Type.Optional(Type.Integer({ minimum: 1, maximum: 315_360_000_000 })),
+    maxBytes: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
+  },
+  closed,
+);
+export interface HistorySettings {
+  readonly maxMessages?: number;
+  readonly maxAgeMs?: number;
+  readonly maxBytes?: number;
+}
+
 export const ChannelDefinition = Type.Object(
   {
     filter: Type.String({
@@ -30,10 +47,12 @@ export const ChannelDefinition = Type.Object(
     onInvalid: Type.Optional(
       Type.Union([Type.Literal("reject"), Type.Literal("dead-letter"), Type.Literal("count")]),
     ),
-    history: Type.Optional(Type.Unknown({ description: "Not supported yet." })),
-    retained: Type.Optional(Type.Boolean({ description: "Not supported yet." })),
     presence: Type.Optional(
       Type.Boolean({ description: "Whether it is known who is subscribed to a topic." }),
+    ),
+    history: Type.Optional(HistorySettings),
+    retained: Type.Optional(
+      Type.Boolean({ description: "Each topic keeps the last message published with `retain`." }),
     ),
   },
   closed,
@@ -45,7 +64,7 @@ export interface ChannelDefinition {
   readonly maxRatePerSecond?: number;
   readonly schema?: unknown;
   readonly onInvalid?: "reject" | "dead-letter" | "count";
-  readonly history?: unknown;
+  readonly history?: HistorySettings;
   readonly retained?: boolean;
   readonly presence?: boolean;
 }

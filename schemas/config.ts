@@ -59,6 +59,7 @@ const LIMIT_TEXT: Readonly<Record<keyof Limits, readonly [unit: string, descript
   headerBytes: ["bytes", "All headers of one message together."],
   presenceInfoBytes: ["bytes", "What one member says of itself in presence, as JSON text."],
   presenceListed: ["members", "Members of a topic that are listed at once."],
+  historyMessages: ["messages", "Messages of the history that are asked for at a time."],
   payloadDepth: ["levels", "Nesting of a payload."],
   badFramesInARow: ["frames", "Frames that do not fit their schema before the connection closes."],
   handshakeTimeoutMs: ["ms", "Time to authenticate after connecting."],
@@ -93,6 +94,9 @@ const LIMIT_TEXT: Readonly<Record<keyof Limits, readonly [unit: string, descript
   pullConsumers: ["names", "HTTP consumers with a name of one principal, while they are alive."],
   records: ["records", "Roles, keys, tasks and so on, of each kind."],
   auditEntries: ["entries", "Entries of the audit trail; the oldest go."],
+  replayBytes: ["bytes", "What one connection reads at a time of what topics keep."],
+  retainedMessages: ["messages", "Retained values that one connection reads at a time."],
+  pendingReads: ["reads", "Such reads of one connection before what begins another waits."],
   drainMs: ["ms", "Longest time that a planned stop takes."],
 };
 

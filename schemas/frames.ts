@@ -13,6 +13,11 @@ const Text = (maxLength: number) => Type.String({ maxLength });
 const DurationMs = Type.Integer({ minimum: 0, maximum: 315_360_000_000 });
 /** Milliseconds since 1970. */
 const Time = Type.Integer({ minimum: 0, maximum: 8_640_000_000_000_000 });
+/** Where a message stands in the history of its topic [P-4.3]. */
+const Position = {
+  epoch: Type.String({ minLength: 1, maxLength: 128 }),
+  offset: Type.Integer({ minimum: 0 }),
+};
 const Tags = Type.Array(Type.Integer({ minimum: 0 }), { minItems: 1, maxItems: 1000 });
 const QueueRef = Type.String({ minLength: 1, maxLength: 133 });
 
@@ -69,13 +74,18 @@ export const CLIENT_FRAMES = {
   unschedule: frame("unschedule", { topic: Type.String(), messageId: MessageId }),
   subscribe: frame("subscribe", {
     filter: Type.String(),
-    recover: Type.Optional(
-      Type.Object({ epoch: Type.String(), offset: Type.Integer({ minimum: 0 }) }),
-    ),
+    recover: Type.Optional(Type.Object(Position)),
     last: Type.Optional(Type.Integer({ minimum: 0 })),
     where: Type.Optional(Type.Unknown()),
     presence: Type.Optional(Type.Boolean()),
     info: Type.Optional(Type.Unknown()),
+  }),
+  history: frame("history", {
+    topic: Type.String(),
+    after: Type.Optional(Position.offset),
+    before: Type.Optional(Position.offset),
+    limit: Type.Optional(Type.Integer({ minimum: 1 })),
+    reverse: Type.Optional(Type.Boolean()),
   }),
   unsubscribe: frame("unsubscribe", { filter: Type.String() }),
   presence: frame("presence", {
@@ -152,7 +162,14 @@ const BatchResult = Type.Object({
   duplicate: Type.Optional(Type.Literal(true)),
   displaced: Type.Optional(Type.Integer({ minimum: 1 })),
   invalid: Type.Optional(Type.Literal(true)),
+  epoch: Type.Optional(Position.epoch),
+  offset: Type.Optional(Position.offset),
 });
+
+/** A message that its topic keeps, as a value [P-4.4] and in its history [P-8.1]. */
+const KeptFields = { from: Type.Optional(Type.String()), ...MessageFields };
+export const RetainedMessage = Type.Object(KeptFields);
+export const KeptMessage = Type.Object({ offset: Position.offset, ...KeptFields });
 
 export const SERVER_FRAMES = {
   welcome: Type.Object({
@@ -178,6 +195,12 @@ export const SERVER_FRAMES = {
     members: Type.Optional(Type.Array(PresenceMember)),
     count: Type.Optional(Type.Integer({ minimum: 0 })),
     many: Type.Optional(Type.Literal(true)),
+    epoch: Type.Optional(Position.epoch),
+    offset: Type.Optional(Position.offset),
+    recovered: Type.Optional(Type.Boolean()),
+    retained: Type.Optional(Type.Integer({ minimum: 0 })),
+    messages: Type.Optional(Type.Array(KeptMessage)),
+    next: Type.Optional(Position.offset),
     expiresAt: Type.Optional(Type.Integer()),
     time: Type.Optional(Type.Integer()),
   }),
@@ -229,6 +252,7 @@ export const SERVER_FRAMES = {
     code: Type.Union([
       Type.Literal("unsubscribed"),
       Type.Literal("lagged"),
+      Type.Literal("retained_sent"),
       Type.Literal("token_expiring"),
       Type.Literal("draining"),
       Type.Literal("consumer_ended"),

@@ -28,6 +28,8 @@ const Published = Type.Object({
   duplicate: Type.Optional(Type.Literal(true)),
   displaced: Type.Optional(Type.Integer({ minimum: 1 })),
   invalid: Type.Optional(Type.Literal(true)),
+  epoch: Type.Optional(Type.String()),
+  offset: Type.Optional(Count),
 });
 
 /** Copies that were changed or taken back. */
@@ -100,7 +102,7 @@ export const DATA_OPERATIONS = {
     path: "/v1/topics/{topic...}",
     summary:
       "Publishes the body as the payload, read by its Content-Type; options are Warren-Message-Id, " +
-      "-Key, -Ttl-Ms, -Delay-Ms, -Deliver-At, -Priority, -Reply-To, -Correlation-Id and Warren-Header-<name>.",
+      "-Key, -Ttl-Ms, -Delay-Ms, -Deliver-At, -Priority, -Reply-To, -Correlation-Id, -Retain and Warren-Header-<name>.",
     access: "publish",
     rawBody: true,
     answer: Published,

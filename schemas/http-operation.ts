@@ -1,5 +1,6 @@
 /** What every description of an HTTP operation is made of: its shape, and the fields that many share. */
 import { type TObject, type TSchema, Type } from "@sinclair/typebox";
+import type { Action } from "./access.ts";
 import { DeathRecordSchema } from "./frames.ts";
 
 export const closed = { additionalProperties: false } as const;
@@ -49,7 +50,7 @@ export interface Operation {
   readonly path: string;
   readonly summary: string;
   /** `nobody`: no credentials are asked for. */
-  readonly access: "nobody" | "publish" | "presence" | "consume" | "admin";
+  readonly access: "nobody" | Action;
   /** For `admin`: the area that the right must cover [P-13.1]. */
   readonly area?: string;
   readonly query?: TObject;

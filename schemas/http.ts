@@ -14,6 +14,7 @@ import { PRESENCE_OPERATIONS } from "./http-presence.ts";
 import { QUEUE_OPERATIONS } from "./http-queues.ts";
 import { REVOCATION_OPERATIONS } from "./http-revocations.ts";
 import { TASK_OPERATIONS } from "./http-tasks.ts";
+import { TOPIC_OPERATIONS } from "./http-topics.ts";
 
 export type { SettleBody } from "./http-data.ts";
 export type { Operation } from "./http-operation.ts";
@@ -22,6 +23,7 @@ export const OPERATIONS = {
   ...PLANE_OPERATIONS,
   ...DATA_OPERATIONS,
   ...PRESENCE_OPERATIONS,
+  ...TOPIC_OPERATIONS,
   ...QUEUE_OPERATIONS,
   ...AUDIT_OPERATIONS,
   ...TASK_OPERATIONS,

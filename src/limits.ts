@@ -18,6 +18,8 @@ export interface ClientLimits {
   headerBytes: number;
   presenceInfoBytes: number;
   presenceListed: number;
+  /** Messages of the history that one `history` or `last` may ask for. */
+  historyMessages: number;
 }
 
 export interface Limits extends ClientLimits {
@@ -69,6 +71,11 @@ export interface Limits extends ClientLimits {
   pullConsumers: number;
   /** Entries of the audit trail; the oldest go. */
   auditEntries: number;
+  /** What one connection reads at a time of what topics keep: bytes, and retained values. */
+  replayBytes: number;
+  retainedMessages: number;
+  /** Such reads of one connection that are not over; past it what would begin another has to wait. */
+  pendingReads: number;
   drainMs: number;
 }
 
@@ -86,6 +93,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   headerBytes: 4096,
   presenceInfoBytes: 1024,
   presenceListed: 1000,
+  historyMessages: 1000,
   payloadDepth: 64,
   badFramesInARow: 20,
   handshakeTimeoutMs: 10_000,
@@ -114,6 +122,9 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   records: 200_000,
   pullConsumers: 1000,
   auditEntries: 100_000,
+  replayBytes: 256 * 1024,
+  retainedMessages: 1024,
+  pendingReads: 64,
   drainMs: 10_000,
 };
 
@@ -167,6 +178,7 @@ const CLIENT_KEYS = [
   "headerBytes",
   "presenceInfoBytes",
   "presenceListed",
+  "historyMessages",
 ] as const satisfies readonly (keyof ClientLimits)[];
 
 /** The part of the limits that `welcome` states. */

@@ -4,7 +4,7 @@
  */
 import { accessOf, assemble, type House, type WarrenDeps } from "./assembly.ts";
 import type { Broker } from "./broker/broker.ts";
-import { channelFaults, unsupportedField } from "./broker/channels.ts";
+import { channelFaults } from "./broker/channels.ts";
 import { systemClock } from "./clock.ts";
 import { type Config, ConfigError, type ConfigFault } from "./config.ts";
 import { completeSettings } from "./engine/rules.ts";
@@ -87,12 +87,10 @@ function channelSettingsFaults({ channels }: Config): ConfigFault[] {
   const seen = new Set<string>();
   return Object.entries(channels).flatMap(([name, definition]) => {
     const path = `channels.${name}`;
-    const later = unsupportedField(definition);
     const faults = channelFaults(definition, "").map(({ pointer, message }) => ({
       path: path + pointer.replaceAll("/", "."),
       problem: message,
     }));
-    if (later !== undefined) faults.push({ path: `${path}.${later}`, problem: "is not supported" });
     if (seen.has(definition.filter)) {
       faults.push({ path: `${path}.filter`, problem: "is that of another channel" });
     }

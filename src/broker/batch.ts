@@ -5,7 +5,7 @@
 import type { AppendReceipt, BatchRequest } from "../engine/engine.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Broker } from "./broker.ts";
-import type { Publication } from "./publication.ts";
+import { assertRetainable, isStored, type Publication } from "./publication.ts";
 import type { TopicEntry } from "./router.ts";
 
 /**
@@ -17,8 +17,9 @@ export function publishBatch(broker: Broker, publications: readonly Publication[
   const judged: Publication[] = [];
   let index = 0;
   try {
-    for (const { message, entry } of publications) {
-      entries.push(usable(entry ?? broker.router.lookup(message.topic)));
+    for (const publication of publications) {
+      const { message, entry } = publication;
+      entries.push(usable(publication, entry ?? broker.router.lookup(message.topic)));
       index++;
     }
     // Last, since a channel's rate counts what it lets through.
@@ -45,20 +46,21 @@ export function withIndex(error: WarrenError, index: number): WarrenError {
   return new WarrenError(error.code, error.message, { ...error.detail, index });
 }
 
-function usable(entry: TopicEntry): TopicEntry {
-  const { topic, reserved, queues, waiting, pendingStores } = entry;
+function usable(publication: Publication, entry: TopicEntry): TopicEntry {
+  const { topic, reserved, waiting, pendingStores } = entry;
   if (reserved) {
     throw new WarrenError("forbidden", "Topics that begin with $ belong to the broker.", { topic });
   }
+  assertRetainable({ retain: publication.retain }, entry);
   // The topic has just lost its queues, and what was on its way to them is not stored yet.
-  if (waiting !== undefined || (queues.length === 0 && pendingStores > 0)) {
+  if (waiting !== undefined || (!isStored(publication, entry) && pendingStores > 0)) {
     throw new WarrenError("busy", undefined, { topic });
   }
   return entry;
 }
 
 class BatchStore implements BatchRequest {
-  /** Those that a queue keeps. */
+  /** Those that a queue or their topic keeps. */
   readonly items: BatchRequest["items"];
   readonly #broker: Broker;
   readonly #publications: readonly Publication[];
@@ -74,13 +76,16 @@ class BatchStore implements BatchRequest {
     this.#broker = broker;
     this.#publications = publications;
     this.#entries = entries;
-    this.#kept = [...entries.keys()].filter((index) => entries[index]!.queues.length > 0);
+    this.#kept = [...entries.keys()].filter((index) =>
+      isStored(publications[index]!, entries[index]!),
+    );
     this.items = this.#kept.map((index) => {
-      const { message, dueAt, dedupe, invalid } = publications[index]!;
-      const { queues } = entries[index]!;
+      const { message, dueAt, dedupe, invalid, retain } = publications[index]!;
+      const { queues, history } = entries[index]!;
       const more = {
         ...(dueAt !== undefined && { dueAt }),
-        ...(invalid !== undefined && { invalid }),
+        ...(retain !== undefined && { retain }),
+        ...(invalid !== undefined ? { invalid } : history !== undefined && { history }),
       };
       return { message, queues, dedupe, ...more };
     });

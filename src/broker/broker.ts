@@ -15,17 +15,19 @@ import type {
 } from "../engine/engine.ts";
 import type { Collection } from "../engine/records.ts";
 import { isDeadLetterName, ownerOfDeadLetters } from "../engine/rules.ts";
+import type { HistoryBounds } from "../engine/topics.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Message } from "../message.ts";
 import type { Deniable, Explanation, Rights } from "./access.ts";
 import { Fanout } from "./fanout.ts";
 import { Presence } from "./presence.ts";
-import { Misfit, type Publication } from "./publication.ts";
+import { isStored, Misfit, notRetained, type Publication } from "./publication.ts";
 import { RecentIds } from "./recent-ids.ts";
 import { RefusalTrail } from "./refusal-trail.ts";
 import type { EventEncoder, Route, RoutePublisher, Subscriber } from "./route.ts";
 import { Router, type TopicEntry } from "./router.ts";
+import { TopicUpkeep } from "./upkeep.ts";
 
 export interface BrokerDeps {
   readonly engine: Engine;
@@ -72,6 +74,7 @@ export class Broker {
   /** Refusals for lack of rights or credentials go here [P-14.8]. */
   readonly refusals: RefusalTrail;
   readonly #recentIds: RecentIds;
+  readonly #upkeep = new TopicUpkeep(this);
   readonly #watchers = new Map<Collection, (key: string, value: unknown) => void>();
   /** Told when a queue is bound to other filters than before. */
   bindingsChanged: () => void = () => undefined;
@@ -135,10 +138,12 @@ export class Broker {
     for (const [collection, learn] of this.#watchers) {
       for (const [key, value] of engine.records.all(collection)) learn(key, value);
     }
+    this.#upkeep.start();
   }
 
   /** Closes the engine: what it accepted is made durable and answered first. */
   close(): Promise<void> {
+    this.#upkeep.stop();
     this.refusals.flush();
     this.presence.close();
     return this.engine.close();
@@ -235,10 +240,8 @@ export class Broker {
 
   #take(publication: Publication, entry: TopicEntry): void {
     const { message } = publication;
-    if (entry.queues.length > 0) {
-      entry.pendingStores++;
-      this.engine.append(new Store(this, publication, entry));
-    } else if (publication instanceof Misfit) {
+    if (isStored(publication, entry)) this.#store(publication, entry);
+    else if (publication instanceof Misfit) {
       this.#refuse(publication, publication.refusal);
     } else if (entry.pendingStores > 0) {
       // The topic lost its queues while publishes are on their way to them: these are seen first.
@@ -252,6 +255,15 @@ export class Broker {
       this.counters.published++;
       publication.accepted({ messageId: message.id, queues: 0, duplicate: false });
     }
+  }
+
+  #store(publication: Publication, entry: TopicEntry): void {
+    if (publication.retain !== undefined && !entry.retained) {
+      this.#refuse(publication, notRetained(entry));
+      return;
+    }
+    entry.pendingStores++;
+    this.engine.append(new Store(this, publication, entry));
   }
 
   #isNew(message: Message): boolean {
@@ -269,12 +281,18 @@ export class Broker {
   stored(publication: Publication, entry: TopicEntry, receipt: AppendReceipt): void {
     const { message, except } = publication;
     if (!receipt.duplicate && publication.invalid === undefined) {
-      this.fanout.publish(message, this.router.lookup(entry.topic, entry).routes, except);
+      const { routes } = this.router.lookup(entry.topic, entry);
+      this.fanout.publish(message, routes, except, receipt.position);
     }
     this.counters.published++;
-    const { queues, duplicate, displaced } = receipt;
-    const answer = { messageId: message.id, queues, duplicate };
-    publication.accepted(displaced === undefined ? answer : { ...answer, displaced });
+    const { queues, duplicate, displaced, position } = receipt;
+    publication.accepted({
+      messageId: message.id,
+      queues,
+      duplicate,
+      ...(displaced !== undefined && { displaced }),
+      ...(position !== undefined && { position }),
+    });
     this.#answered(entry);
   }
 
@@ -315,6 +333,8 @@ class Store implements AppendRequest {
   readonly dedupe: boolean;
   declare readonly dueAt?: number;
   declare readonly invalid?: string;
+  declare readonly history?: HistoryBounds;
+  declare readonly retain?: "set" | "clear";
   readonly #broker: Broker;
   readonly #publication: Publication;
   readonly #entry: TopicEntry;
@@ -325,6 +345,8 @@ class Store implements AppendRequest {
     this.dedupe = publication.dedupe;
     if (publication.dueAt !== undefined) this.dueAt = publication.dueAt;
     if (publication.invalid !== undefined) this.invalid = publication.invalid;
+    else if (entry.history !== undefined) this.history = entry.history;
+    if (publication.retain !== undefined) this.retain = publication.retain;
     this.#broker = broker;
     this.#publication = publication;
     this.#entry = entry;

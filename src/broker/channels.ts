@@ -4,6 +4,7 @@
  * pays nothing for them.
  */
 import type { ChannelDefinition } from "../../schemas/channels.ts";
+import type { HistoryBounds } from "../engine/topics.ts";
 import { WarrenError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import { assertFilter } from "../topic.ts";
@@ -14,7 +15,7 @@ import { FilterTrie } from "./trie.ts";
 
 /** An operator may raise the limits for topics up to these. */
 const WIDEST = { topicBytes: 4095, topicLevels: 1024 };
-const LATER = ["history", "retained"] as const;
+const HISTORY_MESSAGES = 1000;
 
 export interface ChannelView extends ChannelDefinition {
   readonly name: string;
@@ -40,11 +41,6 @@ export function channelFaults(definition: ChannelDefinition, pointer: string): F
   return faults;
 }
 
-/** The field that asks for what is not there yet, if there is one. */
-export function unsupportedField(definition: ChannelDefinition): string | undefined {
-  return LATER.find((name) => definition[name] !== undefined && definition[name] !== false);
-}
-
 /** Where payloads that do not fit are counted. */
 interface Tally {
   invalid: number;
@@ -53,6 +49,9 @@ interface Tally {
 /** One channel, as each message to its topics meets it. */
 export class Channel {
   readonly view: ChannelView;
+  /** What its topics keep of their messages [P-4.3], and whether they keep a value [P-4.4]. */
+  readonly history: HistoryBounds | undefined;
+  readonly retained: boolean;
   readonly #check: PayloadCheck | undefined;
   /** Messages that may come now, and when that was so, milliseconds. */
   #allowance: number;
@@ -63,6 +62,9 @@ export class Channel {
 
   constructor(view: ChannelView, tally: Tally, fault?: Fault) {
     this.view = view;
+    const { history } = view;
+    this.history = history && { maxMessages: HISTORY_MESSAGES, ...history };
+    this.retained = view.retained === true;
     this.#fault = fault;
     this.#tally = tally;
     const made = view.schema === undefined ? undefined : compileSchema(view.schema, "/schema");
@@ -125,6 +127,8 @@ export class ChannelBook {
   #byFilter = new FilterTrie<Channel>();
   /** The filters of channels with presence. */
   #presence = new FilterMatcher();
+  /** The filters of those that keep retained values. */
+  #retaining = new FilterMatcher();
   readonly #changed: () => void;
   readonly #tally: Tally;
   readonly #found: Channel[] = [];
@@ -212,6 +216,11 @@ export class ChannelBook {
     return this.#presence.overlapping(filter, []) !== NONE;
   }
 
+  /** Whether some topic of the filter may have a retained value, by a channel of its own or another's. */
+  mayRetain(filter: string): boolean {
+    return this.#retaining.overlapping(filter, []) !== NONE;
+  }
+
   /** What everyone may do, by the channels. */
   everyone(): SourcedGrants[] {
     return this.list().flatMap(({ name, filter, everyone = [] }) =>
@@ -230,8 +239,10 @@ export class ChannelBook {
       this.#byFilter.set(channel.view.filter, channel);
     }
     this.#presence = new FilterMatcher();
-    for (const { filter, presence } of this.list()) {
+    this.#retaining = new FilterMatcher();
+    for (const { filter, presence, retained } of this.list()) {
       if (presence === true) this.#presence.add(filter, 0);
+      if (retained === true) this.#retaining.add(filter, 0);
     }
   }
 }

@@ -12,6 +12,7 @@
  * someone joins or leaves it), the sessions' frames leave before it too.
  */
 import type { Clock } from "../clock.ts";
+import type { Position } from "../engine/topics.ts";
 import type { Limits } from "../limits.ts";
 import type { Message } from "../message.ts";
 import type { Bytes, Route, RoutePublisher, Subscriber } from "./route.ts";
@@ -56,12 +57,20 @@ export class Fanout {
     this.#clock.endOfTurn(this.#endOfTurn);
   }
 
-  /** Sends the message to every route, sparing `except` on the routes that it is on. */
-  publish(message: Message, routes: readonly Route[], except: Subscriber | undefined): void {
+  /**
+   * Sends the message to every route, sparing `except` on the routes that it is on. `position` is where it
+   * stands in the history of its topic.
+   */
+  publish(
+    message: Message,
+    routes: readonly Route[],
+    except: Subscriber | undefined,
+    position?: Position,
+  ): void {
     for (let i = 0; i < routes.length; i++) {
       const route = routes[i]!;
       const spared = except !== undefined && route.members.has(except) ? except : undefined;
-      this.#add(route, message, spared);
+      this.#add(route, message, spared, position);
     }
   }
 
@@ -123,7 +132,12 @@ export class Fanout {
     return route.events - since;
   }
 
-  #add(route: Route, message: Message, spared: Subscriber | undefined): void {
+  #add(
+    route: Route,
+    message: Message,
+    spared: Subscriber | undefined,
+    position: Position | undefined,
+  ): void {
     this.events++;
     route.events++;
     let except = spared;
@@ -137,7 +151,7 @@ export class Fanout {
       if (route.listening === 0) return;
     }
     const { filter, encoder } = route;
-    const bytes = encoder.event(message, filter === message.topic ? undefined : filter);
+    const bytes = encoder.event(message, filter === message.topic ? undefined : filter, position);
     this.#queue(route, bytes, message.time, except);
   }
 

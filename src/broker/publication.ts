@@ -3,6 +3,7 @@
  * cannot check is checked here. The topic is the router's to judge, which has an answer at hand.
  */
 import type { PublishBody } from "../../schemas/frames.ts";
+import type { Position } from "../engine/topics.ts";
 import { WarrenError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Message } from "../message.ts";
@@ -19,6 +20,8 @@ export interface Receipt {
   readonly duplicate: boolean;
   /** How many messages gave way to it, where some did [P-5.9]. */
   readonly displaced?: number;
+  /** Where it stands in the history of its topic [P-4.3]. */
+  readonly position?: Position;
   /** The payload does not fit its channel, and dead-letter queues have it [P-14.10]. */
   readonly invalid?: true;
 }
@@ -33,6 +36,8 @@ export interface Publication {
   readonly dueAt?: number | undefined;
   /** The publisher chose the message id, so a repetition is a duplicate. */
   readonly dedupe: boolean;
+  /** What becomes of the retained value of its topic [P-4.4]. */
+  readonly retain?: "set" | "clear" | undefined;
   /** The subscriber that is not to see it, its publisher with `echo: false`. */
   readonly except?: Subscriber | undefined;
   /** What `router.lookup` said of the topic just now, when the publisher has already asked. */
@@ -41,6 +46,25 @@ export interface Publication {
   readonly invalid?: string | undefined;
   accepted(receipt: Receipt): void;
   refused(error: WarrenError): void;
+}
+
+/** Whether the engine is to have the message: for queues, or for what its topic keeps. */
+export function isStored(
+  { retain, invalid }: Publication,
+  { queues, history }: TopicEntry,
+): boolean {
+  if (queues.length > 0) return true;
+  return invalid === undefined && (history !== undefined || retain !== undefined);
+}
+
+/** Throws `not_supported` for a value that the topic would not keep [P-4.4]. */
+export function assertRetainable({ retain }: Pick<Draft, "retain">, entry: TopicEntry): void {
+  if (retain !== undefined && !entry.retained) throw notRetained(entry);
+}
+
+export function notRetained({ topic }: TopicEntry): WarrenError {
+  const text = "No value is retained on this topic.";
+  return new WarrenError("not_supported", text, { pointer: "/retain", topic });
 }
 
 const DETAIL_CHARACTERS = 500;
@@ -101,6 +125,7 @@ export interface Draft {
   readonly message: Message;
   readonly dueAt: number | undefined;
   readonly dedupe: boolean;
+  readonly retain: "set" | "clear" | undefined;
   readonly echo: boolean;
 }
 
@@ -109,9 +134,6 @@ export interface Draft {
  * `replyTo`), `too_large` and `not_supported`, naming the field by its JSON Pointer in `detail.pointer`.
  */
 export function toMessage(body: PublishBody, context: MessageContext): Draft {
-  if (body.retain === true) {
-    throw new WarrenError("not_supported", "Retained values are not kept.", { pointer: "/retain" });
-  }
   const { deliverAt, ttlMs } = body;
   if (deliverAt !== undefined && body.delayMs !== undefined) {
     throw new WarrenError("invalid_frame", "deliverAt and delayMs do not go together.", {
@@ -136,6 +158,7 @@ export function toMessage(body: PublishBody, context: MessageContext): Draft {
     message,
     dueAt: delayMs === undefined || delayMs === 0 ? undefined : context.now + delayMs,
     dedupe: body.messageId !== undefined,
+    retain: body.retain === true ? retainOf(message.payload) : undefined,
     echo: body.echo !== false,
   };
 }
@@ -156,6 +179,14 @@ function addOptions(message: Mutable<Message>, body: PublishBody, context: Messa
   }
   if (body.correlationId !== undefined) message.correlationId = body.correlationId;
   if (body.contentType !== undefined) message.contentType = body.contentType;
+}
+
+/** Nothing takes away the value that there is. */
+function retainOf(payload: Payload): "set" | "clear" {
+  const isNothing = payload.isBinary
+    ? payload.storedBytes().length === 0
+    : payload.value() === null;
+  return isNothing ? "clear" : "set";
 }
 
 /** The payload of a body, checked; throws `invalid_frame`. */

@@ -3,6 +3,7 @@
  * and listeners implement them, so that nothing here knows an encoding or a socket.
  */
 import type { ServerFrame } from "../../schemas/frames.ts";
+import type { Position } from "../engine/topics.ts";
 import type { Message } from "../message.ts";
 
 /** Bytes as a WebSocket takes them: text for JSON, binary for MessagePack. */
@@ -12,10 +13,13 @@ export type Bytes = string | Uint8Array<ArrayBuffer>;
 export interface EventEncoder {
   /** Short and unique, such as `json`; part of the name of its routes. */
   readonly name: string;
-  /** One event; `filter` is left out where it equals the topic [P-4.2]. */
-  event(message: Message, filter: string | undefined): Bytes;
   /** Any other frame. */
   frame(frame: ServerFrame): Bytes;
+  /**
+   * One event; `filter` is left out where it equals the topic, and the position where the topic keeps no
+   * history [P-4.2].
+   */
+  event(message: Message, filter: string | undefined, position?: Position): Bytes;
   /** Several frames as one message: an array of frames [P-2.1]. A single one stays as it is. */
   batch(frames: readonly Bytes[]): Bytes;
 }

@@ -6,9 +6,10 @@
  * them for all, each of which is then matched again when it is next asked for. Further subscribers of a
  * route that exists change nothing here.
  */
+import type { HistoryBounds } from "../engine/topics.ts";
 import type { Limits } from "../limits.ts";
 import { assertTopic, hasWildcard } from "../topic.ts";
-import type { Channel } from "./channels.ts";
+import type { Channel, ChannelBook } from "./channels.ts";
 import type { Publication } from "./publication.ts";
 import { type EventEncoder, Route } from "./route.ts";
 import { FilterTrie } from "./trie.ts";
@@ -28,6 +29,10 @@ export class TopicEntry {
   channel: Channel | undefined;
   /** Names of the queues bound to the topic, each once. */
   queues: readonly string[] = NO_QUEUES;
+  /** The history that its messages enter, where the channel keeps one [P-4.3]. */
+  history: HistoryBounds | undefined;
+  /** Whether it keeps a retained value [P-4.4]. */
+  retained = false;
   version = STALE;
   cached = true;
   /** Publishes to this topic that the engine has not answered yet. */
@@ -53,7 +58,7 @@ export class Router {
   readonly #bindings = new Map<string, readonly string[]>();
   readonly #found: FilterTargets[] = [];
   /** Finds the channel of a topic. */
-  channels: { find(topic: string): Channel | undefined } | undefined;
+  channels: Pick<ChannelBook, "find" | "mayRetain"> | undefined;
   /** Two generations: an answer that was not asked for while half the cache was filled is dropped. */
   #young = new Map<string, TopicEntry>();
   #old = new Map<string, TopicEntry>();
@@ -172,7 +177,10 @@ export class Router {
     entry.queues = found.every((targets) => targets.queues.length === 0)
       ? NO_QUEUES
       : [...new Set(found.flatMap((targets) => targets.queues))];
-    entry.channel = this.channels?.find(entry.topic);
+    const channel = this.channels?.find(entry.topic);
+    entry.channel = channel;
+    entry.history = channel?.history;
+    entry.retained = channel?.retained === true;
     entry.version = this.#version;
     found.length = 0;
   }

@@ -7,7 +7,7 @@ import { DENIABLE, RoleSettings } from "../../schemas/access.ts";
 import { ChannelDefinition } from "../../schemas/channels.ts";
 import { firstFault } from "../faults.ts";
 import { type Fault, grantFaults } from "./access.ts";
-import { type ChannelBook, channelFaults, unsupportedField } from "./channels.ts";
+import { type ChannelBook, channelFaults } from "./channels.ts";
 import type { RoleBook } from "./roles.ts";
 
 /** Whoever has it may do nothing, whatever else it has. */
@@ -41,8 +41,6 @@ function channelFault(value: unknown): Fault | undefined {
   const shape = shapeFault(ChannelDefinition, value);
   if (shape !== undefined) return shape;
   const definition = value as ChannelDefinition;
-  const later = unsupportedField(definition);
-  if (later !== undefined) return { pointer: `/${later}`, message: "is not supported" };
   return channelFaults(definition, "")[0];
 }
 

@@ -1,6 +1,6 @@
 /** Channels as operators define them while the broker runs [P-13.8], [P-14.9]. */
 import type { ChannelDefinition } from "../../schemas/channels.ts";
-import { type ChannelView, channelFaults, unsupportedField } from "../broker/channels.ts";
+import { type ChannelView, channelFaults } from "../broker/channels.ts";
 import { WarrenError } from "../errors.ts";
 import { audited } from "./audit.ts";
 import { assertChannel } from "./bounds.ts";
@@ -23,7 +23,6 @@ export const channelHandlers: Handlers<Operations> = {
     const { channels, engine } = services;
     const definition = call.body as ChannelDefinition;
     assertPlainName(name, "channel");
-    assertSupported(definition);
     assertNoFault(channelFaults(definition, "")[0]);
     const action = channels.isStored(name) ? "channel.change" : "channel.define";
     const write = async () => {
@@ -58,15 +57,6 @@ export const channelHandlers: Handlers<Operations> = {
     return audited(call, services, { action: "channel.delete", on: name }, inTurn);
   },
 };
-
-/** Throws `not_supported` naming the field. */
-function assertSupported(definition: ChannelDefinition): void {
-  const field = unsupportedField(definition);
-  if (field === undefined) return;
-  throw new WarrenError("not_supported", `Channels with ${field} are not supported.`, {
-    pointer: `/${field}`,
-  });
-}
 
 function existing({ channels }: Services, name: string): ChannelView {
   const channel = channels.get(name);

@@ -38,6 +38,12 @@ export function storedView(stored: StoredMessage, packed: boolean): Record<strin
   });
 }
 
+/** A message that its topic keeps [P-12.9]. */
+export function keptView(message: Message, packed: boolean): Record<string, unknown> {
+  const { key: _, priority: __, ...fields } = messageFields(message, packed);
+  return defined({ ...fields, from: message.from });
+}
+
 function messageFields(message: Message, packed: boolean): Record<string, unknown> {
   const { payload } = message;
   const asValue = packed || payload.format === PAYLOAD_FORMAT.json;

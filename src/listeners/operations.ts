@@ -16,6 +16,7 @@ import { roleHandlers } from "./roles.ts";
 import { scheduledHandlers } from "./scheduled.ts";
 import type { Handlers } from "./services.ts";
 import { taskHandlers } from "./tasks.ts";
+import { topicHandlers } from "./topics.ts";
 import { webhookHandlers } from "./webhook.ts";
 
 export const HANDLERS: Handlers<OperationName> = {
@@ -23,6 +24,7 @@ export const HANDLERS: Handlers<OperationName> = {
   ...publishHandlers,
   ...scheduledHandlers,
   ...presenceHandlers,
+  ...topicHandlers,
   ...pullHandlers,
   ...adminHandlers,
   ...consumerHandlers,

@@ -2,7 +2,7 @@
 import { PublishBody } from "../../schemas/frames.ts";
 import { publishBatch, withIndex } from "../broker/batch.ts";
 import type { Publication, Receipt } from "../broker/publication.ts";
-import { toMessage } from "../broker/publication.ts";
+import { assertRetainable, toMessage } from "../broker/publication.ts";
 import { assertTerms } from "../broker/terms.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import { decodeMsgpack, decodeMsgpackPayload } from "../protocols/native/msgpack.ts";
@@ -21,6 +21,7 @@ const OPTION_HEADERS: Readonly<Record<string, keyof PublishBody>> = {
   "warren-priority": "priority",
   "warren-reply-to": "replyTo",
   "warren-correlation-id": "correlationId",
+  "warren-retain": "retain",
 };
 const NUMBERS: readonly string[] = ["ttlMs", "delayMs", "deliverAt", "priority"];
 const HEADER_PREFIX = "warren-header-";
@@ -148,24 +149,28 @@ function prepared(
       topic: body.topic,
     });
   }
-  const { message, dueAt, dedupe } = toMessage(body, {
+  const draft = toMessage(body, {
     now: clock.now(),
     newId: broker.newId,
     limits: config.limits,
     from: authorOf(call),
   });
-  const { rates } = assertTerms(terms, message, entry.queues, body.retain === true);
+  assertRetainable(draft, entry);
+  const { message, dueAt, dedupe, retain } = draft;
+  const { rates } = assertTerms(terms, message, entry.queues, retain !== undefined);
   if (rates !== undefined) services.admission.rates.underGrants(call, rates);
-  return { message, dueAt, dedupe, entry };
+  return { message, dueAt, dedupe, retain, entry };
 }
 
-function receiptView({ messageId, queues, duplicate, displaced, invalid }: Receipt): object {
+function receiptView(receipt: Receipt): object {
+  const { messageId, queues, duplicate, displaced, invalid, position } = receipt;
   return {
     messageId,
     queues,
     ...(duplicate ? { duplicate } : {}),
     ...(displaced === undefined ? {} : { displaced }),
     ...(invalid ? { invalid } : {}),
+    ...position,
   };
 }
 
@@ -203,9 +208,16 @@ function optionsOf(headers: Headers): Record<string, unknown> {
       throw new WarrenError("invalid_frame", `${name} is no option; there are ${known}.`, {
         header: name,
       });
-    } else options[option] = NUMBERS.includes(option) ? numberOf(name, text) : text;
+    } else options[option] = optionOf(option, name, text);
   }
   return own.size === 0 ? options : { ...options, headers: Object.fromEntries(own) };
+}
+
+function optionOf(option: keyof PublishBody, header: string, text: string): unknown {
+  if (NUMBERS.includes(option)) return numberOf(header, text);
+  if (option !== "retain") return text;
+  if (text === "true" || text === "false") return text === "true";
+  throw new WarrenError("invalid_frame", `${header} must be true or false.`, { header });
 }
 
 function numberOf(header: string, text: string): number {

@@ -108,7 +108,7 @@ export class Credentials implements HasDeadline {
   }
 
   /** Throws `forbidden`. */
-  assertMay(action: "subscribe" | "presence", filter: string): void {
+  assertMay(action: "subscribe" | "presence" | "history", filter: string): void {
     if (this.#principal?.rights.may(action, filter) !== true) throw forbidden(action, filter);
   }
 

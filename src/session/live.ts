@@ -5,24 +5,30 @@
 import type { ClientFrameOf } from "../../schemas/frames.ts";
 import type { Rights } from "../broker/access.ts";
 import type { Broker } from "../broker/broker.ts";
+import { assertHistoryQuery, keptHistory } from "../broker/kept.ts";
 import type { Route } from "../broker/route.ts";
 import { WarrenError } from "../errors.ts";
 import { assertFilter } from "../topic.ts";
 import { Attendance, listMembers, presenceAsked, type WatchEnded } from "./attendance.ts";
+import { CatchUp } from "./catch-up.ts";
+import { HistoryRead } from "./history.ts";
+import { Arrival, type Joining } from "./joining.ts";
 import { assertSupported } from "./refusals.ts";
+import { Replay } from "./replay.ts";
 import type { Session } from "./session.ts";
 
 export class LiveSubscriptions {
+  readonly broker: Broker;
   readonly #session: Session;
-  readonly #broker: Broker;
   // Most sessions have one or two: a map for each of them would be most of what they weigh.
   readonly #routes: Route[] = [];
   #suspended = false;
   #attendance: Attendance | undefined;
+  #catchUp: CatchUp | undefined;
 
   constructor(session: Session, broker: Broker) {
     this.#session = session;
-    this.#broker = broker;
+    this.broker = broker;
   }
 
   get size(): number {
@@ -37,31 +43,58 @@ export class LiveSubscriptions {
     return this.#routes.map(({ filter }) => filter);
   }
 
-  /** Throws `invalid_filter`, `forbidden`, `too_many_subscriptions`, `not_supported` [P-4.1]. */
+  /**
+   * Throws `invalid_filter`, `forbidden`, `too_many_subscriptions`, `not_supported`, `invalid_frame`, and
+   * `conflict` while another to this filter is under way; what has to be read fails later [P-4.1].
+   */
   subscribe(frame: ClientFrameOf<"subscribe">): void {
     const { filter, id } = frame;
     const session = this.#session;
     assertSupported(frame);
     assertFilter(filter, session.limits);
     session.credentials.assertMay("subscribe", filter);
-    const asked = presenceAsked(frame, session, this.#broker);
-    this.#add(filter);
-    if (id !== undefined) session.tell({ type: "ok", id, filter });
+    if (this.#catchUp?.isJoining(filter)) {
+      throw new WarrenError("conflict", "A subscribe to this filter is under way.", { filter });
+    }
+    const asked = presenceAsked(frame, session, this.broker);
+    const joining = this.#joining(frame);
+    this.#assertRoom(filter);
     // Its own coming, which it may be told of, is behind the answer.
-    if (asked !== undefined) this.#attending.subscribed(filter, asked, this.#suspended);
+    const attend = () => asked && this.#attending.subscribed(filter, asked, this.#suspended);
+    if (joining !== undefined) this.#catching.join(joining, attend);
+    else {
+      this.join(filter);
+      if (id !== undefined) session.tell({ type: "ok", id, filter });
+      attend();
+    }
   }
 
   /** Throws `invalid_filter` [P-4.6]. */
   unsubscribe({ filter, id }: ClientFrameOf<"unsubscribe">): void {
     const session = this.#session;
     assertFilter(filter, session.limits);
-    this.#remove(filter);
+    this.#catchUp?.cancel(filter);
+    this.end(filter);
     if (id !== undefined) session.tell({ type: "ok", id, filter });
+  }
+
+  /** Throws `invalid_topic`, `forbidden`, `not_supported`, `invalid_frame`; the rest is answered later [P-8.1]. */
+  history(frame: ClientFrameOf<"history">): void {
+    const { topic } = frame;
+    assertHistoryQuery(frame, this.broker.limits);
+    this.#session.credentials.assertMay("history", topic);
+    keptHistory(this.broker, topic, "/topic");
+    this.#catching.add(new HistoryRead(this.#catching, frame));
+  }
+
+  /** Whether a frame of this type has to wait for what is being read [P-2.3]. */
+  holdsBack(type: unknown): boolean {
+    return this.#catchUp?.holdsBack(type) === true;
   }
 
   /** Throws `invalid_topic`, `forbidden`, `not_supported`, `invalid_frame` [P-7.3]. */
   presence(frame: ClientFrameOf<"presence">): void {
-    listMembers(frame, this.#session, this.#broker);
+    listMembers(frame, this.#session, this.broker);
   }
 
   /** The session has other credentials [P-7.2]. */
@@ -71,22 +104,24 @@ export class LiveSubscriptions {
 
   /** After channels or rights have changed; returns what is not watched any more [P-7.1]. */
   reviewPresence(rights: Rights): WatchEnded[] {
-    const { presence } = this.#broker;
-    const isKept = (filter: string) => presence.isKept(filter);
-    if (this.#attendance === undefined && !this.filters.some(isKept)) return [];
-    return this.#attending.review(this.filters, rights);
+    const concerned = this.#attendance !== undefined || this.broker.presence.rules.somePresence;
+    return concerned ? this.#attending.review(this.filters, rights) : [];
   }
 
   /** Ends the subscriptions that `allowed` is false for; returns their filters. */
   retain(allowed: (filter: string) => boolean): string[] {
     const ended = this.filters.filter((filter) => !allowed(filter));
-    for (const filter of ended) this.#remove(filter);
+    for (const filter of ended) this.end(filter);
+    this.#catchUp?.retain(allowed);
     return ended;
   }
 
   /** Ends all; `lost` when the peer may soon be back [P-7.2]. */
   clear(lost: boolean): void {
-    for (const filter of this.filters) this.#remove(filter, lost);
+    // One that is being replayed anew is not on the air, and its member is still there.
+    const filters = [...this.filters, ...(this.#catchUp?.filters ?? [])];
+    this.#catchUp?.clear();
+    for (const filter of filters) this.end(filter, lost);
   }
 
   /** Off the air until `resume`. */
@@ -94,48 +129,77 @@ export class LiveSubscriptions {
     if (this.#suspended) return;
     this.#suspended = true;
     for (const route of this.#routes) {
-      this.#broker.fanout.suspend(this.#session, route);
+      this.broker.fanout.suspend(this.#session, route);
     }
     this.#attendance?.suspend();
   }
 
+  /** The socket has room again. */
+  drained(): void {
+    this.#resume();
+    this.#catchUp?.resume();
+  }
+
+  /** On the air; for one that is there already nothing changes. */
+  join(filter: string): void {
+    if (this.#find(filter) >= 0) return;
+    const route = this.broker.subscribe(this.#session, filter, this.#session.protocol.encoder);
+    this.#routes.push(route);
+    // What was pending there has left first, and may have shown that the peer reads nothing any more.
+    if (this.#session.over) this.end(filter);
+    else if (this.#suspended) this.broker.fanout.suspend(this.#session, route);
+  }
+
+  /** Off the air, if it was on it: for as long as it is replayed anew. */
+  leave(filter: string): void {
+    const at = this.#find(filter);
+    if (at < 0) return;
+    const [route] = this.#routes.splice(at, 1);
+    this.broker.unsubscribe(this.#session, route!);
+  }
+
+  /** Off the air for good. */
+  end(filter: string, lost = false): void {
+    this.leave(filter);
+    this.#attendance?.unsubscribed(filter, lost);
+  }
+
   /** Back on the air; the peer is told of every filter that had events meanwhile. */
-  resume(): void {
+  #resume(): void {
     if (!this.#suspended) return;
     this.#suspended = false;
     for (const route of this.#routes) {
       const { filter } = route;
-      const missed = this.#broker.fanout.resume(this.#session, route);
+      const missed = this.broker.fanout.resume(this.#session, route);
       if (missed > 0) this.#session.tell({ type: "notice", code: "lagged", filter, missed });
     }
     this.#attendance?.resume();
   }
 
-  /** Subscribing again to the same filter changes nothing. Throws `too_many_subscriptions`. */
-  #add(filter: string): void {
-    if (this.#find(filter) >= 0) return;
-    const limit = this.#broker.limits.subscriptions;
-    if (this.#routes.length >= limit) {
-      throw new WarrenError("too_many_subscriptions", undefined, { limit });
-    }
-    const route = this.#broker.subscribe(this.#session, filter, this.#session.protocol.encoder);
-    this.#routes.push(route);
-    // What was pending there has left first, and may have shown that the peer reads nothing any more.
-    if (this.#session.over) this.#remove(filter);
-    else if (this.#suspended) this.#broker.fanout.suspend(this.#session, route);
+  /** How it is to take effect; undefined: at once. */
+  #joining(frame: ClientFrameOf<"subscribe">): Joining | undefined {
+    const { filter, id, recover, last = 0 } = frame;
+    if (recover !== undefined || last > 0) return new Replay(this.#catching, frame);
+    // Subscribing again changes nothing.
+    if (this.#find(filter) >= 0) return undefined;
+    return Arrival.of(this.#catching, filter, id);
+  }
+
+  #assertRoom(filter: string): void {
+    const limit = this.broker.limits.subscriptions;
+    const held = this.#routes.length + (this.#catchUp?.joining ?? 0);
+    if (held < limit || this.#find(filter) >= 0) return;
+    throw new WarrenError("too_many_subscriptions", undefined, { limit });
   }
 
   get #attending(): Attendance {
-    this.#attendance ??= new Attendance(this.#session, this.#broker);
+    this.#attendance ??= new Attendance(this.#session, this.broker);
     return this.#attendance;
   }
 
-  #remove(filter: string, lost = false): void {
-    const at = this.#find(filter);
-    if (at < 0) return;
-    const [route] = this.#routes.splice(at, 1);
-    this.#broker.unsubscribe(this.#session, route!);
-    this.#attendance?.unsubscribed(filter, lost);
+  get #catching(): CatchUp {
+    this.#catchUp ??= new CatchUp(this.#session, this);
+    return this.#catchUp;
   }
 
   /** At most `limits.subscriptions` to look through. */

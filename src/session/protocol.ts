@@ -5,7 +5,8 @@
 import type { FrameId } from "../../schemas/frames.ts";
 import type { Receipt } from "../broker/publication.ts";
 import type { Bytes, EventEncoder } from "../broker/route.ts";
-import type { Delivery } from "../message.ts";
+import type { HistoryPage } from "../engine/topics.ts";
+import type { Delivery, Message } from "../message.ts";
 import type { Session } from "./session.ts";
 
 /** Makes the bytes of frames; the frequent ones have a way of their own. */
@@ -15,6 +16,10 @@ export interface FrameEncoder extends EventEncoder {
   /** `ok` with nothing beside it. */
   ok(id: FrameId): Bytes;
   delivery(delivery: Delivery): Bytes;
+  /** The event of a retained value [P-4.4]. */
+  retained(message: Message, filter: string | undefined): Bytes;
+  /** `ok` for `history`; `next` is where the page behind it begins [P-8.1]. */
+  history(id: FrameId, page: HistoryPage, next: number | undefined): Bytes;
 }
 
 export interface Protocol {

@@ -5,6 +5,7 @@
 import type { ClientFrameOf, FrameId, PublishBody, ServerFrameOf } from "../../schemas/frames.ts";
 import { publishBatch, withIndex } from "../broker/batch.ts";
 import {
+  assertRetainable,
   type Draft,
   type MessageContext,
   type Publication,
@@ -106,6 +107,7 @@ export class Publisher {
     const { session } = this;
     const entry = this.#mayPublish(body.topic);
     const draft = toMessage(body, this.#context());
+    assertRetainable(draft, entry);
     this.#credentials.admit(draft, entry, body.retain === true);
     return new PendingPublish(owner, id, draft, entry, draft.echo ? undefined : session);
   }
@@ -132,6 +134,7 @@ class PendingPublish<Id> implements Publication {
   readonly message: Message;
   readonly dueAt: number | undefined;
   readonly dedupe: boolean;
+  readonly retain: Draft["retain"];
   readonly except: Session | undefined;
   readonly entry: TopicEntry;
   readonly #owner: PublishOwner<Id>;
@@ -147,6 +150,7 @@ class PendingPublish<Id> implements Publication {
     this.message = draft.message;
     this.dueAt = draft.dueAt;
     this.dedupe = draft.dedupe;
+    this.retain = draft.retain;
     this.except = except;
     this.entry = entry;
     this.#owner = owner;
@@ -176,14 +180,16 @@ class PendingBatch implements PublishOwner<number> {
     this.#open = size;
   }
 
-  accepted(index: number, { messageId, queues, duplicate, displaced, invalid }: Receipt): void {
+  accepted(index: number, receipt: Receipt): void {
     const { session } = this.#publisher;
+    const { messageId, queues, duplicate, displaced, invalid, position } = receipt;
     this.#results[index] = {
       messageId,
       queues,
       ...(duplicate && { duplicate }),
       ...(displaced !== undefined && { displaced }),
       ...(invalid && { invalid }),
+      ...position,
     };
     this.#open--;
     if (this.#open === 0 && this.#id !== undefined) {

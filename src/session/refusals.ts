@@ -22,14 +22,15 @@ export function notConsumed(queue: string): WarrenError {
   return new WarrenError("unknown_queue", "This connection does not consume the queue.", { queue });
 }
 
-/** Throws `not_supported` for what a subscription may ask for one day [P-4.3, P-4.4, P-4.5]. */
+/** Throws `not_supported` for what a subscription may ask for one day [P-4.5], and `invalid_frame`. */
 export function assertSupported(frame: ClientFrameOf<"subscribe">): void {
-  const asked =
-    (frame.recover !== undefined && "recover") ||
-    (frame.last !== undefined && frame.last > 0 && "last") ||
-    (frame.where !== undefined && "where");
-  if (asked === false) return;
-  throw new WarrenError("not_supported", `Subscribing with ${asked} is not supported.`, {
-    pointer: `/${asked}`,
-  });
+  const { where, recover, last = 0 } = frame;
+  if (where !== undefined) {
+    throw new WarrenError("not_supported", "Subscribing with where is not supported.", {
+      pointer: "/where",
+    });
+  }
+  if (recover === undefined || last === 0) return;
+  const why = "recover and last do not go together.";
+  throw new WarrenError("invalid_frame", why, { pointer: "/last" });
 }

@@ -143,9 +143,16 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     return this.#intake;
   }
 
-  /** An `auth` is being decided: what follows it has to wait, by `hold`. */
+  /** What is under way has to be decided first: what follows it has to wait, by `hold`. */
   get deciding(): boolean {
     return this.#intake?.shut === true;
+  }
+
+  /** The frame has to wait for what is being read for those before it, and what follows waits too. */
+  mustWait(type: unknown): boolean {
+    if (this.#live?.holdsBack(type) !== true) return false;
+    this.intake.shutGate();
+    return true;
   }
 
   hold(action: () => void): void {
@@ -229,14 +236,14 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   }
 
   ping({ id }: ClientFrameOf<"ping">): void {
-    if (id !== undefined) this.#send({ type: "ok", id, time: this.#now() });
+    if (id !== undefined) this.tell({ type: "ok", id, time: this.#now() });
   }
 
   /** Reports a failure. */
   refuse(id: FrameId | undefined, type: string | undefined, error: WarrenError): void {
     if (error.code === "internal") this.#sessions.logFault(this, error);
     else this.#sessions.broker.refusals.note(error, this);
-    this.#send(errorFrame(id, type, error));
+    this.tell(errorFrame(id, type, error));
   }
 
   /** Reports a failure that ends the connection. */
@@ -258,7 +265,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   }
 
   consumerEnded(queue: string, reason: WarrenError): void {
-    this.#send({ type: "notice", code: "consumer_ended", queue, reason: reason.code });
+    this.tell({ type: "notice", code: "consumer_ended", queue, reason: reason.code });
   }
 
   backlogged(dropped: boolean): void {
@@ -286,7 +293,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     if (this.#farewell !== undefined) {
       if (waiting === 0) this.#socket.close(...this.#farewell);
     } else if (waiting <= this.limits.outboundBytes / 4) {
-      this.#live?.resume();
+      this.#live?.drained();
       this.#work?.hold(false);
     }
   }
@@ -301,7 +308,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   }
 
   expiring(expiresAt: number): void {
-    this.#send({ type: "notice", code: "token_expiring", expiresAt });
+    this.tell({ type: "notice", code: "token_expiring", expiresAt });
   }
 
   credentialsEnded(why: WarrenError): void {
@@ -311,7 +318,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   /** The broker is stopping: told, answered, closed [P-9.3]. */
   drain(reconnectAfterMs: number): void {
     if (this.#state === "open") {
-      this.#send({ type: "notice", code: "draining", reconnectAfterMs });
+      this.tell({ type: "notice", code: "draining", reconnectAfterMs });
       this.#state = "draining";
     }
     if (!this.#intake?.pending) this.close(CLOSE.restart, "the broker restarts");
@@ -319,7 +326,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
 
   #begin(principal: Principal): void {
     this.#state = "open";
-    this.#send(this.#sessions.welcome(this.id, principal));
+    this.tell(this.#sessions.welcome(this.id, principal));
   }
 
   #authenticated(principal: Principal, id: FrameId | undefined): void {
@@ -333,7 +340,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
       this.#live?.identified();
     }
     const { expiresAt } = principal;
-    if (id !== undefined) this.#send({ type: "ok", id, ...(expiresAt && { expiresAt }) });
+    if (id !== undefined) this.tell({ type: "ok", id, ...(expiresAt && { expiresAt }) });
   }
 
   #notAuthenticated(error: WarrenError, id: FrameId | undefined): void {
@@ -380,10 +387,6 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   }
 
   tell(frame: ServerFrame): void {
-    this.#send(frame);
-  }
-
-  #send(frame: ServerFrame): void {
     if (!this.over) this.#outbox.push(this.protocol.encoder.frame(frame));
   }
 }

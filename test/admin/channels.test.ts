@@ -55,12 +55,21 @@ describe("[P-13.8] channels are stored", () => {
     expect((await ask("GET", "")).body.channels).toHaveLength(1);
   });
 
+  const kept = (history: object) => ({ filter: "a", history });
   const refused: [string, object, string, string][] = [
     ["a bad filter", { filter: "a/#/b" }, "invalid_frame", "/filter"],
     ["an unknown field", { filter: "a", size: 1 }, "invalid_frame", "/size"],
     ["onInvalid alone", { filter: "a", onInvalid: "count" }, "invalid_frame", "/onInvalid"],
-    ["history", { filter: "a", history: { maxMessages: 1 } }, "not_supported", "/history"],
-    ["retained", { filter: "a", retained: true }, "not_supported", "/retained"],
+    [
+      "history that keeps nothing",
+      kept({ maxMessages: 0 }),
+      "invalid_frame",
+      "/history/maxMessages",
+    ],
+    ["too much history", kept({ maxMessages: 1e7 }), "invalid_frame", "/history/maxMessages"],
+    ["history of no age", kept({ maxAgeMs: 0 }), "invalid_frame", "/history/maxAgeMs"],
+    ["an unknown bound", kept({ max: 1 }), "invalid_frame", "/history/max"],
+    ["retained that is no answer", { filter: "a", retained: 1 }, "invalid_frame", "/retained"],
     ["dead-letter alone", { filter: "a", onInvalid: "dead-letter" }, "invalid_frame", "/onInvalid"],
   ];
   test("what does not fit or is not there yet is refused by its place", async () => {

@@ -96,7 +96,7 @@ for (const encoding of ENCODINGS) {
       expect(await of(one, 4)).toEqual([1, 1, 4, 4]);
     });
 
-    test("[P-3.2] a retained value is not supported yet, and said so", async () => {
+    test("[P-3.2] a retained value that no channel keeps is not_supported", async () => {
       await using broker = await startBroker();
       using client = await WireClient.connect(broker.wsUrl, { encoding });
       const answer = await client.request({ type: "publish", topic: "t", retain: true });

@@ -5,6 +5,7 @@
 import type { FrameId, ServerFrame } from "../../../schemas/frames.ts";
 import type { Receipt } from "../../broker/publication.ts";
 import type { Bytes } from "../../broker/route.ts";
+import type { HistoryPage, Position } from "../../engine/topics.ts";
 import { WarrenError } from "../../errors.ts";
 import type { Delivery, Message } from "../../message.ts";
 import { LastQuoted, quoted } from "../../quoted.ts";
@@ -24,14 +25,17 @@ export class JsonEncoder implements FrameEncoder {
   readonly #topic = new LastQuoted();
   readonly #filter = new LastQuoted();
   readonly #queue = new LastQuoted();
+  readonly #epoch = new LastQuoted();
   #lastMessage: Message | undefined;
   #lastBody = "";
 
-  event(message: Message, filter: string | undefined): string {
-    const filterField = filter === undefined ? "" : `,"filter":${this.#filter.of(filter)}`;
-    const from = message.from === undefined ? "" : `,"from":${quoted(message.from)}`;
-    const topic = this.#topic.of(message.topic);
-    return `{"type":"event","topic":${topic}${filterField}${from}${this.#body(message)}}`;
+  event(message: Message, filter: string | undefined, position?: Position): string {
+    const place = position === undefined ? "" : this.#place(position);
+    return this.#event(message, filter, place);
+  }
+
+  retained(message: Message, filter: string | undefined): string {
+    return this.#event(message, filter, ',"retained":true');
   }
 
   delivery({ queue, tag, attempt, message, expiresAt, deaths }: Delivery): string {
@@ -46,12 +50,25 @@ export class JsonEncoder implements FrameEncoder {
     return `${head},"topic":${topic},"attempt":${attempt}${rest}${this.#body(message)}}`;
   }
 
-  published(id: FrameId, { messageId, queues, duplicate, displaced, invalid }: Receipt): string {
+  published(id: FrameId, receipt: Receipt): string {
+    const { messageId, queues, duplicate, displaced, invalid, position } = receipt;
     const misfit = invalid ? ',"invalid":true' : "";
     const repeated = duplicate ? ',"duplicate":true' : "";
     const gave = displaced === undefined ? "" : `,"displaced":${displaced}`;
+    const place = position === undefined ? "" : this.#place(position);
     const head = `{"type":"ok","id":${quotedId(id)},"messageId":${quoted(messageId)}`;
-    return `${head},"queues":${queues}${repeated}${gave}${misfit}}`;
+    return `${head},"queues":${queues}${repeated}${gave}${place}${misfit}}`;
+  }
+
+  history(id: FrameId, page: HistoryPage, next: number | undefined): string {
+    const messages = page.messages.map(({ message, offset }) => {
+      const from = message.from === undefined ? "" : `,"from":${quoted(message.from)}`;
+      const topic = this.#topic.of(message.topic);
+      return `{"topic":${topic},"offset":${offset}${from}${this.#body(message)}}`;
+    });
+    const head = `{"type":"ok","id":${quotedId(id)}${this.#place(page)}`;
+    const more = next === undefined ? "" : `,"next":${next}`;
+    return `${head},"messages":[${messages.join()}]${more}}`;
   }
 
   ok(id: FrameId): string {
@@ -67,6 +84,17 @@ export class JsonEncoder implements FrameEncoder {
     let text = `[${frames[0]}`;
     for (let i = 1; i < frames.length; i++) text += `,${frames[i]}`;
     return `${text}]`;
+  }
+
+  #event(message: Message, filter: string | undefined, more: string): string {
+    const filterField = filter === undefined ? "" : `,"filter":${this.#filter.of(filter)}`;
+    const from = message.from === undefined ? "" : `,"from":${quoted(message.from)}`;
+    const topic = this.#topic.of(message.topic);
+    return `{"type":"event","topic":${topic}${filterField}${from}${more}${this.#body(message)}}`;
+  }
+
+  #place({ epoch, offset }: Position): string {
+    return `,"offset":${offset},"epoch":${this.#epoch.of(epoch)}`;
   }
 
   /** The fields that events and deliveries share. */

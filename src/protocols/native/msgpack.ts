@@ -2,6 +2,7 @@
 import type { FrameId, ServerFrame } from "../../../schemas/frames.ts";
 import { PackedPayload, type Receipt } from "../../broker/publication.ts";
 import type { Bytes } from "../../broker/route.ts";
+import type { HistoryPage, Position } from "../../engine/topics.ts";
 import type { Delivery, Message } from "../../message.ts";
 import {
   type Entries,
@@ -19,6 +20,8 @@ import type { FrameEncoder } from "../../session/protocol.ts";
 import { leaveValue, unpackMaps } from "../../unpacking.ts";
 
 const PAYLOAD_KEY = pack("payload");
+const MESSAGES_KEY = pack("messages");
+const NO_ENTRIES: Entries = { count: 0, bytes: new Uint8Array(0) };
 
 /**
  * The frame or frames of one binary message. Payloads are left as they lie. Throws `malformed_frame`.
@@ -39,13 +42,23 @@ type Fields = Record<string, unknown>;
 export class MsgpackEncoder implements FrameEncoder {
   readonly name = "msgpack";
   #lastMessage: Message | undefined;
-  #lastBody: Entries = { count: 0, bytes: new Uint8Array(0) };
+  #lastBody = NO_ENTRIES;
 
-  event(message: Message, filter: string | undefined): Packed {
-    const { topic, from } = message;
-    const fields: Fields = { type: "event", topic };
+  event(message: Message, filter: string | undefined, position?: Position): Packed {
+    const fields: Fields = { type: "event", topic: message.topic };
     if (filter !== undefined) fields.filter = filter;
-    if (from !== undefined) fields.from = packable(from);
+    if (message.from !== undefined) fields.from = packable(message.from);
+    if (position !== undefined) {
+      fields.offset = integer(position.offset);
+      fields.epoch = position.epoch;
+    }
+    return packMap(fields, this.#body(message));
+  }
+
+  retained(message: Message, filter: string | undefined): Packed {
+    const fields: Fields = { type: "event", topic: message.topic, retained: true };
+    if (filter !== undefined) fields.filter = filter;
+    if (message.from !== undefined) fields.from = packable(message.from);
     return packMap(fields, this.#body(message));
   }
 
@@ -59,11 +72,25 @@ export class MsgpackEncoder implements FrameEncoder {
     return packMap(fields, this.#body(message));
   }
 
-  published(id: FrameId, { messageId, queues, duplicate, displaced, invalid }: Receipt): Packed {
-    const ok = { type: "ok", id, messageId, queues };
-    if (invalid) return pack({ ...ok, invalid });
-    if (displaced !== undefined) return pack({ ...ok, displaced });
-    return pack(duplicate ? { ...ok, duplicate } : ok);
+  published(id: FrameId, receipt: Receipt): Packed {
+    const { messageId, queues, duplicate, displaced, invalid, position } = receipt;
+    const ok: Fields = { type: "ok", id, messageId, queues };
+    if (duplicate) ok.duplicate = true;
+    if (displaced !== undefined) ok.displaced = displaced;
+    if (invalid) ok.invalid = true;
+    return pack(position === undefined ? ok : { ...ok, ...position });
+  }
+
+  history(id: FrameId, page: HistoryPage, next: number | undefined): Packed {
+    const { epoch, offset } = page;
+    const fields: Fields = { type: "ok", id, epoch, offset: integer(offset) };
+    if (next !== undefined) fields.next = integer(next);
+    const messages = page.messages.map(({ message, offset }) => {
+      const head: Fields = { topic: message.topic, offset: integer(offset) };
+      if (message.from !== undefined) head.from = packable(message.from);
+      return packMap(head, this.#body(message));
+    });
+    return packMap(fields, withEntry(NO_ENTRIES, MESSAGES_KEY, packArray(messages)));
   }
 
   ok(id: FrameId): Packed {

@@ -29,6 +29,7 @@ const VERBS: Verbs = {
   reschedule: (session, frame) => session.publisher.reschedule(frame),
   unschedule: (session, frame) => session.publisher.unschedule(frame),
   subscribe: (session, frame) => session.live.subscribe(frame),
+  history: (session, frame) => session.live.history(frame),
   unsubscribe: (session, frame) => session.live.unsubscribe(frame),
   presence: (session, frame) => session.live.presence(frame),
   consume: (session, frame) => session.consume(frame),
@@ -139,6 +140,12 @@ function handle(session: Session, value: unknown): void {
     readonly type?: unknown;
     readonly id?: unknown;
   };
+  if (session.mustWait(frame.type)) {
+    session.hold(() => {
+      if (!session.over) handle(session, value);
+    });
+    return;
+  }
   if (session.throttle !== undefined && !isAdmitted(session, frame)) return;
   const verb = BY_TYPE.get(frame.type as string);
   if (verb === undefined) refuseType(session, frame);
