@@ -21,6 +21,7 @@ import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Delivery } from "../message.ts";
 import { Credentials, type CredentialsOwner } from "./credentials.ts";
+import { isGoodbye, mayComeBack } from "./farewell.ts";
 import { Intake } from "./intake.ts";
 import { LiveSubscriptions } from "./live.ts";
 import { Outbox, type OutboxOwner } from "./outbox.ts";
@@ -31,9 +32,6 @@ import type { Sessions } from "./sessions.ts";
 import type { Holdings } from "./sweep.ts";
 import type { Throttle } from "./throttle.ts";
 import { Work, type WorkListener } from "./work.ts";
-
-/** What a close frame without a code is read as [RFC 6455, 7.1.5]. */
-const NO_CODE = 1005;
 
 export type SessionState = "waiting" | "open" | "draining" | "leaving" | "ended";
 
@@ -389,14 +387,4 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   tell(frame: ServerFrame): void {
     if (!this.over) this.#outbox.push(this.protocol.encoder.frame(frame));
   }
-}
-
-/** Whether a peer that we close with this code is to come back as if nothing had been [P-10.2]. */
-function mayComeBack(code: number): boolean {
-  return code === CLOSE.internal || (code >= 4500 && code < 4600);
-}
-
-/** Whether a peer that closes with this code has shut down in order; a plain `close()` names none. */
-function isGoodbye(code: number): boolean {
-  return code === CLOSE.normal || code === CLOSE.goingAway || code === NO_CODE;
 }
