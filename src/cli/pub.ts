@@ -34,6 +34,7 @@ export const pubCommand: Command = {
     "ttl-ms": { type: "string", value: "MS", help: "How long it is worth delivering." },
     "delay-ms": { type: "string", value: "MS", help: "How long queues hold it back." },
     at: { type: "string", value: "TIME", help: "Until when: a date, or milliseconds since 1970." },
+    retain: { type: "boolean", help: "It becomes the topic's value; null takes that away." },
     "message-id": { type: "string", value: "ID", help: "Makes a repetition harmless." },
     "reply-to": { type: "string", value: "TOPIC", help: "Where answers go." },
     "correlation-id": { type: "string", value: "ID", help: "Which question an answer is for." },
@@ -152,12 +153,16 @@ async function* inputLines(): AsyncGenerator<string> {
   if (rest !== "") yield rest;
 }
 
-type Published = Pick<Reply, "messageId" | "queues" | "duplicate" | "displaced" | "invalid">;
+type Published = Pick<
+  Reply,
+  "messageId" | "queues" | "duplicate" | "displaced" | "invalid" | "offset" | "epoch"
+>;
 
 function report({ terminal }: Input, published: Published): void {
-  const { messageId, queues, duplicate, displaced, invalid } = published;
+  const { messageId, queues, duplicate, displaced, invalid, offset, epoch } = published;
   if (terminal.json) {
-    terminal.object({ messageId, queues, ...(duplicate && { duplicate }), displaced, invalid });
+    const rest = { displaced, invalid, offset, epoch };
+    terminal.object({ messageId, queues, ...(duplicate && { duplicate }), ...rest });
   } else {
     const dead = `dead-lettered in ${queues} ${plural(queues)}: it does not fit its channel`;
     const kept = invalid
@@ -165,8 +170,11 @@ function report({ terminal }: Input, published: Published): void {
       : queues === 0
         ? "no queue keeps it"
         : `kept in ${queues} ${plural(queues)}`;
+    const place = offset === undefined ? "" : `, at ${offset} of its history`;
     const gave = displaced === undefined ? "" : `, ${displaced} gave way`;
-    terminal.line(`${messageId} ${terminal.dim(duplicate ? "published before" : kept + gave)}`);
+    terminal.line(
+      `${messageId} ${terminal.dim(duplicate ? "published before" : kept + gave + place)}`,
+    );
   }
 }
 
@@ -189,6 +197,7 @@ function optionsOf(input: Input): Partial<PublishRequest> {
     replyTo: textFlag(input, "reply-to"),
     correlationId: textFlag(input, "correlation-id"),
     contentType: textFlag(input, "content-type"),
+    retain: input.flags.retain === true ? true : undefined,
   };
   const headers = listFlag(input, "header").map((text) => {
     const at = text.indexOf("=");

@@ -12,10 +12,12 @@ export const subCommand: Command = {
     "In a filter + stands for one level and a last # for all that is left: devices/+/state, #.",
   flags: {
     ...CLIENT_FLAGS,
+    last: { type: "string", value: "N", help: "Begin with the last N of a topic with history." },
     count: { type: "string", value: "N", help: "End after so many events." },
   },
   args: [1, 32],
   async run(input) {
+    const last = integerFlag(input, "last", 1);
     const count = integerFlag(input, "count", 1) ?? Number.POSITIVE_INFINITY;
     const enough = Promise.withResolvers<void>();
     // Before anything is said: whoever reads it may end the command at once.
@@ -29,7 +31,9 @@ export const subCommand: Command = {
       },
     });
     try {
-      for (const filter of input.args) await connection.request({ type: "subscribe", filter });
+      for (const filter of input.args) {
+        await connection.request({ type: "subscribe", filter, ...(last && { last }) });
+      }
       input.terminal.note(`subscribed to ${input.args.join(" ")}`);
       await Promise.race([enough.promise, stopped, connection.closed]);
       return 0;

@@ -213,7 +213,7 @@ for (const encoding of ENCODINGS) {
       expect(await client.everythingUntilNow()).toEqual([]);
     });
 
-    test("[P-13.1] to see what was before takes the right to history", async () => {
+    test("[P-4.9, P-13.1] to see what was before takes the right to history", async () => {
       await using broker = await startBroker({ access: { ...TOKENS_ONLY, ...KEPT } });
       const all = [{ allow: ["publish", "subscribe", "history"], on: ["#"] }];
       using publisher = await connect(broker, await tokenFor("p", { grants: all }));

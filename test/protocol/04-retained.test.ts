@@ -214,7 +214,7 @@ for (const encoding of ENCODINGS) {
       expect(await begin({ recover: { epoch, offset: 9 } })).toEqual([3, 1, [value]]);
     });
 
-    test("[P-14.6, P-13.1] the right to subscribe is enough, and retain may be denied", async () => {
+    test("[P-4.9, P-14.6] the right to subscribe is enough, and retain may be denied", async () => {
       await using broker = await startBroker({ access: { ...TOKENS_ONLY, ...KEPT } });
       const on = ["#"];
       const granted = (grants: object[]) => tokenFor("p", { grants });
