@@ -69,7 +69,7 @@ export abstract class Joining extends Read {
     if (this.over) return;
     this.catchUp.live.join(this.filter);
     this.#joined = true;
-    this.whenJoined();
+    if (!this.catchUp.session.over) this.whenJoined();
   }
 
   protected sendRetained(message: Message): void {
