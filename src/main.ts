@@ -182,6 +182,9 @@ async function startListening(house: House, config: Config): Promise<Listener> {
       tls: hasTls(config.tls) ? readTls(config.tls, services.clock.now()) : undefined,
       certificatesName: config.tls.clientPrincipal !== undefined,
       maxBodyBytes: 2 * config.limits.frameBytes,
+      clock: services.clock,
+      // As the sweep of sessions has it [P-9.2].
+      silenceMs: 2 * config.limits.heartbeatMs,
       admit: needsOwnName ? assertOwnName : () => undefined,
       http: createHttpHandler(services, frontier),
       webSocketPath: "/ws",

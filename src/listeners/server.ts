@@ -3,10 +3,12 @@
  * Bun's own, or the gate's when clients show certificates [P-14.3].
  */
 import type { Server, WebSocketHandler } from "bun";
+import type { Clock } from "../clock.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { ClientCertificate, TlsMaterial } from "../security/tls.ts";
 import type { HttpHandler } from "./http.ts";
 import { problemResponse } from "./problem.ts";
+import { Stalls } from "./stalls.ts";
 import { TlsGate } from "./tls-gate.ts";
 
 /** Longest silence of an HTTP connection; long polls ask for more. */
@@ -30,6 +32,9 @@ export interface ListenOptions<Data> {
   readonly certificatesName: boolean;
   /** Largest body; HTTP operations refuse theirs earlier, with a sentence. */
   readonly maxBodyBytes: number;
+  readonly clock: Clock;
+  /** How long a peer that takes nothing may say nothing, where the server itself cannot see that. */
+  readonly silenceMs: number;
   /** Throws when the request is not to be answered at all. */
   readonly admit: (request: Request) => void;
   readonly http: HttpHandler;
@@ -61,7 +66,8 @@ export async function listen<Data>(options: ListenOptions<Data>): Promise<Listen
   const gate: { open?: TlsGate } = {};
   const server = serve({ ...options, hostname: "127.0.0.1", port: 0 }, undefined, () => gate.open);
   try {
-    gate.open = await TlsGate.open(tls, { hostname, port, innerPort: server.port ?? 0 });
+    const stalls = new Stalls(options.clock, options.silenceMs);
+    gate.open = await TlsGate.open(tls, { hostname, port, innerPort: server.port ?? 0 }, stalls);
   } catch (error) {
     await server.stop(true);
     throw error;

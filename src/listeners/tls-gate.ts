@@ -7,6 +7,7 @@
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { createServer, type TLSSocket, type Server as TlsServer } from "node:tls";
 import type { ClientCertificate, TlsMaterial } from "../security/tls.ts";
+import type { Stalls } from "./stalls.ts";
 
 /** A TLS handshake that takes longer is given up. */
 const HANDSHAKE_MS = 10_000;
@@ -23,9 +24,11 @@ export class TlsGate {
   readonly #peers = new Map<number, GatePeer>();
   readonly #sockets = new Set<TLSSocket>();
   readonly #innerPort: number;
+  readonly #stalls: Stalls;
 
-  private constructor(material: TlsMaterial, innerPort: number) {
+  private constructor(material: TlsMaterial, innerPort: number, stalls: Stalls) {
     this.#innerPort = innerPort;
+    this.#stalls = stalls;
     this.#server = createServer(
       { ...optionsOf(material), handshakeTimeout: HANDSHAKE_MS },
       (socket) => this.#accept(socket),
@@ -40,8 +43,9 @@ export class TlsGate {
   static async open(
     material: TlsMaterial,
     to: { hostname: string; port: number; innerPort: number },
+    stalls: Stalls,
   ): Promise<TlsGate> {
-    const gate = new TlsGate(material, to.innerPort);
+    const gate = new TlsGate(material, to.innerPort, stalls);
     await new Promise<void>((resolve, reject) => {
       gate.#server.once("error", reject);
       gate.#server.listen(to.port, to.hostname, () => {
@@ -74,6 +78,7 @@ export class TlsGate {
   /** Ends those that are open. */
   destroy(): void {
     this.close();
+    this.#stalls.stop();
     for (const socket of this.#sockets) socket.destroy();
   }
 
@@ -89,6 +94,7 @@ export class TlsGate {
       this.#peers.set(port, { address, certificate });
       inner.once("close", () => this.#peers.delete(port));
       join(socket, inner);
+      this.#stalls.watch(socket);
     });
     inner.on("error", () => socket.destroy());
     inner.once("close", () => socket.destroy());
