@@ -44,6 +44,12 @@ const GAUGES: Readonly<Record<string, string>> = {
   routes: "Distinct ways to live subscribers.",
   presence_members: "Members of all topics with presence.",
   queues: "Queues, with their dead-letter queues.",
+  topics_kept:
+    "Topics of which something is kept: history, a retained value, or where its offsets are.",
+  history_messages: "Messages in the histories of topics, as they are stored.",
+  history_bytes: "Bytes of their records.",
+  retained_messages:
+    "Topics with a retained value, one that has expired and was not removed yet too.",
   bans: "Bans in force, whoever made them.",
   storage_ready: "1 while storage can be written, else 0.",
   webhook_requests: "Requests of webhooks that are not answered yet.",
