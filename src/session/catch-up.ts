@@ -132,6 +132,8 @@ export class CatchUp {
     if (type === "subscribe" || type === "history") {
       return this.#open.size >= this.session.limits.pendingReads;
     }
+    // Whoever is subscribed is a member.
+    if (type === "presence") return this.joining > 0;
     if (type !== "publish" && type !== "batch") return false;
     for (const joining of this.#joining.values()) if (joining.isBeforePublishes) return true;
     return false;

@@ -132,6 +132,24 @@ describe("[P-13.7] sub", () => {
     ]);
   });
 
+  test("[P-13.7, P-4.4] --retain keeps a value, --last begins with what there was", async () => {
+    const channels = { c: { filter: "k/#", history: {}, retained: true } };
+    await using broker = await startTestWarren({ channels });
+    const words = ["pub", "k/a", "--retain"];
+    expect(JSON.parse((await runCli([...words, "1"], at(broker))).out)).toMatchObject({
+      offset: 1,
+    });
+    for (const payload of ["2", "3"]) await runCli(["pub", "k/a", payload], at(broker));
+    const { out } = await runCli(["sub", "k/a", "--last", "2", "--count", "3"], at(broker));
+    expect(jsonLines(out)).toMatchObject([
+      { payload: 1, retained: true },
+      { payload: 2, offset: 2 },
+      { payload: 3, offset: 3 },
+    ]);
+    await runCli([...words, "null"], at(broker));
+    expect((await broker.json("GET", "/v1/retained/k/a")).status).toBe(404);
+  });
+
   test("[P-13.7] Ctrl-C ends it with 0; a broker that ends is 1", async () => {
     await using broker = await startTestWarren();
     await using first = startCli(["sub", "#"], at(broker));
