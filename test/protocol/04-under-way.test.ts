@@ -63,6 +63,30 @@ for (const encoding of ENCODINGS) {
       await client.ok({ type: "publish", topic: "x" });
     });
 
+    test("[P-2.3, P-7.1] who asks who is there behind it, finds himself", async () => {
+      const room = { filter: "room/#", presence: true, history: {}, retained: true };
+      const { broker, engine } = await started({ access: { channels: { room } } });
+      await using _ = broker;
+      using client = await connect(broker);
+      client.send({ type: "subscribe", id: 1, filter: "room/a", presence: true, info: 7 });
+      client.send({ type: "presence", id: 2, topic: "room/a" });
+      await engine.holds(2);
+      engine.release();
+      expect(await client.expect("ok")).toMatchObject({ id: 1, offset: 0, retained: 0 });
+      expect(await client.expect("presence")).toMatchObject({ action: "join" });
+      const list = await client.expect("ok");
+      expect(list).toMatchObject({ id: 2, count: 1, members: [{ info: 7 }] });
+      // Replayed anew, and a member all along.
+      engine.holding = false;
+      await client.ok({ type: "subscribe", filter: "room/a", last: 3, info: 8 });
+      expect(await client.everythingUntilNow()).toMatchObject([{ action: "update" }]);
+      await client.close();
+      await eventually(
+        () => broker.warren.broker.presence.members === 0,
+        () => "nobody",
+      );
+    });
+
     test("[P-2.3] on a topic with history nothing has to wait", async () => {
       const { broker, engine } = await started();
       await using _ = broker;
