@@ -29,7 +29,7 @@ export const OPERATION = {
   /** The key by which its queue orders it; nothing where there is no such message. */
   order: 11,
   /** What a topic keeps of a message: see topic-table.ts. */
-  topic: 13,
+  topic: 14,
   /** A rare operation as JSON: see `Control` in store.ts. */
   control: 7,
 } as const;
