@@ -1,6 +1,7 @@
 /** A record that was read keeps nothing of the memory that it was read from: the next page uses it again. */
 import { expect, test } from "bun:test";
 import { encode } from "@msgpack/msgpack";
+import { OPERATION } from "../../src/engine/sqlite/batch.ts";
 import {
   decodeHeader,
   decodeRecord,
@@ -15,6 +16,11 @@ const PAYLOADS = {
   msgpack: Payload.fromStored(PAYLOAD_FORMAT.msgpack, encode({ a: "text" })),
   binary: Payload.fromBinary(Buffer.from("bytes")),
 };
+
+test("[P-5.8] the writer can tell every kind of operation from the others", () => {
+  const kinds = Object.values<number>(OPERATION);
+  expect(new Set(kinds).size).toBe(kinds.length);
+});
 
 for (const [name, payload] of Object.entries(PAYLOADS)) {
   test(`[P-5.8] a stored ${name} payload outlives the page it came in`, () => {
