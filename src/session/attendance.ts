@@ -3,7 +3,6 @@
  * members it watches. Made when it is first needed: most sessions have nothing to do with it.
  */
 import type { ClientFrameOf } from "../../schemas/frames.ts";
-import type { Rights } from "../broker/access.ts";
 import type { Broker } from "../broker/broker.ts";
 import { infoText, type Member } from "../broker/member.ts";
 import type { Route } from "../broker/route.ts";
@@ -14,9 +13,9 @@ import type { Session } from "./session.ts";
 /** What a subscription asks of presence. */
 export interface PresenceAsked {
   /** To watch, or not to watch any more; absent leaves that as it is. */
-  readonly watch: boolean | undefined;
+  readonly watch?: boolean | undefined;
   /** JSON text; absent leaves what the member said before. */
-  readonly info: string | undefined;
+  readonly info?: string | undefined;
 }
 
 /** A filter that is not watched any more. */
@@ -74,7 +73,11 @@ export class Attendance {
 
   /** The session is subscribed to the filter, and asks this. */
   subscribed(filter: string, { watch, info }: PresenceAsked, suspended: boolean): void {
-    if (watch === true) this.#watch(filter, suspended);
+    // What was asked may have been read for first, for any time.
+    const reason = watch === true ? this.#whyUnwatched(filter) : undefined;
+    if (reason !== undefined) {
+      this.#session.tell({ type: "notice", code: "presence_ended", filter, reason });
+    } else if (watch === true) this.#watch(filter, suspended);
     else if (watch === false) this.#unwatch(filter);
     if (!this.#broker.presence.isKept(filter)) return;
     const member = this.#memberOn(filter);
@@ -102,7 +105,7 @@ export class Attendance {
    * After channels or rights have changed: it is a member where it now has to be, and watches only what it
    * still may. Returns what it watches no more.
    */
-  review(filters: readonly string[], rights: Rights): WatchEnded[] {
+  review(filters: readonly string[]): WatchEnded[] {
     const { presence } = this.#broker;
     const present = new Set(this.#members.map(({ place }) => place.topic));
     for (const filter of filters) {
@@ -113,8 +116,8 @@ export class Attendance {
     }
     const ended: WatchEnded[] = [];
     for (const { filter } of [...this.#watches]) {
-      if (!rights.may("presence", filter)) ended.push({ filter, reason: "forbidden" });
-      else if (!presence.isWatchable(filter)) ended.push({ filter, reason: "not_supported" });
+      const reason = this.#whyUnwatched(filter);
+      if (reason !== undefined) ended.push({ filter, reason });
     }
     for (const { filter } of ended) this.#unwatch(filter);
     return ended;
@@ -132,6 +135,13 @@ export class Attendance {
       if (missed === 0) continue;
       this.#session.tell({ type: "notice", code: "lagged", filter, missed, presence: true });
     }
+  }
+
+  /** Why the filter may not be watched as things are now; undefined: it may. */
+  #whyUnwatched(filter: string): WatchEnded["reason"] | undefined {
+    const { principal } = this.#session;
+    if (principal?.rights.may("presence", filter) !== true) return "forbidden";
+    return this.#broker.presence.isWatchable(filter) ? undefined : "not_supported";
   }
 
   #join(topic: string, info: string | undefined): void {

@@ -103,9 +103,11 @@ export class CatchUp {
     return true;
   }
 
-  /** A subscribe has taken effect. */
-  joined(): void {
-    this.#letOn();
+  /** What had to wait may have to no longer; if it has to, it waits again. */
+  letOn(): void {
+    if (!this.#gated) return;
+    this.#gated = false;
+    this.session.intake.openGate();
   }
 
   /** Nothing more comes of it, though it may hold its place. */
@@ -125,7 +127,7 @@ export class CatchUp {
       const at = this.#waiting.indexOf(read);
       if (at >= 0) this.#waiting.splice(at, 1);
     }
-    this.#letOn();
+    this.letOn();
   }
 
   #mustWait(type: unknown): boolean {
@@ -137,12 +139,6 @@ export class CatchUp {
     if (type !== "publish" && type !== "batch") return false;
     for (const joining of this.#joining.values()) if (joining.isBeforePublishes) return true;
     return false;
-  }
-
-  #letOn(): void {
-    if (!this.#gated) return;
-    this.#gated = false;
-    this.session.intake.openGate();
   }
 
   #next(): void {

@@ -100,6 +100,7 @@ export abstract class Joining extends Read {
  */
 export class Arrival extends Joining {
   #after: string | undefined;
+  #begun = false;
 
   /** Undefined where the filter meets nothing that would have to be read. */
   static of(catchUp: CatchUp, filter: string, id: FrameId | undefined): Arrival | undefined {
@@ -114,7 +115,7 @@ export class Arrival extends Joining {
 
   get isBeforePublishes(): boolean {
     // Whatever is published to a topic with history is stored, and seen after what was asked before.
-    return !this.joined && !keepsHistory(this.catchUp, this.filter);
+    return !this.joined && !(this.#begun && keepsHistory(this.catchUp, this.filter));
   }
 
   proceed(): void {
@@ -139,6 +140,8 @@ export class Arrival extends Joining {
     }
     if (isRetained) this.#askRetained((page) => this.#arrive(place, page));
     else if (bounds === undefined) this.#arrive(undefined, undefined);
+    this.#begun = true;
+    this.catchUp.letOn();
   }
 
   #arrive(place: HistoryPage | undefined, page: RetainedPage | undefined): void {
@@ -154,7 +157,7 @@ export class Arrival extends Joining {
     if (this.#after === undefined) this.finish();
     else {
       this.catchUp.goOn(this);
-      this.catchUp.joined();
+      this.catchUp.letOn();
     }
   }
 

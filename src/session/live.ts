@@ -3,13 +3,18 @@
  * [P-4.7]: it is taken off the air, its missed events are counted, and once it has caught up it is told.
  */
 import type { ClientFrameOf } from "../../schemas/frames.ts";
-import type { Rights } from "../broker/access.ts";
 import type { Broker } from "../broker/broker.ts";
 import { assertHistoryQuery, keptHistory } from "../broker/kept.ts";
 import type { Route } from "../broker/route.ts";
 import { WarrenError } from "../errors.ts";
 import { assertFilter } from "../topic.ts";
-import { Attendance, listMembers, presenceAsked, type WatchEnded } from "./attendance.ts";
+import {
+  Attendance,
+  listMembers,
+  type PresenceAsked,
+  presenceAsked,
+  type WatchEnded,
+} from "./attendance.ts";
 import { CatchUp } from "./catch-up.ts";
 import { HistoryRead } from "./history.ts";
 import { Arrival, type Joining } from "./joining.ts";
@@ -60,7 +65,7 @@ export class LiveSubscriptions {
     const joining = this.#joining(frame);
     this.#assertRoom(filter);
     // Its own coming, which it may be told of, is behind the answer.
-    const attend = () => asked && this.#attending.subscribed(filter, asked, this.#suspended);
+    const attend = () => this.#attend(filter, asked);
     if (joining !== undefined) this.#catching.join(joining, attend);
     else {
       this.join(filter);
@@ -103,9 +108,9 @@ export class LiveSubscriptions {
   }
 
   /** After channels or rights have changed; returns what is not watched any more [P-7.1]. */
-  reviewPresence(rights: Rights): WatchEnded[] {
+  reviewPresence(): WatchEnded[] {
     const concerned = this.#attendance !== undefined || this.broker.presence.rules.somePresence;
-    return concerned ? this.#attending.review(this.filters, rights) : [];
+    return concerned ? this.#attending.review(this.filters) : [];
   }
 
   /** Ends the subscriptions that `allowed` is false for; returns their filters. */
@@ -183,6 +188,12 @@ export class LiveSubscriptions {
     // Subscribing again changes nothing.
     if (this.#find(filter) >= 0) return undefined;
     return Arrival.of(this.#catching, filter, id);
+  }
+
+  /** It is on the air; the channel of its topic may have presence only since it was asked for. */
+  #attend(filter: string, asked: PresenceAsked | undefined): void {
+    if (asked === undefined && !this.broker.presence.isKept(filter)) return;
+    this.#attending.subscribed(filter, asked ?? {}, this.#suspended);
   }
 
   #assertRoom(filter: string): void {

@@ -20,6 +20,8 @@ export class Replay extends Joining {
   readonly isBeforePublishes = false;
   readonly #recover: Subscribe["recover"];
   readonly #last: number;
+  /** Behind which the last messages begin, when they do not fit in one page. */
+  #start: number | undefined;
   readonly #pointer: string;
   #epoch = "";
   /** Everything up to here was read. */
@@ -58,10 +60,8 @@ export class Replay extends Joining {
   #begin(): void {
     const { filter } = this;
     const isRetained = retains(this.#broker, filter);
-    const range =
-      this.#recover === undefined
-        ? { reverse: true, limit: this.#last }
-        : { after: this.#recover.offset };
+    const after = this.#recover?.offset ?? this.#start;
+    const range = after === undefined ? { reverse: true, limit: this.#last } : { after };
     let first: HistoryPage | undefined;
     this.#read(range, (page) => {
       first = page;
@@ -77,14 +77,20 @@ export class Replay extends Joining {
 
   #answer(page: HistoryPage, value: Message | undefined): void {
     this.assertAllowed();
-    const { epoch, offset } = page;
+    const { epoch, offset, first } = page;
     const recovered = this.#recover && holdsAllAfter(page, this.#recover);
     this.#epoch = epoch;
-    if (recovered) this.#take(page);
-    else if (recovered === false) this.#after = offset;
-    else this.#takeLast(page);
-    // It has not read anything beyond where the history stands now.
-    if (recovered === false) this.#complete = true;
+    if (recovered === false) {
+      // Nothing lies between where the history stands now and what is new.
+      this.#after = offset;
+      this.#complete = true;
+    } else if (recovered || this.#start !== undefined) this.#take(page);
+    else if (page.complete || page.messages.length >= this.#last) this.#takeNewest(page);
+    else {
+      this.#start = Math.max(first - 1, offset - this.#last);
+      this.#begin();
+      return;
+    }
     const isFirst = value !== undefined && !recovered && !this.#brings(value);
     // One that was there before ends here: what it brought since then is brought again.
     this.catchUp.live.leave(this.filter);
@@ -105,21 +111,19 @@ export class Replay extends Joining {
     this.#after = messages.at(-1)?.offset ?? this.#after;
   }
 
-  /** The newest were asked for, and those that fit came; if some did not, they are read in their order. */
-  #takeLast({ messages, complete, offset, first }: HistoryPage): void {
-    if (complete || messages.length >= this.#last) {
-      this.#messages = messages.toReversed();
-      this.#complete = true;
-      this.#after = offset;
-    } else this.#after = Math.max(first - 1, offset - this.#last);
+  /** All that was asked for, the newest first. */
+  #takeNewest({ messages, offset }: HistoryPage): void {
+    this.#messages = messages.toReversed();
+    this.#complete = true;
+    this.#after = offset;
   }
 
-  /** Whether the retained value is among what is replayed, so that it is not sent twice. */
+  /** Whether the retained value is among what is replayed, so that it is not sent twice; in doubt it is not. */
   #brings(value: Message): boolean {
     const messages = this.#messages;
     if (messages.some(({ message }) => message.id === value.id)) return true;
     const oldest = messages[0]?.message;
-    return !this.#complete && oldest !== undefined && oldest.time <= value.time;
+    return !this.#complete && oldest !== undefined && oldest.time < value.time;
   }
 
   /** `fresh`: in the turn in which the last page came, so that nothing can have come since. */

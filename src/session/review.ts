@@ -41,7 +41,7 @@ export class RightsReview {
       this.#ended(session, "subscribe", filter);
       session.tell({ type: "notice", code: "unsubscribed", filter, reason });
     }
-    for (const { filter, reason: why } of live?.reviewPresence(rights) ?? []) {
+    for (const { filter, reason: why } of live?.reviewPresence() ?? []) {
       if (why === "forbidden") this.#ended(session, "presence", filter);
       session.tell({ type: "notice", code: "presence_ended", filter, reason: why });
     }
