@@ -30,3 +30,17 @@ export class LastQuoted {
     return this.#quoted;
   }
 }
+
+/** The last number as text: messages of one millisecond have the same times. */
+export class LastNumber {
+  #number = 0;
+  #text = "0";
+
+  of(number: number): string {
+    if (number !== this.#number) {
+      this.#text = String(number);
+      this.#number = number;
+    }
+    return this.#text;
+  }
+}

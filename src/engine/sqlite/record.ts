@@ -4,11 +4,12 @@
  */
 import type { DeathRecord, Message } from "../../message.ts";
 import { PAYLOAD_FORMAT, Payload, type PayloadFormat } from "../../payload.ts";
-import { LastQuoted, quoted } from "../../quoted.ts";
+import { LastNumber, LastQuoted, quoted } from "../../quoted.ts";
 
 const NEWLINE = 10;
 /** The topic that was written last. */
 const lastWritten = new LastQuoted();
+const lastTime = new LastNumber();
 
 interface Header {
   id: string;
@@ -70,7 +71,8 @@ function encodeHeader(
   if (enteredAt !== message.time) rest += `,"enteredAt":${enteredAt}`;
   if (deaths !== undefined) rest += `,"deaths":${JSON.stringify(deaths)}`;
   const topic = lastWritten.of(message.topic);
-  return `{"id":${quoted(message.id)},"topic":${topic},"time":${message.time}${rest}${optional(message)}}\n`;
+  const time = lastTime.of(message.time);
+  return `{"id":${quoted(message.id)},"topic":${topic},"time":${time}${rest}${optional(message)}}\n`;
 }
 
 /** What a message id is remembered and found by: it counts per topic [P-3.5]. */

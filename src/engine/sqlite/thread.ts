@@ -20,6 +20,12 @@ export interface Writer {
 /** `onLost` is called when it ends unasked; what it did not answer is answered as failed. */
 export type StartWriter = (onLost: (reason: string) => void) => Writer;
 
+/** What `null` stands for: durable, and nothing more to be told. */
+const COMMITTED: WriterReply = {
+  kind: "committed",
+  result: { void: [], answers: [], recounted: [] },
+};
+
 /** Buffers that the writer remembers. */
 const KNOWN_BUFFERS = 8;
 
@@ -38,7 +44,8 @@ export class WriterThread implements Writer {
     this.#onLost = onLost;
     this.#ring = new RingSender(ring);
     this.#worker = new Worker(new URL("./writer.ts", import.meta.url).href);
-    this.#worker.onmessage = (event: MessageEvent<WriterReply>) => this.#answered(event.data);
+    this.#worker.onmessage = ({ data }: MessageEvent<WriterReply | null>) =>
+      this.#answered(data ?? COMMITTED);
     this.#worker.onerror = (event) => this.#lost(event.message);
     this.#worker.addEventListener("close", () => this.#lost("it ended"));
     this.#worker.postMessage(ring);

@@ -4,7 +4,7 @@
  */
 import { openDatabase } from "./database.ts";
 import { StoreDesk } from "./desk.ts";
-import type { WriterRequest } from "./exchange.ts";
+import type { WriterReply, WriterRequest } from "./exchange.ts";
 import { RingReceiver } from "./ring.ts";
 
 declare const self: Worker;
@@ -17,19 +17,30 @@ const messages: WriterRequest[] = [];
 /** Buffers that the ring names by number. */
 const known: SharedArrayBuffer[] = [];
 
+/** Nearly every answer says no more than that the batch is durable: `null` says so and needs no copy. */
+function tell(reply: WriterReply): void {
+  self.postMessage(isPlain(reply) ? null : reply);
+}
+
+function isPlain(reply: WriterReply): boolean {
+  if (reply.kind !== "committed") return false;
+  const { void: without, answers, recounted, kept } = reply.result;
+  return without.length + answers.length + recounted.length === 0 && kept === undefined;
+}
+
 /** Works off the ring; comes back when the event loop has to bring the next message first. */
 function work(): void {
   while (!desk.closed) {
     const entry = ring!.next();
     if (entry.kind === "batch") {
-      self.postMessage(desk.answer({ ...entry, buffer: known[entry.buffer]! }));
+      tell(desk.answer({ ...entry, buffer: known[entry.buffer]! }));
     } else {
       const request = messages.shift();
       if (request === undefined) return;
       if (request.kind === "batch" && request.remember !== undefined) {
         known[request.remember] = request.buffer;
       }
-      self.postMessage(desk.answer(request));
+      tell(desk.answer(request));
     }
     ring!.done();
   }

@@ -8,7 +8,7 @@ import type { Bytes } from "../../broker/route.ts";
 import type { HistoryPage, Position } from "../../engine/topics.ts";
 import { WarrenError } from "../../errors.ts";
 import type { Delivery, Message } from "../../message.ts";
-import { LastQuoted, quoted } from "../../quoted.ts";
+import { LastNumber, LastQuoted, quoted } from "../../quoted.ts";
 import type { FrameEncoder } from "../../session/protocol.ts";
 
 /** The frame or frames of one text message. Throws `malformed_frame`. */
@@ -26,6 +26,8 @@ export class JsonEncoder implements FrameEncoder {
   readonly #filter = new LastQuoted();
   readonly #queue = new LastQuoted();
   readonly #epoch = new LastQuoted();
+  readonly #time = new LastNumber();
+  readonly #expiry = new LastNumber();
   #lastMessage: Message | undefined;
   #lastBody = "";
 
@@ -43,7 +45,7 @@ export class JsonEncoder implements FrameEncoder {
     let rest = "";
     if (key !== undefined) rest += `,"key":${quoted(key)}`;
     if (priority !== undefined) rest += `,"priority":${priority}`;
-    if (expiresAt !== undefined) rest += `,"expiresAt":${expiresAt}`;
+    if (expiresAt !== undefined) rest += `,"expiresAt":${this.#expiry.of(expiresAt)}`;
     if (deaths !== undefined) rest += `,"deaths":${JSON.stringify(deaths)}`;
     const topic = this.#topic.of(message.topic);
     const head = `{"type":"delivery","queue":${this.#queue.of(queue)},"tag":${tag}`;
@@ -52,12 +54,13 @@ export class JsonEncoder implements FrameEncoder {
 
   published(id: FrameId, receipt: Receipt): string {
     const { messageId, queues, duplicate, displaced, invalid, position } = receipt;
-    const misfit = invalid ? ',"invalid":true' : "";
-    const repeated = duplicate ? ',"duplicate":true' : "";
-    const gave = displaced === undefined ? "" : `,"displaced":${displaced}`;
-    const place = position === undefined ? "" : this.#place(position);
-    const head = `{"type":"ok","id":${quotedId(id)},"messageId":${quoted(messageId)}`;
-    return `${head},"queues":${queues}${repeated}${gave}${place}${misfit}}`;
+    let rest = "";
+    if (duplicate) rest += ',"duplicate":true';
+    if (displaced !== undefined) rest += `,"displaced":${displaced}`;
+    if (position !== undefined) rest += this.#place(position);
+    if (invalid) rest += ',"invalid":true';
+    const message = quoted(messageId);
+    return `{"type":"ok","id":${quotedId(id)},"messageId":${message},"queues":${queues}${rest}}`;
   }
 
   history(id: FrameId, page: HistoryPage, next: number | undefined): string {
@@ -101,7 +104,8 @@ export class JsonEncoder implements FrameEncoder {
   #body(message: Message): string {
     if (message === this.#lastMessage) return this.#lastBody;
     const { id, payload, time, headers, replyTo, correlationId, contentType } = message;
-    let body = `,"messageId":${quoted(id)},"payload":${payload.json()},"time":${time}`;
+    let body = `,"messageId":${quoted(id)},"payload":${payload.json()}`;
+    body += `,"time":${this.#time.of(time)}`;
     if (payload.isBinary) body += ',"payloadEncoding":"base64"';
     if (headers !== undefined) body += `,"headers":${JSON.stringify(headers)}`;
     if (replyTo !== undefined) body += `,"replyTo":${quoted(replyTo)}`;
