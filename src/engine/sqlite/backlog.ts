@@ -49,13 +49,8 @@ export class Backlog {
     return this.#keys;
   }
 
-  /** The settings of ordering have changed: everything that waits is looked at anew. */
-  reorder(): void {
-    this.#readAnew(undefined);
-  }
-
-  /** Turns go on as `before` had them. */
-  #readAnew(before: Keys | undefined): void {
+  /** Everything that waits is looked at anew; turns go on as `before` had them. */
+  readAnew(before?: Keys): void {
     this.#epoch++;
     this.#arriving.clear();
     this.#useKeys(before);
@@ -85,7 +80,7 @@ export class Backlog {
     this.#frozen = false;
     this.#epoch++;
     this.window.clear(isGone, below);
-    if (this.#keys !== undefined) this.#readAnew(this.#keys);
+    if (this.#keys !== undefined) this.readAnew(this.#keys);
     this.#seeExpired();
     this.#queue.watchExpiry();
     this.#host.tryAgain();

@@ -335,7 +335,7 @@ export class SqliteQueue implements HeapItem {
     this.isIndexed = settings.ordering === "key";
     const isByKey = settings.ordering === "key";
     if (ordering !== settings.ordering || (isByKey && keyRetry !== settings.keyRetry)) {
-      this.backlog.reorder();
+      this.backlog.readAnew();
     }
     this.backlog.window.reconsiderExpiry();
     this.retained.sweep(this.#host.clock.now());
