@@ -109,8 +109,10 @@ export class LiveSubscriptions {
 
   /** After channels or rights have changed; returns what is not watched any more [P-7.1]. */
   reviewPresence(): WatchEnded[] {
-    const concerned = this.#attendance !== undefined || this.broker.presence.rules.somePresence;
-    return concerned ? this.#attending.review(this.filters) : [];
+    const { presence } = this.broker;
+    const isKept = (filter: string) => presence.isKept(filter);
+    if (this.#attendance === undefined && !this.filters.some(isKept)) return [];
+    return this.#attending.review(this.filters);
   }
 
   /** Ends the subscriptions that `allowed` is false for; returns their filters. */
