@@ -213,6 +213,22 @@ test("[P-8.1] a long trim goes part by part, and publishes go between", async ()
   expect(topics.totals).toMatchObject({ topics: 1, historyMessages: isTrimmed.length });
 });
 
+test("[P-8.1] a trim that finds nothing to let go of writes nothing", async () => {
+  const store = new Store();
+  await using keeping = await Keeping.open(store.kind);
+  const { topics } = keeping.subject.engine;
+  const names = Array.from({ length: 200 }, (_, i) => `t/${i}`);
+  for (const topic of names) await keeping.publish("1", { topic, retain: "set" });
+  const written = async () => Bun.hash(await Bun.file(`${store.path}-wal`).bytes());
+  const before = await written();
+  await topics.trim(
+    names.map((topic) => ({ topic, history: WIDE, retained: true, forgetBefore: 0 })),
+  );
+  expect(await written()).toBe(before);
+  const totals = { topics: 200, historyMessages: 200, retainedMessages: 200 };
+  expect(topics.totals).toMatchObject(totals);
+});
+
 test("[P-4.4] a page of retained values looks at so many topics, and the next goes on", async () => {
   const store = new Store();
   await using keeping = await Keeping.open(store.kind);

@@ -108,7 +108,7 @@ function furnish(open: OpenDatabase): House {
 function recovered({ database, store, reader, records, topics }: House): WriterReply {
   const openings = store.countOpening();
   const name = openKeeping(database.database, database.inode);
-  topics.recover();
+  topics.prepare();
   // Now that something was written, all of its files are there.
   database.assertInPlace();
   return {

@@ -54,7 +54,7 @@ export class TopicReader {
 
   /** Between transactions; packs messages into `buffer`. */
   read(read: KeptRead, buffer: SharedArrayBuffer): KeptAnswer {
-    this.#table.recover();
+    this.#table.prepare();
     switch (read.kind) {
       case "history":
         return this.#history(read.request, read.now, new BatchWriter(buffer));

@@ -115,7 +115,7 @@ export class TopicRows {
     this.#remove.run(number);
   }
 
-  /** At the end of a transaction, when every row is on disk as it is here. */
+  /** Between transactions, when every row is on disk as it is here. */
   shrink(): void {
     for (const topic of this.#cached.keys()) {
       if (this.#cached.size <= CACHED_TOPICS) return;

@@ -84,8 +84,12 @@ export class TopicTable {
     return this.#generation;
   }
 
-  /** Reads what there is, where that is not known: after the store was opened, or a transaction taken back. */
-  recover(): void {
+  /**
+   * To be called between transactions, before anything else: reads what there is where that is not known, after
+   * the store was opened or a transaction taken back.
+   */
+  prepare(): void {
+    this.rows.shrink();
     if (this.#isKnown) return;
     const figures = this.#figures.get();
     if (figures === null) throw new Error("there is no row of what topics keep");
@@ -100,7 +104,7 @@ export class TopicTable {
 
   /** A transaction begins. */
   begin(): void {
-    this.recover();
+    this.prepare();
     this.#positions = [];
     this.#isChanged = false;
     this.#changes.clear();
@@ -141,7 +145,6 @@ export class TopicTable {
 
   /** Trims topics as far as the limit allows; what this transaction did before is seen. */
   trim({ trimTopics, limit }: TrimTopics, now: number): TopicsTrimmed {
-    this.#isChanged = true;
     this.#writeChanges(now);
     let left = limit;
     let isForgotten = false;
@@ -150,8 +153,9 @@ export class TopicTable {
       const row = this.rows.get(one.topic);
       if (row !== undefined) {
         const first = this.rows.firstWithin(row, one.history ?? { maxMessages: 0 }, now);
-        left -= this.#shorten(row, first, left);
-        this.rows.write(row);
+        const went = this.#shorten(row, first, left);
+        left -= went;
+        if (went > 0) this.rows.write(row);
         if (firstOf(row) < first) break;
         isForgotten = this.#trimRest(row, one, now) || isForgotten;
       }
@@ -166,7 +170,6 @@ export class TopicTable {
   finish(now: number): KeptResult | undefined {
     if (!this.#isChanged) return undefined;
     this.#writeChanges(now);
-    this.rows.shrink();
     this.#setFigures.run(
       this.#generation,
       this.#topics,
@@ -218,6 +221,7 @@ export class TopicTable {
 
   #takeRetained(row: TopicRow, change: Change | undefined): void {
     if (!row.isRetained) return;
+    this.#isChanged = true;
     this.#clear.run(row.number);
     row.isRetained = false;
     this.#retained--;
@@ -242,6 +246,7 @@ export class TopicTable {
     const oldest = firstOf(row);
     const went = Math.min(first - oldest, limit);
     if (went <= 0) return 0;
+    this.#isChanged = true;
     const next = oldest + went;
     this.#leave.run(row.number, oldest, next - 1);
     row.messages -= went;
@@ -259,6 +264,7 @@ export class TopicTable {
     }
     const isEmpty = row.messages === 0 && !row.isRetained;
     if (!isEmpty || row.changedAt >= forgetBefore) return false;
+    this.#isChanged = true;
     this.rows.remove(row);
     this.#topics--;
     // Where no offset was given, none can be given again.
