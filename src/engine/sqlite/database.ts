@@ -119,6 +119,7 @@ function openFile(path: string, durability: Durability): Database {
   const database = new Database(path, { strict: true });
   try {
     database.run("PRAGMA busy_timeout = 2000");
+    forgetPlaceOfBackup(database);
     database.run("PRAGMA journal_mode = WAL");
     // In WAL mode FULL syncs the log at every commit; NORMAL leaves that to the system [P-3.4].
     database.run(`PRAGMA synchronous = ${durability === "fsync" ? "FULL" : "NORMAL"}`);
@@ -132,6 +133,17 @@ function openFile(path: string, durability: Durability): Database {
     database.close();
     throw error;
   }
+}
+
+/**
+ * What `VACUUM INTO` has written is not in WAL mode, wherever it lies now: for its epochs it is a copy
+ * (src/engine/sqlite/keeping.ts). It is marked before the mode changes, or a crash between would hide it.
+ */
+function forgetPlaceOfBackup(database: Database): void {
+  const one = (text: string) => database.query(text).values()[0]?.[0];
+  if (one("PRAGMA journal_mode") === "wal") return;
+  const isKnown = one("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'keeping'");
+  if (isKnown !== undefined) database.run("UPDATE keeping SET inode = -1");
 }
 
 const LAST_MIGRATION = Math.max(...journal.entries.map((entry) => entry.when));
