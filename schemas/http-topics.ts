@@ -15,7 +15,12 @@ export const TOPIC_OPERATIONS = {
       {
         after: Offset,
         before: Offset,
-        limit: Type.Integer({ minimum: 1, default: 100 }),
+        limit: Type.Optional(
+          Type.Integer({
+            minimum: 1,
+            description: "100 if absent, or `limits.historyMessages` where that is less.",
+          }),
+        ),
         reverse: Type.Boolean({ default: false }),
       },
       closed,

@@ -46,6 +46,16 @@ describe("[P-12.9]", () => {
     expect((await warren.json("GET", "/v1/retained/k/c")).status).toBe(404);
   });
 
+  test("[P-8.1, P-11.1] who names no limit gets as many as one page may have", async () => {
+    await using warren = await started({ limits: { historyMessages: 2 } });
+    const batch = [1, 2, 3].map((payload) => ({ topic: "k/a", payload }));
+    await warren.json("POST", "/v1/batch", batch);
+    const { status, body } = await warren.json("GET", "/v1/history/k/a");
+    expect([status, body.messages?.length, body.next]).toEqual([200, 2, 2]);
+    const over = await warren.json("GET", "/v1/history/k/a?limit=3");
+    expect([over.status, over.body.pointer]).toEqual([400, "/limit"]);
+  });
+
   test("[P-8.1] the history, in pages", async () => {
     await using warren = await started();
     for (let payload = 1; payload <= 5; payload++) {
