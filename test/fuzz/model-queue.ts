@@ -170,3 +170,24 @@ export function nackDelayMs(
 export function emptyTally(): Tally {
   return Object.fromEntries(QUEUE_COUNTERS.map((name) => [name, 0])) as Tally;
 }
+
+/** How many give way to it beside those before, or why it is refused. */
+export function planRoom(
+  queues: readonly ModelQueue[],
+  { blocks }: ModelAppend,
+  now: number,
+  { loads, going }: { loads: Map<ModelQueue, Load>; going: Map<ModelQueue, Copy[]> },
+): number | string {
+  let displaced = 0;
+  for (const queue of queues) {
+    if (queue.settings.draining) return "queue_paused";
+    const before = loads.get(queue) ?? { messages: 0, blocks: 0 };
+    const load = { messages: before.messages + 1, blocks: before.blocks + blocks };
+    const needed = toGiveWay(queue, now, load);
+    if (needed === undefined) return "queue_full";
+    displaced += needed.length - (going.get(queue)?.length ?? 0);
+    loads.set(queue, load);
+    going.set(queue, needed);
+  }
+  return displaced;
+}

@@ -3,7 +3,6 @@
  * step by step the two must agree; the seed that leads to a disagreement is in its message.
  */
 import { expect, test } from "bun:test";
-import type { QueueDefinition } from "../../schemas/queue.ts";
 import type { AppendItem, AppendReceipt, Outcome } from "../../src/engine/engine.ts";
 import { completeSettings } from "../../src/engine/rules.ts";
 import type { WarrenError } from "../../src/errors.ts";
@@ -12,13 +11,8 @@ import { type EngineKind, type Peer, Subject } from "../contracts/engine/subject
 import { eventually } from "../harness/eventually.ts";
 import { fuzzSeeds, seededRandom } from "../harness/seeded-random.ts";
 import { Dice } from "./dice.ts";
-import {
-  BLOCK_BYTES,
-  type ModelAppend,
-  type ModelPeer,
-  type ModelQueue,
-  surelyFits,
-} from "./model-queue.ts";
+import { type ModelAppend, type ModelPeer, type ModelQueue, surelyFits } from "./model-queue.ts";
+import { QueueDraws } from "./queue-draws.ts";
 import { inspect } from "./queue-inspection.ts";
 import { QueueModel } from "./queue-model.ts";
 import { MOMENTS_MS, payloadOf, QueueMoves } from "./queue-moves.ts";
@@ -31,8 +25,6 @@ export interface FuzzOptions {
 const ORDINARY = ["a", "b"];
 const ALL = ["a", "b", "a.dead", "b.dead"];
 const LIMITS = { deliveryGraceMs: 500, queueWindowMessages: 6, queueWindowBytes: 4096 };
-/** No run lasts as long. */
-const FOR_EVER_MS = 100 * 24 * 3_600_000;
 
 /** What was delivered in each step, queue by queue, and what was there in the end. */
 export interface FuzzTrace {
@@ -57,9 +49,9 @@ class QueueFuzz {
    */
   readonly #isPlain: boolean;
   readonly #model: QueueModel;
+  readonly #draws: QueueDraws;
   readonly #moves: QueueMoves;
   #peers: FuzzedPeer[] = [];
-  #serials = 0;
   /** What was called and not answered yet; names may repeat. */
   readonly #unanswered: string[] = [];
   #quiets = 0;
@@ -71,6 +63,7 @@ class QueueFuzz {
     this.#dice = new Dice(seededRandom(seed));
     this.#isPlain = isPlain;
     this.#model = new QueueModel(subject.clock.now(), LIMITS.deliveryGraceMs);
+    this.#draws = new QueueDraws(this.#dice, this.#model);
     this.#moves = new QueueMoves({
       subject,
       isPlain,
@@ -139,7 +132,7 @@ class QueueFuzz {
     else if (choice < 0.08) this.#leave(fuzzed, "disconnect");
     else if (choice < 0.2) this.#credit(fuzzed, this.#dice.upTo(8));
     else if (choice < 0.3 && !this.#isPlain) this.#hold(fuzzed, this.#dice.chance(0.3));
-    else this.#settle(fuzzed, this.#someTags(fuzzed.model), this.#outcome());
+    else this.#settle(fuzzed, this.#draws.tags(fuzzed.model), this.#draws.outcome());
   }
 
   /** Appends only, more than there may be room for, while nobody wants what may give way. */
@@ -155,7 +148,7 @@ class QueueFuzz {
   /** One message, or several that are stored together or not at all. */
   #append(chosen?: readonly string[]): void {
     const size = this.#dice.chance(0.15) ? 2 + this.#dice.upTo(3) : 1;
-    const drafts = Array.from({ length: size }, () => this.#draft(chosen));
+    const drafts = Array.from({ length: size }, () => this.#draws.draft(chosen));
     const queues = [...new Set(drafts.flatMap((draft) => draft.queues))];
     const blocks = drafts.reduce((sum, draft) => sum + draft.blocks, 0);
     const refuses = (name: string) => this.#queue(name).settings.overflow === "reject";
@@ -183,25 +176,6 @@ class QueueFuzz {
       const items = drafts.map((draft) => this.#item(draft));
       engine.appendBatch({ items, stored, failed });
     }
-  }
-
-  #draft(chosen: readonly string[] | undefined): ModelAppend {
-    const dice = this.#dice;
-    const serial = ++this.#serials;
-    const { now } = this.#model;
-    const dedupe = dice.chance(0.2);
-    return {
-      serial,
-      dedupe,
-      topic: dice.pick(["t/1", "t/2"]),
-      id: dedupe ? `d${dice.upTo(5)}` : `m${serial}`,
-      priority: dice.chance(0.3) ? dice.upTo(9) : undefined,
-      expiresAt: dice.chance(0.2) ? now + 1 + dice.pick(MOMENTS_MS) : undefined,
-      dueAt: dice.chance(0.25) ? now + dice.pick(MOMENTS_MS) - 50 : undefined,
-      blocks: dice.chance(0.15) ? 1 + dice.upTo(2) : 0,
-      queues: chosen ?? dice.pick([["a"], ["b"], ["a", "b"]]),
-      key: dice.chance(0.6) ? dice.pick(["x", "x", "x", "y", "z"]) : undefined,
-    };
   }
 
   #item({
@@ -307,51 +281,10 @@ class QueueFuzz {
   }
 
   async #define(name: string): Promise<void> {
-    const drawn = this.#dice.pick(["none", "key", "key"] as const);
-    const overflow = this.#dice.pick(["reject", "drop-oldest", "dead-letter-oldest"] as const);
-    const before = this.#model.queues.get(name);
-    // What holds messages keeps its ordering [P-5.10].
-    const ordering = before && before.copies.length > 0 ? before.settings.ordering : drawn;
-    const definition: QueueDefinition = {
-      ackTimeoutMs: this.#dice.pick([100, 1000, 3000]),
-      maxDeliveries: 1 + this.#dice.upTo(3),
-      backoff: { minMs: this.#dice.pick([0, 10, 700]), maxMs: 2000, factor: 3, jitter: 0 },
-      ttlMs: this.#ttlMs(name, [1500, 20_000, 1_000_000]),
-      deadLetter: { ttlMs: this.#ttlMs(`${name}.dead`, [1000, 30_000]) },
-      defaultPriority: this.#dice.upTo(9),
-      dedupeWindowMs: this.#dice.pick([0, 600, 10_000]),
-      paused: this.#dice.chance(0.15),
-      draining: this.#dice.chance(0.1),
-      ordering,
-      keyRetry: this.#dice.pick(["block", "step-aside"]),
-      priorityAgeingMs: this.#dice.pick([0, 100, 1000, 60_000]),
-      ...(this.#dice.chance(0.2) && { maxInFlight: 1 + this.#dice.upTo(8) }),
-      ...(this.#dice.chance(0.2) && { maxInFlightPerConsumer: 1 + this.#dice.upTo(4) }),
-      overflow: ordering === "key" ? "reject" : overflow,
-      ...this.#room(),
-      maxRedrives: 1 + this.#dice.upTo(2),
-      ...(name === "a" && { retainAckedMs: FOR_EVER_MS }),
-    };
+    const definition = this.#draws.definition(name);
     this.#model.define(name, completeSettings(definition));
     await this.#subject.define(name, definition);
     await this.#agreed();
-  }
-
-  /** Bytes are bounded only where messages are, or what is stored beside payloads would count. */
-  #room(): Pick<QueueDefinition, "maxMessages" | "maxBytes"> {
-    const dice = this.#dice;
-    if (dice.chance(0.4)) return {};
-    if (dice.chance(0.5)) return { maxMessages: 1 + dice.upTo(30) };
-    const maxBytes = (1 + dice.upTo(6)) * BLOCK_BYTES + BLOCK_BYTES / 2;
-    return { maxMessages: 1 + dice.upTo(9), maxBytes };
-  }
-
-  /** One of the choices, or what it is when the contract does not say what a change would do. */
-  #ttlMs(name: string, choices: readonly number[]): number {
-    const ttlMs = this.#dice.pick(choices);
-    const queue = this.#model.queues.get(name);
-    if (queue === undefined || this.#model.mayChangeTtl(queue, ttlMs)) return ttlMs;
-    return queue.settings.ttlMs;
   }
 
   async #purge(name: string): Promise<void> {
@@ -402,27 +335,6 @@ class QueueFuzz {
 
   #queue(name: string): ModelQueue {
     return this.#model.queues.get(name)!;
-  }
-
-  #someTags({ held }: ModelPeer): number[] {
-    const tags = [...held.keys()].filter(() => this.#dice.chance(0.5));
-    if (this.#dice.chance(0.05)) tags.push(this.#dice.upTo(1000));
-    if (tags.length > 0 && this.#dice.chance(0.05)) tags.push(tags[0]!);
-    return tags;
-  }
-
-  #outcome(): Outcome {
-    const delayMs = this.#dice.pick(MOMENTS_MS);
-    return this.#dice.pick<Outcome>([
-      { kind: "ack" },
-      { kind: "ack" },
-      { kind: "nack" },
-      { kind: "nack", delayMs },
-      { kind: "nack", delayMs: 0 },
-      { kind: "reject", reason: "fuzz" },
-      { kind: "extend" },
-      { kind: "extend", byMs: delayMs + 1 },
-    ]);
   }
 }
 

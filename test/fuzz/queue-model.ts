@@ -6,6 +6,8 @@ import type { QueueCounter, QueueSettings } from "../../schemas/queue.ts";
 import type { Outcome, StoredMessage } from "../../src/engine/engine.ts";
 import { LINGER_MS } from "../../src/engine/rules.ts";
 import type { DeathReason, Delivery } from "../../src/message.ts";
+import { whichOf, wrongWith } from "./model-delivery.ts";
+import { isReady, ModelOrder } from "./model-order.ts";
 import {
   boundsOf,
   type Copy,
@@ -18,8 +20,8 @@ import {
   type ModelQueue,
   nackDelayMs,
   newQueue,
+  planRoom,
   surelyFits,
-  toGiveWay,
 } from "./model-queue.ts";
 
 export class QueueModel {
@@ -70,8 +72,7 @@ export class QueueModel {
 
   /** Whether nobody would be handed what may give way to a message meanwhile. */
   isStill(queue: ModelQueue): boolean {
-    const wants = ({ onHold, held, credit }: ModelPeer) => !onHold && held.size < credit;
-    return !queue.peers.some(wants);
+    return !queue.peers.some(({ onHold, held, credit }) => !onHold && held.size < credit);
   }
 
   /**
@@ -91,7 +92,7 @@ export class QueueModel {
         answers.push("duplicate");
         continue;
       }
-      const planned = this.#plan(queues, request, loads, going);
+      const planned = planRoom(queues, request, this.now, { loads, going });
       if (typeof planned === "string") return { answer: `${planned} of ${index}`, copies: [] };
       const windowMs = Math.max(...queues.map(({ settings }) => settings.dedupeWindowMs));
       if (request.dedupe) ids.set(key, this.now + windowMs);
@@ -105,27 +106,6 @@ export class QueueModel {
       request.queues.map((name) => this.#enter(this.queues.get(name)!, request)),
     );
     return { answer: answers.join(", "), copies };
-  }
-
-  /** How many give way to it, or why it is refused. */
-  #plan(
-    queues: readonly ModelQueue[],
-    { blocks }: ModelAppend,
-    loads: Map<ModelQueue, Load>,
-    going: Map<ModelQueue, Copy[]>,
-  ): number | string {
-    let displaced = 0;
-    for (const queue of queues) {
-      if (queue.settings.draining) return "queue_paused";
-      const before = loads.get(queue) ?? { messages: 0, blocks: 0 };
-      const load = { messages: before.messages + 1, blocks: before.blocks + blocks };
-      const needed = toGiveWay(queue, this.now, load);
-      if (needed === undefined) return "queue_full";
-      displaced += needed.length - (going.get(queue)?.length ?? 0);
-      loads.set(queue, load);
-      going.set(queue, needed);
-    }
-    return displaced;
   }
 
   #displace(queue: ModelQueue, copy: Copy): void {
@@ -158,41 +138,13 @@ export class QueueModel {
   /** Judges a delivery, and takes note of it. */
   delivered(peer: ModelPeer, delivery: Delivery, serial: number): void {
     const { queue } = peer;
+    const copy = whichOf(queue, this.now, delivery, serial);
     const where = `${queue.name} #${serial} attempt ${delivery.attempt}`;
-    const copy = this.#whichOf(queue, delivery, serial);
-    const demand = (holds: boolean, what: string) => {
-      if (!holds) this.faults.push(`${where}: ${what}`);
-    };
-    if (copy === undefined) {
-      demand(false, "delivered, but it is not in the queue");
-      return;
+    const isNewTag = !this.#tags.has(delivery.tag);
+    for (const fault of wrongWith(peer, copy, delivery, this.now, isNewTag)) {
+      this.faults.push(`${where}: ${fault}`);
     }
-    demand(!peer.gone, "delivered to a consumer that has gone");
-    demand(!peer.onHold, "delivered to a consumer on hold");
-    demand(peer.held.size < peer.credit, `delivered beyond the credit of ${peer.credit}`);
-    demand(!queue.settings.paused, "delivered from a paused queue");
-    const { maxInFlight, maxInFlightPerConsumer } = boundsOf(queue);
-    demand(inFlightOf(queue) < maxInFlight, `delivered beyond maxInFlight ${maxInFlight}`);
-    demand(peer.held.size < maxInFlightPerConsumer, "delivered beyond maxInFlightPerConsumer");
-    demand(copy.confirmed, "delivered before its publisher was told");
-    demand(copy.lease === undefined, "delivered while somebody holds it");
-    demand(copy.dueAt <= this.now, `delivered ${copy.dueAt - this.now} ms early`);
-    const expiresAt = expiryOf(queue, copy);
-    demand(expiresAt > this.now, "delivered although expired");
-    demand(delivery.attempt === copy.attempts + 1, `has ${copy.attempts} counted attempts`);
-    demand(delivery.expiresAt === expiresAt, `expires at ${expiresAt}`);
-    demand((delivery.deaths?.length ?? 0) === copy.deaths.length, "has other deaths");
-    demand(!this.#tags.has(delivery.tag), `has a tag that was used before`);
-    const taken = queue.copies.find((other) => this.#holds(queue, other, copy));
-    demand(taken === undefined, `delivered although #${taken?.serial} of its key is before it`);
-    const before = queue.copies.find(
-      (other) =>
-        this.#isInPlace(other) &&
-        this.#isFirst(queue, other) &&
-        !this.#isOutOfSight(queue, other) &&
-        this.#mayBeFirst(queue, other).every((first) => this.#isBefore(queue, first, copy)),
-    );
-    demand(before === undefined, `delivered before #${before?.serial}`);
+    if (copy === undefined) return;
     this.#tags.add(delivery.tag);
     queue.tally.delivered++;
     if (copy.attempts > 0) queue.tally.redelivered++;
@@ -200,19 +152,6 @@ export class QueueModel {
     copy.lease = { peer, tag: delivery.tag, since: this.now, deadline };
     if (copy.key !== undefined) queue.turns.set(copy.key, ++this.#ages);
     peer.held.set(delivery.tag, copy);
-  }
-
-  /** A message that was replayed may be there more than once: the first of those that it can be. */
-  #whichOf(queue: ModelQueue, delivery: Delivery, serial: number): Copy | undefined {
-    const all = queue.copies
-      .filter((copy) => copy.serial === serial)
-      .sort((x, y) => y.priority - x.priority || x.rank - y.rank);
-    const isIt = (copy: Copy) =>
-      this.isReady(copy) &&
-      copy.attempts + 1 === delivery.attempt &&
-      expiryOf(queue, copy) === delivery.expiresAt &&
-      copy.deaths.length === (delivery.deaths?.length ?? 0);
-    return all.find(isIt) ?? all[0];
   }
 
   /** The code of the error that the call will be answered with, if any. */
@@ -315,14 +254,10 @@ export class QueueModel {
       queue.leaving = 0;
       queue.leavingBlocks = 0;
       for (const copy of queue.copies) {
-        copy.placed ||= this.isReady(copy);
-        copy.settled ||= this.isReady(copy);
+        copy.placed ||= isReady(copy, this.now);
+        copy.settled ||= isReady(copy, this.now);
       }
     }
-  }
-
-  isReady(copy: Copy): boolean {
-    return copy.confirmed && copy.lease === undefined && copy.dueAt <= this.now;
   }
 
   /**
@@ -338,13 +273,14 @@ export class QueueModel {
   /** Whether there is a message to hand out and somebody to hand it to. */
   owes(queue: ModelQueue): boolean {
     const { maxInFlight, maxInFlightPerConsumer } = boundsOf(queue);
+    const order = new ModelOrder(queue, this.now);
     const wants = ({ onHold, held, credit }: ModelPeer) =>
       !onHold && held.size < Math.min(credit, maxInFlightPerConsumer);
     return (
       inFlightOf(queue) < maxInFlight &&
       !queue.settings.paused &&
       queue.peers.some(wants) &&
-      queue.copies.some((copy) => this.isReady(copy) && this.#isFree(queue, copy))
+      queue.copies.some((copy) => isReady(copy, this.now) && order.isFree(copy))
     );
   }
 
@@ -367,95 +303,6 @@ export class QueueModel {
   state(copy: Copy): StoredMessage["state"] {
     if (copy.lease !== undefined) return "inflight";
     return copy.dueAt > this.now ? "delayed" : "ready";
-  }
-
-  /** Whether `other` must be out of the way before `copy` of the same key is handed out. */
-  #holds(queue: ModelQueue, other: Copy, copy: Copy): boolean {
-    const { ordering, keyRetry } = queue.settings;
-    if (ordering === "none" || copy.key === undefined || other.key !== copy.key) return false;
-    if (other === copy) return false;
-    if (other.lease !== undefined) return true;
-    // Of those that came at the same time from elsewhere nobody says which goes first.
-    if (other.rank >= copy.rank) return false;
-    if (other.attempts > 0 && keyRetry === "block") return true;
-    // One that has come due may still be on its way through storage.
-    return other.dueAt <= this.now && other.settled;
-  }
-
-  #isFree(queue: ModelQueue, copy: Copy): boolean {
-    return !queue.copies.some((other) => this.#holds(queue, other, copy));
-  }
-
-  /** Behind all that was there when its key had its last turn. */
-  #placeOf({ settings, turns }: ModelQueue, { key, rank }: Copy): number {
-    if (settings.ordering === "none" || key === undefined) return rank;
-    return Math.max(rank, turns.get(key) ?? 0);
-  }
-
-  /** Whether nothing of its priority that is in place comes before it. */
-  #isFirst(queue: ModelQueue, copy: Copy): boolean {
-    const place = this.#placeOf(queue, copy);
-    return (
-      this.#isFree(queue, copy) &&
-      !queue.copies.some(
-        (other) =>
-          other.priority === copy.priority &&
-          this.#placeOf(queue, other) < place &&
-          this.#isInPlace(other) &&
-          this.#isFree(queue, other),
-      )
-    );
-  }
-
-  /**
-   * The first of its priority, and those that are instead if they are in their place already: younger
-   * ones may stand before it, when its key had a turn since.
-   */
-  #mayBeFirst(queue: ModelQueue, first: Copy): Copy[] {
-    const place = this.#placeOf(queue, first);
-    return queue.copies.filter(
-      (copy) =>
-        copy === first ||
-        (copy.priority === first.priority &&
-          !copy.placed &&
-          this.isReady(copy) &&
-          this.#isFree(queue, copy) &&
-          this.#placeOf(queue, copy) < place),
-    );
-  }
-
-  /**
-   * Turns are taken among as many as fit into memory. Where there are large messages that may be fewer than
-   * there are keys, and one that had its turn stands before those that entered after it.
-   */
-  #isOutOfSight(queue: ModelQueue, copy: Copy): boolean {
-    if (queue.settings.ordering === "none" || !queue.copies.some(({ blocks }) => blocks > 0))
-      return false;
-    return queue.copies.some(
-      (other) =>
-        other.priority === copy.priority &&
-        other.rank < copy.rank &&
-        this.isReady(other) &&
-        this.#placeOf(queue, other) > this.#placeOf(queue, copy),
-    );
-  }
-
-  /** Whether `a` goes first, if both are the first of their priority. */
-  #isBefore(queue: ModelQueue, a: Copy, b: Copy): boolean {
-    const isEarlier = this.#placeOf(queue, a) < this.#placeOf(queue, b);
-    if (a.priority === b.priority) return isEarlier;
-    const [urgencyOfA, urgencyOfB] = [this.#urgencyOf(queue, a), this.#urgencyOf(queue, b)];
-    return urgencyOfA > urgencyOfB || (urgencyOfA === urgencyOfB && isEarlier);
-  }
-
-  #urgencyOf({ settings }: ModelQueue, { priority, enteredAt }: Copy): number {
-    const { priorityAgeingMs } = settings;
-    if (priorityAgeingMs === 0) return priority;
-    return Math.min(9, priority + Math.floor((this.now - enteredAt) / priorityAgeingMs));
-  }
-
-  #isInPlace(copy: Copy): boolean {
-    return copy.placed && this.isReady(copy);
   }
 
   /** That of what comes now. */
