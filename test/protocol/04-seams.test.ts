@@ -100,6 +100,29 @@ for (const encoding of ENCODINGS) {
       expect(await client.everythingUntilNow()).toMatchObject([1, 2, 3].map((id) => ({ id })));
     });
 
+    test("[P-3.2] what is not echoed is in the history all the same", async () => {
+      await using broker = await startBroker({ access: KEPT });
+      using client = await connect(broker);
+      await client.ok({ type: "subscribe", filter: "h/a" });
+      const own = { type: "publish", topic: "h/a", payload: 1, echo: false };
+      const { epoch, offset } = await client.ok(own);
+      expect(await client.everythingUntilNow()).toEqual([]);
+      const recover = { epoch, offset: offset - 1 };
+      await client.ok({ type: "subscribe", filter: "h/a", recover });
+      expect(await client.everythingUntilNow()).toMatchObject([{ type: "event", offset }]);
+    });
+
+    test("[P-3.2, P-14.10] a value is taken away only by what fits the schema", async () => {
+      const value = { filter: "v/#", retained: true, schema: { type: "object" } };
+      await using broker = await startBroker({ access: { channels: { value } } });
+      using client = await connect(broker);
+      const put = (payload: unknown) =>
+        client.request({ type: "publish", topic: "v/a", payload, retain: true });
+      expect((await put({})).type).toBe("ok");
+      expect((await put(null)).code).toBe("schema_violation");
+      expect((await client.ok({ type: "subscribe", filter: "v/a" })).retained).toBe(1);
+    });
+
     test("[P-4.4] of a long replay too the value is not told twice", async () => {
       await using broker = await startBroker({ access: KEPT, limits: { replayBytes: 2000 } });
       using client = await connect(broker);
