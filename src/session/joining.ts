@@ -164,6 +164,8 @@ export class Arrival extends Joining {
   #readOn(): void {
     this.#askRetained((page) => {
       this.assertAllowed();
+      // Events that came before it leave before it, or they would follow a value that is newer.
+      this.catchUp.live.settle(this.filter);
       for (const message of this.#shown(page)) this.sendRetained(message);
       this.#after = page.next;
       if (this.#after !== undefined) this.catchUp.goOn(this);

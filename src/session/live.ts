@@ -165,6 +165,12 @@ export class LiveSubscriptions {
     this.broker.unsubscribe(this.#session, route!);
   }
 
+  /** What is pending for the filter leaves now. */
+  settle(filter: string): void {
+    const route = this.#routes[this.#find(filter)];
+    if (route !== undefined) this.broker.fanout.settle(route);
+  }
+
   /** Off the air for good. */
   end(filter: string, lost = false): void {
     this.leave(filter);

@@ -20,8 +20,6 @@ export class Replay extends Joining {
   readonly isBeforePublishes = false;
   readonly #recover: Subscribe["recover"];
   readonly #last: number;
-  /** Behind which the last messages begin, when they do not fit in one page. */
-  #start: number | undefined;
   readonly #pointer: string;
   #epoch = "";
   /** Everything up to here was read. */
@@ -58,39 +56,52 @@ export class Replay extends Joining {
   }
 
   #begin(): void {
+    const recover = this.#recover;
+    if (recover !== undefined) {
+      this.#readFirst({ after: recover.offset }, (page, value) => this.#answer(page, page, value));
+      return;
+    }
+    const last = this.#last;
+    this.#readFirst({ reverse: true, limit: last }, (place, value) => {
+      const { messages, complete, offset, first } = place;
+      if (complete || messages.length >= last) {
+        const all = { ...place, messages: messages.toReversed(), complete: true };
+        this.#answer(place, all, value);
+      } else {
+        // Those that fit are the newest: they are read again in their turn.
+        const after = Math.max(first - 1, offset - last);
+        this.#readFirst({ after }, (page, later) => this.#answer(place, page, later));
+      }
+    });
+  }
+
+  /** A part of the history, and the retained value of the same moment, where the topic keeps one. */
+  #readFirst(
+    range: Partial<HistoryRequest>,
+    then: (page: HistoryPage, value: Message | undefined) => void,
+  ): void {
     const { filter } = this;
     const isRetained = retains(this.#broker, filter);
-    const after = this.#recover?.offset ?? this.#start;
-    const range = after === undefined ? { reverse: true, limit: this.#last } : { after };
-    let first: HistoryPage | undefined;
+    let read: HistoryPage | undefined;
     this.#read(range, (page) => {
-      first = page;
-      if (!isRetained) this.#answer(page, undefined);
+      read = page;
+      if (!isRetained) then(page, undefined);
     });
     if (!isRetained) return;
     const request = { filter, limit: 1, bytes: pageBytes(this.#broker.limits) };
     this.ask<RetainedPage>(
       (answered) => this.#broker.engine.topics.retained(request, answered),
-      ({ messages }) => first !== undefined && this.#answer(first, messages[0]),
+      ({ messages }) => read !== undefined && then(read, messages[0]),
     );
   }
 
-  #answer(page: HistoryPage, value: Message | undefined): void {
+  /** `place` is where the history stood when it was asked for, `page` what is to be sent first. */
+  #answer(place: HistoryPage, page: HistoryPage, value: Message | undefined): void {
     this.assertAllowed();
-    const { epoch, offset, first } = page;
-    const recovered = this.#recover && holdsAllAfter(page, this.#recover);
+    const { epoch, offset } = place;
+    const recovered = this.#recover && holdsAllAfter(place, this.#recover);
     this.#epoch = epoch;
-    if (recovered === false) {
-      // Nothing lies between where the history stands now and what is new.
-      this.#after = offset;
-      this.#complete = true;
-    } else if (recovered || this.#start !== undefined) this.#take(page);
-    else if (page.complete || page.messages.length >= this.#last) this.#takeNewest(page);
-    else {
-      this.#start = Math.max(first - 1, offset - this.#last);
-      this.#begin();
-      return;
-    }
+    this.#take(recovered === false ? { ...place, messages: [], complete: true } : page);
     const isFirst = value !== undefined && !recovered && !this.#brings(value);
     // One that was there before ends here: what it brought since then is brought again.
     this.catchUp.live.leave(this.filter);
@@ -104,26 +115,21 @@ export class Replay extends Joining {
     this.#send(true);
   }
 
-  #take({ messages, complete }: HistoryPage): void {
+  #take({ messages, complete, offset }: HistoryPage): void {
     this.#messages = messages;
     this.#sent = 0;
     this.#complete = complete;
-    this.#after = messages.at(-1)?.offset ?? this.#after;
+    this.#after = messages.at(-1)?.offset ?? offset;
   }
 
-  /** All that was asked for, the newest first. */
-  #takeNewest({ messages, offset }: HistoryPage): void {
-    this.#messages = messages.toReversed();
-    this.#complete = true;
-    this.#after = offset;
-  }
-
-  /** Whether the retained value is among what is replayed, so that it is not sent twice; in doubt it is not. */
+  /** Whether the retained value is among what is replayed, so that it is not sent twice. */
   #brings(value: Message): boolean {
     const messages = this.#messages;
     if (messages.some(({ message }) => message.id === value.id)) return true;
     const oldest = messages[0]?.message;
-    return !this.#complete && oldest !== undefined && oldest.time < value.time;
+    if (this.#complete || oldest === undefined) return false;
+    // Ids that the broker makes rise within a millisecond too.
+    return oldest.time === value.time ? oldest.id < value.id : oldest.time < value.time;
   }
 
   /** `fresh`: in the turn in which the last page came, so that nothing can have come since. */

@@ -214,6 +214,28 @@ for (const encoding of ENCODINGS) {
       expect(await begin({ recover: { epoch, offset: 9 } })).toEqual([3, 1, [value]]);
     });
 
+    test("[P-4.3] with a history of several parts nothing comes twice either", async () => {
+      await using broker = await startBroker({ access: KEPT, limits: { replayBytes: 1 } });
+      using publisher = await connect(broker);
+      for (let payload = 1; payload <= 12; payload++) {
+        const retain = payload === 10;
+        await publisher.ok({ type: "publish", topic: "b/a", payload, retain });
+      }
+      const begin = async (last: number) => {
+        using client = await connect(broker);
+        await client.ok({ type: "subscribe", filter: "b/a", last });
+        await publisher.ok({ type: "publish", topic: "b/a", payload: "end" });
+        const seen: unknown[] = [];
+        while (seen.at(-1) !== "end") {
+          const { payload, retained } = await client.expect("event");
+          seen.push(retained ? `value ${payload}` : payload);
+        }
+        return seen;
+      };
+      expect(await begin(5)).toEqual([8, 9, 10, 11, 12, "end"]);
+      expect(await begin(3)).toEqual(["value 10", 11, 12, "end"]);
+    });
+
     test("[P-4.9, P-14.6] the right to subscribe is enough, and retain may be denied", async () => {
       await using broker = await startBroker({ access: { ...TOKENS_ONLY, ...KEPT } });
       const on = ["#"];
