@@ -22,7 +22,7 @@ const forgetful: Sabotage = (engine) => {
   engine.queues.open = (name) => {
     const queue: SqliteQueue = open.call(engine.queues, name);
     queue.settlement.takeBack = (consumer) => {
-      const tags = [...consumer.held.keys()];
+      const tags = consumer.held.values().map(({ tag }) => tag);
       if (tags.length > 0) queue.settlement.settle(consumer, tags, { kind: "ack" }, undefined);
     };
     return queue;

@@ -1,12 +1,13 @@
 /** One consumer of one queue: its credit and what it holds. */
 import type { Consumer, ConsumerReport, DeliverySink, Outcome, Settled } from "../engine.ts";
 import type { Entry } from "./entry.ts";
+import { Held } from "./held.ts";
 import type { SqliteQueue } from "./queue.ts";
 
 export class SqliteConsumer implements Consumer {
   readonly sink: DeliverySink;
-  /** What it has not settled, by tag, oldest delivery first. */
-  readonly held = new Map<number, Entry>();
+  /** What it has not settled. */
+  readonly held = new Held();
   /** Whether it stands in the queue's line of those that can take a delivery. */
   inLine = false;
   readonly #queue: SqliteQueue;
@@ -32,10 +33,8 @@ export class SqliteConsumer implements Consumer {
       inFlight: this.held.size,
       since: this.#since,
     };
-    for (const { deliveredAt } of this.held.values()) {
-      return { ...report, oldestDeliveryAt: deliveredAt };
-    }
-    return report;
+    const [oldest] = this.held.values();
+    return oldest === undefined ? report : { ...report, oldestDeliveryAt: oldest.deliveredAt };
   }
 
   get available(): boolean {

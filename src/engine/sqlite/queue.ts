@@ -286,7 +286,7 @@ export class SqliteQueue implements HeapItem {
     entry.consumer = consumer;
     entry.deliveredAt = now;
     entry.deadline = now + this.settings.ackTimeoutMs;
-    consumer.held.set(entry.tag, entry);
+    consumer.held.add(entry);
     this.totals.inFlight++;
     this.#host.deadline(entry);
     this.tally.delivered++;

@@ -246,7 +246,7 @@ export class Settlement {
   /** Takes back what `consumer` holds; what it held for longer than `graceMs` counts as an attempt. */
   takeBack(consumer: SqliteConsumer, graceMs: number): void {
     const since = this.#host.clock.now() - graceMs;
-    for (const entry of [...consumer.held.values()]) {
+    for (const entry of consumer.held.values()) {
       this.#release(entry);
       if (entry.deliveredAt < since) this.#countAttempt(entry, "The connection was lost.");
       else this.waitsAgain(entry);
