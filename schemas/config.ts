@@ -97,6 +97,7 @@ const LIMIT_TEXT: Readonly<Record<keyof Limits, readonly [unit: string, descript
   replayBytes: ["bytes", "What one connection reads at a time of what topics keep."],
   retainedMessages: ["messages", "Retained values that one connection reads at a time."],
   pendingReads: ["reads", "Such reads of one connection before what begins another waits."],
+  readsAtOnce: ["reads", "Such reads of all connections that are answered at once; others wait."],
   drainMs: ["ms", "Longest time that a planned stop takes."],
 };
 

@@ -76,6 +76,8 @@ export interface Limits extends ClientLimits {
   retainedMessages: number;
   /** Such reads of one connection that are not over; past it what would begin another has to wait. */
   pendingReads: number;
+  /** Reads of all connections that are being answered at once; the others wait for their turn. */
+  readsAtOnce: number;
   drainMs: number;
 }
 
@@ -125,6 +127,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   replayBytes: 256 * 1024,
   retainedMessages: 1024,
   pendingReads: 64,
+  readsAtOnce: 16,
   drainMs: 10_000,
 };
 

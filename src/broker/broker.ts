@@ -23,6 +23,7 @@ import type { Deniable, Explanation, Rights } from "./access.ts";
 import { Fanout } from "./fanout.ts";
 import { Presence } from "./presence.ts";
 import { isStored, Misfit, notRetained, type Publication } from "./publication.ts";
+import { ReadSlots } from "./read-slots.ts";
 import { RecentIds } from "./recent-ids.ts";
 import { RefusalTrail } from "./refusal-trail.ts";
 import type { EventEncoder, Route, RoutePublisher, Subscriber } from "./route.ts";
@@ -70,6 +71,8 @@ export class Broker {
   readonly router: Router;
   readonly fanout: Fanout;
   readonly presence: Presence;
+  /** For all who read of what topics keep. */
+  readonly reads: ReadSlots;
   readonly counters: BrokerCounters;
   /** Refusals for lack of rights or credentials go here [P-14.8]. */
   readonly refusals: RefusalTrail;
@@ -94,6 +97,7 @@ export class Broker {
     this.router = router;
     this.fanout = fanout;
     this.presence = new Presence({ fanout, clock: deps.clock, limits: deps.limits });
+    this.reads = new ReadSlots(deps.limits.readsAtOnce);
     this.refusals = new RefusalTrail(deps.engine.audit, deps.clock);
     this.#recentIds = new RecentIds(deps.limits.recentMessageIds, deps.limits.dedupeWindowMs);
     this.counters = {

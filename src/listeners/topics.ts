@@ -1,4 +1,5 @@
 /** What topics keep, over HTTP: their history and their retained value [P-12.9]. */
+import type { Broker } from "../broker/broker.ts";
 import {
   assertHistoryQuery,
   historyRequest,
@@ -20,7 +21,7 @@ export const topicHandlers: Handlers<"history" | "retained"> = {
     assertHistoryQuery(query, config.limits);
     assertMay(call, "history", topic);
     const request = historyRequest(query, broker);
-    const page = await answerTo<HistoryPage>((answered) =>
+    const page = await answerTo<HistoryPage>(broker, (answered) =>
       broker.engine.topics.history(request, answered),
     );
     // Rights may have gone while it was read.
@@ -49,7 +50,7 @@ export const topicHandlers: Handlers<"history" | "retained"> = {
       throw new WarrenError("not_supported", why, { pointer: "/topic", topic });
     }
     const request = { filter: topic, limit: 1, bytes: pageBytes(config.limits) };
-    const { messages } = await answerTo<RetainedPage>((answered) =>
+    const { messages } = await answerTo<RetainedPage>(broker, (answered) =>
       broker.engine.topics.retained(request, answered),
     );
     standing.assert(call);
@@ -72,8 +73,17 @@ function assertMay(
   throw new WarrenError("forbidden", why, { action, on, topic: on });
 }
 
-function answerTo<Page>(ask: (answered: Answered<Page>) => void): Promise<Page> {
+function answerTo<Page>(
+  { reads }: Pick<Broker, "reads">,
+  ask: (answered: Answered<Page>) => void,
+): Promise<Page> {
   return new Promise((resolve, reject) =>
-    ask((answer) => (answer instanceof WarrenError ? reject(answer) : resolve(answer))),
+    reads.take(() =>
+      ask((answer) => {
+        if (answer instanceof WarrenError) reject(answer);
+        else resolve(answer);
+        reads.giveBack();
+      }),
+    ),
   );
 }

@@ -59,13 +59,13 @@ export class CatchUp {
     if (joining.holdsPages) this.add(joining);
     else {
       this.#open.add(joining);
-      joining.attempt(() => joining.proceed());
+      joining.go();
     }
   }
 
   /** The current read has more to do, once there is room for it. */
   goOn(read: Read): void {
-    if (this.hasRoom) read.attempt(() => read.proceed());
+    if (this.hasRoom) read.go();
     else this.#paused = true;
   }
 

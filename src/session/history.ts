@@ -14,7 +14,7 @@ export class HistoryRead extends Read {
     this.#frame = frame;
   }
 
-  proceed(): void {
+  protected proceed(): void {
     const { session, live } = this.catchUp;
     const { id, topic } = this.#frame;
     const request = historyRequest(this.#frame, live.broker);

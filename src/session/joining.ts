@@ -118,7 +118,7 @@ export class Arrival extends Joining {
     return !this.joined && !(this.#begun && keepsHistory(this.catchUp, this.filter));
   }
 
-  proceed(): void {
+  protected proceed(): void {
     if (this.joined) {
       this.#readOn();
       return;

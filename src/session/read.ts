@@ -1,4 +1,5 @@
 /** Something that a session reads of what topics keep, of any number of pages, and when it is over. */
+import type { ReadSlots } from "../broker/read-slots.ts";
 import type { Answered } from "../engine/topics.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { CatchUp } from "./catch-up.ts";
@@ -7,6 +8,8 @@ export abstract class Read {
   readonly #catchUp: CatchUp;
   /** Answers that have not come yet. */
   #asked = 0;
+  /** One of the broker's slots is its own. */
+  #hasSlot = false;
   #over = false;
 
   constructor(catchUp: CatchUp) {
@@ -22,8 +25,25 @@ export abstract class Read {
     return this.#catchUp;
   }
 
-  /** Its turn has come, or the socket has room again. May throw what `fail` is then told. */
-  abstract proceed(): void;
+  /** Its turn has come, or the socket has room again: it goes on when the broker has a slot for it. */
+  go(): void {
+    if (this.#hasSlot) {
+      this.attempt(() => this.proceed());
+      return;
+    }
+    // To wait for a slot is to ask for something.
+    this.#asked++;
+    this.#slots.take(() => {
+      this.#asked--;
+      this.#hasSlot = true;
+      if (this.#over) this.#release();
+      else this.attempt(() => this.proceed());
+      this.#giveBack();
+    });
+  }
+
+  /** It has a slot. May throw what `fail` is then told. */
+  protected abstract proceed(): void;
 
   /** It could not be done: the peer is told. */
   protected abstract failed(error: WarrenError): void;
@@ -36,6 +56,7 @@ export abstract class Read {
       if (this.#over) this.#release();
       else if (answer instanceof WarrenError) this.fail(answer);
       else this.attempt(() => then(answer));
+      this.#giveBack();
     });
   }
 
@@ -64,5 +85,15 @@ export abstract class Read {
   /** What was asked for holds its place until it is answered, or asking and dropping would have no bound. */
   #release(): void {
     if (this.#asked === 0) this.#catchUp.ended(this);
+  }
+
+  get #slots(): ReadSlots {
+    return this.#catchUp.live.broker.reads;
+  }
+
+  #giveBack(): void {
+    if (!this.#hasSlot || this.#asked > 0) return;
+    this.#hasSlot = false;
+    this.#slots.giveBack();
   }
 }

@@ -45,7 +45,7 @@ export class Replay extends Joining {
     this.catchUp.session.credentials.assertMay("history", this.filter);
   }
 
-  proceed(): void {
+  protected proceed(): void {
     this.assertAllowed();
     if (this.answered) this.#send(false);
     else this.#begin();
