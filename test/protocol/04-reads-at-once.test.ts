@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { systemClock as clock, systemRandom as random } from "../../src/clock.ts";
 import { HeldReads } from "../harness/held-reads.ts";
 import { startBroker } from "../harness/start-broker.ts";
-import { type Frame, WireClient } from "../harness/wire-client.ts";
+import { WireClient } from "../harness/wire-client.ts";
 
 const CHANNELS = { kept: { filter: "h/#", history: {}, retained: true } };
 const READERS = 40;
@@ -41,11 +41,11 @@ test("[P-4.8] of all who come back at once a few read at a time, and each gets e
   engine.release();
   for (const client of clients) {
     expect((await client.expect("ok")).recovered).toBe(true);
-    const payloads: Frame[] = [];
+    const payloads: unknown[] = [];
     for (let i = 0; i < 3; i++) payloads.push((await client.expect("event")).payload);
     expect(payloads).toEqual([2, 3, 4]);
   }
-  expect((await (await history).json()).offset).toBe(4);
+  expect(await (await history).json()).toMatchObject({ offset: 4 });
   // All slots are free again.
   engine.holding = true;
   for (const client of clients.slice(0, 5)) client.send({ type: "history", id: 2, topic: "h/1" });
