@@ -4,6 +4,7 @@
  * is missed and nothing comes twice.
  */
 import type { FrameId, ServerFrameOf } from "../../schemas/frames.ts";
+import type { Broker } from "../broker/broker.ts";
 import { historyOf, mayRetain, pageBytes, retains } from "../broker/kept.ts";
 import type { HistoryPage, RetainedPage } from "../engine/topics.ts";
 import { WarrenError } from "../errors.ts";
@@ -102,11 +103,9 @@ export class Arrival extends Joining {
   #after: string | undefined;
   #begun = false;
 
-  /** Undefined where the filter meets nothing that would have to be read. */
-  static of(catchUp: CatchUp, filter: string, id: FrameId | undefined): Arrival | undefined {
-    const { broker } = catchUp.live;
-    const reads = keepsHistory(catchUp, filter) || mayRetain(broker, filter);
-    return reads ? new Arrival(catchUp, filter, id) : undefined;
+  /** Whether the filter meets something that has to be read: most do not. */
+  static reads(broker: Broker, filter: string): boolean {
+    return keepsHistory(broker, filter) || mayRetain(broker, filter);
   }
 
   get holdsPages(): boolean {
@@ -115,7 +114,7 @@ export class Arrival extends Joining {
 
   get isBeforePublishes(): boolean {
     // Whatever is published to a topic with history is stored, and seen after what was asked before.
-    return !this.joined && !(this.#begun && keepsHistory(this.catchUp, this.filter));
+    return !this.joined && !(this.#begun && keepsHistory(this.catchUp.live.broker, this.filter));
   }
 
   protected proceed(): void {
@@ -195,6 +194,6 @@ export class Arrival extends Joining {
   }
 }
 
-function keepsHistory({ live }: CatchUp, filter: string): boolean {
-  return !hasWildcard(filter) && historyOf(live.broker, filter) !== undefined;
+function keepsHistory(broker: Broker, filter: string): boolean {
+  return !hasWildcard(filter) && historyOf(broker, filter) !== undefined;
 }

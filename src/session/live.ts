@@ -195,7 +195,7 @@ export class LiveSubscriptions {
     if (recover !== undefined || last > 0) return new Replay(this.#catching, frame);
     // Subscribing again changes nothing.
     if (this.#find(filter) >= 0) return undefined;
-    return Arrival.of(this.#catching, filter, id);
+    return Arrival.reads(this.broker, filter) ? new Arrival(this.#catching, filter, id) : undefined;
   }
 
   /** It is on the air; the channel of its topic may have presence only since it was asked for. */
