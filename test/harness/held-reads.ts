@@ -1,6 +1,8 @@
 /** The memory engine, except that the test decides when what is kept of topics is read. */
+import { systemClock as clock, systemRandom as random } from "../../src/clock.ts";
 import { MemoryEngine } from "../../src/engine/memory/engine.ts";
 import { eventually } from "./eventually.ts";
+import { type BrokerOptions, startBroker, type TestBroker } from "./start-broker.ts";
 
 export class HeldReads extends MemoryEngine {
   readonly #held: (() => void)[] = [];
@@ -36,4 +38,24 @@ export class HeldReads extends MemoryEngine {
     if (this.holding) this.#held.push(read);
     else read();
   }
+}
+
+export interface HeldBroker {
+  readonly broker: TestBroker;
+  readonly engine: HeldReads;
+}
+
+/** A broker on such an engine. */
+export async function startWithHeldReads(
+  options: Omit<BrokerOptions, "engine">,
+): Promise<HeldBroker> {
+  let engine!: HeldReads;
+  const broker = await startBroker({
+    ...options,
+    engine: (limits) => {
+      engine = new HeldReads({ clock, random, limits });
+      return engine;
+    },
+  });
+  return { broker, engine };
 }

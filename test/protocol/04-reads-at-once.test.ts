@@ -1,24 +1,18 @@
 /** Many who read of what topics keep at the same time [P-4.8]. */
 import { expect, test } from "bun:test";
-import { systemClock as clock, systemRandom as random } from "../../src/clock.ts";
-import { HeldReads } from "../harness/held-reads.ts";
-import { startBroker } from "../harness/start-broker.ts";
+import { startWithHeldReads } from "../harness/held-reads.ts";
 import { WireClient } from "../harness/wire-client.ts";
 
 const CHANNELS = { kept: { filter: "h/#", history: {}, retained: true } };
 const READERS = 40;
 
 test("[P-4.8] of all who come back at once a few read at a time, and each gets everything", async () => {
-  let engine!: HeldReads;
-  await using broker = await startBroker({
+  const { broker, engine } = await startWithHeldReads({
     access: { channels: CHANNELS },
     limits: { readsAtOnce: 3 },
-    engine: (limits) => {
-      engine = new HeldReads({ clock, random, limits });
-      engine.holding = false;
-      return engine;
-    },
   });
+  await using _ = broker;
+  engine.holding = false;
   using publisher = await WireClient.connect(broker.wsUrl);
   for (const payload of [1, 2, 3]) await publisher.ok({ type: "publish", topic: "h/1", payload });
   const clients = await Promise.all(

@@ -1,8 +1,6 @@
 /** Where what is read for a subscription meets what else is said of it [P-4.4, P-4.8, P-7.1]. */
 import { describe, expect, test } from "bun:test";
-import { systemClock as clock, systemRandom as random } from "../../src/clock.ts";
-import type { Limits } from "../../src/limits.ts";
-import { HeldReads } from "../harness/held-reads.ts";
+import { startWithHeldReads } from "../harness/held-reads.ts";
 import { type BrokerOptions, startBroker, type TestBroker } from "../harness/start-broker.ts";
 import { TOKENS_ONLY, tokenFor } from "../harness/tokens.ts";
 import { ENCODINGS, type Frame, WireClient } from "../harness/wire-client.ts";
@@ -15,15 +13,8 @@ const KEPT = {
   },
 };
 
-async function started(options: Omit<BrokerOptions, "engine"> = {}) {
-  let engine!: HeldReads;
-  const make = (limits: Limits) => {
-    engine = new HeldReads({ clock, random, limits });
-    return engine;
-  };
-  const broker = await startBroker({ access: KEPT, ...options, engine: make });
-  return { broker, engine };
-}
+const started = (options: Omit<BrokerOptions, "engine"> = {}) =>
+  startWithHeldReads({ access: KEPT, ...options });
 
 for (const encoding of ENCODINGS) {
   describe(`[P-4.8] over ${encoding}`, () => {

@@ -1,10 +1,8 @@
 /** Subscribes that are being read for, and what else happens meanwhile [P-2.3], [P-4.8]. */
 import { describe, expect, test } from "bun:test";
-import { systemClock as clock, systemRandom as random } from "../../src/clock.ts";
 import { WarrenError } from "../../src/errors.ts";
-import type { Limits } from "../../src/limits.ts";
 import { eventually } from "../harness/eventually.ts";
-import { HeldReads } from "../harness/held-reads.ts";
+import { startWithHeldReads } from "../harness/held-reads.ts";
 import { RawClient } from "../harness/raw-client.ts";
 import { type BrokerOptions, startBroker, type TestBroker } from "../harness/start-broker.ts";
 import { TOKENS_ONLY, tokenFor } from "../harness/tokens.ts";
@@ -17,20 +15,8 @@ const KEPT = {
   },
 };
 
-interface Held {
-  readonly broker: TestBroker;
-  readonly engine: HeldReads;
-}
-
-async function started(options: Omit<BrokerOptions, "engine"> = {}): Promise<Held> {
-  let engine!: HeldReads;
-  const make = (limits: Limits) => {
-    engine = new HeldReads({ clock, random, limits });
-    return engine;
-  };
-  const broker = await startBroker({ access: KEPT, ...options, engine: make });
-  return { broker, engine };
-}
+const started = (options: Omit<BrokerOptions, "engine"> = {}) =>
+  startWithHeldReads({ access: KEPT, ...options });
 
 const subscriptions = ({ warren }: TestBroker) =>
   [...warren.sessions].reduce((sum, { holdings }) => sum + (holdings.live?.size ?? 0), 0);
