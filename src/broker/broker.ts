@@ -290,13 +290,18 @@ export class Broker {
     }
     this.counters.published++;
     const { queues, duplicate, displaced, position } = receipt;
-    publication.accepted({
-      messageId: message.id,
-      queues,
-      duplicate,
-      ...(displaced !== undefined && { displaced }),
-      ...(position !== undefined && { position }),
-    });
+    const answer = { messageId: message.id, queues, duplicate };
+    // Most have nothing more to say, and there is one for each message.
+    const isPlain = displaced === undefined && position === undefined;
+    publication.accepted(
+      isPlain
+        ? answer
+        : {
+            ...answer,
+            ...(displaced !== undefined && { displaced }),
+            ...(position !== undefined && { position }),
+          },
+    );
     this.#answered(entry);
   }
 
