@@ -16,23 +16,14 @@ import {
   type Qualifiers,
 } from "../../schemas/access.ts";
 import type { RoleRates } from "../../schemas/rates.ts";
-import { explain } from "./explanation.ts";
+import { type Explanation, explain, type Source } from "./explanation.ts";
 import { isVariable, usableValue, type Variables } from "./grants.ts";
 import { FilterMatcher, NONE, type Values } from "./matcher.ts";
 import { type Alternative, type GrantRate, PublishTerms, UNCONDITIONAL } from "./terms.ts";
 
 export { type Fault, grantFaults } from "./grants.ts";
-export type { Action, Deniable, Grant, GrantRate, Variables };
+export type { Action, Deniable, Explanation, Grant, GrantRate, Source, Variables };
 export { PublishTerms };
-
-/** A rule as it was written in a token, a role or a key. */
-export type GrantRule = Grant;
-
-/** Where a rule comes from. */
-export type Source =
-  | { readonly kind: "token" | "certificate" | "anonymous" | "request" | "open" }
-  | { readonly kind: "role" | "channel"; readonly name: string }
-  | { readonly kind: "key"; readonly id: string };
 
 /** Grants with where they come from. */
 export interface SourcedGrants {
@@ -65,16 +56,6 @@ export interface CredentialFacts {
   readonly issuedAt?: number;
   /** Whether the token's issuer still has the key that signed it; absent where that cannot change. */
   readonly vouchedFor?: () => boolean;
-}
-
-/** Why something is allowed or not, for the operator. */
-export interface Explanation {
-  readonly allowed: boolean;
-  /** The rule that decided; absent when no rule speaks of it, so that it is denied. */
-  readonly rule?: GrantRule;
-  /** Where that rule comes from. */
-  readonly source?: Source;
-  readonly reason: string;
 }
 
 /** What a principal may do. The checks do not throw; topics and filters must be valid. */

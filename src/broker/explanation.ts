@@ -4,12 +4,48 @@
  */
 import type { Action, Deniable, Grant } from "../../schemas/access.ts";
 import { filterOverlaps } from "../topic.ts";
-import type { Entry, Explanation, PlannedRights, Source } from "./access.ts";
 import { isVariable } from "./grants.ts";
 import { NONE } from "./matcher.ts";
 
+/** Where a rule comes from. */
+export type Source =
+  | { readonly kind: "token" | "certificate" | "anonymous" | "request" | "open" }
+  | { readonly kind: "role" | "channel"; readonly name: string }
+  | { readonly kind: "key"; readonly id: string };
+
+/** Why something is allowed or not, for the operator. */
+export interface Explanation {
+  readonly allowed: boolean;
+  /** The rule that decided, as it was written; absent when none speaks of it, so that it is denied. */
+  readonly rule?: Grant;
+  /** Where that rule comes from. */
+  readonly source?: Source;
+  readonly reason: string;
+}
+
+/** One filter of one grant. */
+interface Rule {
+  readonly filter: string;
+  readonly grant: Grant;
+  readonly actions: readonly Deniable[];
+  readonly source: Source;
+}
+
+/** Rights that can be asked for the rule behind each of their answers, by its number; `NONE` is none. */
+export interface Rules {
+  /** Every rule, denials first. */
+  readonly entries: readonly Rule[];
+  denial(action: Deniable, on: string): number;
+  /** A rule that allows it without conditions. */
+  permit(action: Action, on: string): number;
+  /** A rule that allows to publish there under conditions. */
+  conditionalPermit(topic: string): number;
+  /** The filter with its variables filled in where they have values. */
+  filled(filter: string): string;
+}
+
 /** The answer of `rights` to this question, with its reason. */
-export function explain(rights: PlannedRights, action: Deniable, on: string): Explanation {
+export function explain(rights: Rules, action: Deniable, on: string): Explanation {
   const denied = rights.denial(action, on);
   if (denied !== NONE) return byRule(rights, denied, action, on);
   if (action === "receive") {
@@ -22,8 +58,8 @@ export function explain(rights: PlannedRights, action: Deniable, on: string): Ex
   return { allowed: false, reason: whyNot(rights, action, on) };
 }
 
-function byRule(rights: PlannedRights, at: number, action: Deniable, on: string): Explanation {
-  const { filter, grant, source } = rights.entries[at] as Entry;
+function byRule(rights: Rules, at: number, action: Deniable, on: string): Explanation {
+  const { filter, grant, source } = rights.entries[at]!;
   const filled = rights.filled(filter);
   const here = filled === filter ? "" : `, here ${filled},`;
   const allowed = "allow" in grant;
@@ -79,7 +115,7 @@ export function sourceText(source: Source): string {
 }
 
 /** Why no rule allows it: the nearest miss, if there is one. */
-function whyNot(rights: PlannedRights, action: Action, on: string): string {
+function whyNot(rights: Rules, action: Action, on: string): string {
   let unfilled: string | undefined;
   let speaksOfAction = false;
   for (const { grant, filter, actions } of rights.entries) {

@@ -24,13 +24,8 @@ import { HANDLERS } from "./operations.ts";
 import { problemResponse } from "./problem.ts";
 import { matchOperation } from "./router.ts";
 import { secure } from "./security-headers.ts";
-import type { Peer as ServerPeer } from "./server.ts";
+import type { HttpHandler, HttpPeer } from "./server.ts";
 import type { Answer, Call, Services } from "./services.ts";
-
-type Peer = Pick<ServerPeer, "timeout" | "requestIP" | "certificate">;
-
-/** Answers requests; it never rejects. */
-export type HttpHandler = (request: Request, server: Peer) => Promise<Response>;
 
 export function createHttpHandler(services: Services, frontier: Frontier): HttpHandler {
   return async (request, server) => {
@@ -50,7 +45,7 @@ export function createHttpHandler(services: Services, frontier: Frontier): HttpH
 
 async function respond(
   request: Request,
-  server: Peer,
+  server: HttpPeer,
   services: Services,
   { origins, addresses }: Frontier,
   who: Who,

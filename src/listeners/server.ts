@@ -6,7 +6,6 @@ import type { Server, WebSocketHandler } from "bun";
 import type { Clock } from "../clock.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { ClientCertificate, TlsMaterial } from "../security/tls.ts";
-import type { HttpHandler } from "./http.ts";
 import { problemResponse } from "./problem.ts";
 import { Stalls } from "./stalls.ts";
 import { TlsGate } from "./tls-gate.ts";
@@ -22,6 +21,12 @@ export interface Peer<Data = unknown>
   /** The verified certificate of the client, where it has shown one. */
   readonly certificate?: ClientCertificate | undefined;
 }
+
+/** As much of it as a request without an upgrade needs. */
+export type HttpPeer = Pick<Peer, "timeout" | "requestIP" | "certificate">;
+
+/** Answers requests; it never rejects. */
+export type HttpHandler = (request: Request, server: HttpPeer) => Promise<Response>;
 
 export interface ListenOptions<Data> {
   readonly hostname: string;

@@ -31,10 +31,10 @@ import { ratesOf } from "./role-rates.ts";
 import { type ClientCertificate, principalOf } from "./tls.ts";
 import { claimFault } from "./tokens.ts";
 
-/** Decides who a connection is. */
 /** A JWT or an API key as text, or a verified client certificate. */
 export type Credential = string | ClientCertificate;
 
+/** Decides who a connection is. */
 export interface Authenticator {
   /**
    * The principal of a credential; undefined stands for no credential. Rejects with

@@ -2,9 +2,11 @@
  * What one connection or request may still send: everyone who pays for it (itself, its principal, its
  * address, all together) must have some left. Asking allocates nothing.
  */
+import type { WarrenError } from "../errors.ts";
 import type { Account } from "./accounts.ts";
 import type { Quota } from "./quota.ts";
-import type { Rates, Scope } from "./rates.ts";
+
+export type Scope = "connection" | "principal" | "address" | "overall" | "grant";
 
 export interface Payer {
   readonly scope: Scope;
@@ -12,13 +14,20 @@ export interface Payer {
   readonly account: Account;
 }
 
+/** What all meters share: the time, and how a refusal reads and is counted. */
+interface Ledger {
+  /** In milliseconds, as the quotas have it. */
+  now(): number;
+  limitedError(scope: Scope, what: string, retryAfterMs: number): WarrenError;
+}
+
 export class Meter {
-  readonly #rates: Rates;
+  readonly #ledger: Ledger;
   messages: readonly Payer[] = [];
   bytes: readonly Payer[] = [];
 
-  constructor(rates: Rates) {
-    this.#rates = rates;
+  constructor(ledger: Ledger) {
+    this.#ledger = ledger;
   }
 
   /** Nobody pays for anything. */
@@ -30,11 +39,11 @@ export class Meter {
   message(): void {
     const payers = this.messages;
     if (payers.length === 0) return;
-    const now = this.#rates.now();
+    const now = this.#ledger.now();
     for (let i = 0; i < payers.length; i++) {
       const { quota, account, scope } = payers[i]!;
       const wait = quota.waitMs(account.messages, now);
-      if (wait > 0) throw this.#rates.limitedError(scope, "messages", wait);
+      if (wait > 0) throw this.#ledger.limitedError(scope, "messages", wait);
     }
     for (let i = 0; i < payers.length; i++) {
       const { quota, account } = payers[i]!;
@@ -44,7 +53,7 @@ export class Meter {
 
   /** Takes what was read already, be it too much; returns for how many milliseconds it was. */
   read(bytes: number): number {
-    const now = this.#rates.now();
+    const now = this.#ledger.now();
     let longest = 0;
     for (let i = 0; i < this.bytes.length; i++) {
       const { quota, account } = this.bytes[i]!;
@@ -56,10 +65,10 @@ export class Meter {
 
   /** Throws `rate_limited` while what was read before was too much. */
   assertMayRead(): void {
-    const now = this.#rates.now();
+    const now = this.#ledger.now();
     for (const { quota, account, scope } of this.bytes) {
       const wait = quota.waitMs(account.bytes, now);
-      if (wait > 0) throw this.#rates.limitedError(scope, "bytes", wait);
+      if (wait > 0) throw this.#ledger.limitedError(scope, "bytes", wait);
     }
   }
 }

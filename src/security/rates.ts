@@ -10,10 +10,8 @@ import { WarrenError } from "../errors.ts";
 import { type Account, Accounts } from "./accounts.ts";
 import { addressGroup } from "./addresses.ts";
 import { ANONYMOUS } from "./anonymous.ts";
-import { Meter, type Payer } from "./meter.ts";
+import { Meter, type Payer, type Scope } from "./meter.ts";
 import { Quota } from "./quota.ts";
-
-export type Scope = "connection" | "principal" | "address" | "overall" | "grant";
 
 /** Who connects or asks, as far as it is known. */
 export interface Party {
