@@ -6,7 +6,13 @@ import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import packageJson from "../package.json";
-import { loadedByClients, undeclared, unreached, wrongDirections } from "./tidy/imports.ts";
+import {
+  circles,
+  loadedByClients,
+  undeclared,
+  unreached,
+  wrongDirections,
+} from "./tidy/imports.ts";
 import { metricsTableFaults, queueTableFaults, settingsTableFaults } from "./tidy/operating.ts";
 import {
   brokenLinks,
@@ -105,6 +111,30 @@ const RULES: readonly Rule[] = [
       seam: () => imports("src/broker/x.ts", "../engine/engine.ts"),
       "in a comment": () => wrongDirections(one("src/engine/x.ts", '// from "../main.ts"\n')),
       "in a string": () => wrongDirections(one("src/engine/x.ts", "x('from \"../main.ts\"');")),
+    },
+  },
+  {
+    what: "no circles of imports, save for types between a whole and its parts",
+    findings: () => circles(broker),
+    canaries: {
+      "for types": () =>
+        circles([
+          source("src/broker/a.ts", 'import type { B } from "./b.ts";'),
+          source("src/broker/b.ts", 'import type { A } from "./a.ts";'),
+        ]),
+      "by way of a third, loaded, in what is knit": () =>
+        circles([
+          source("src/session/a.ts", 'import { b } from "./b.ts";'),
+          source("src/session/b.ts", 'import { c } from "./c.ts";'),
+          source("src/session/c.ts", 'import { a } from "./a.ts";'),
+        ]),
+    },
+    innocent: {
+      "for types, in what is knit": () =>
+        circles([
+          source("src/session/a.ts", 'import { b } from "./b.ts";'),
+          source("src/session/b.ts", 'import type { A } from "./a.ts";'),
+        ]),
     },
   },
   {

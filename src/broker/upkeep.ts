@@ -3,22 +3,30 @@
  * that were changed keep no more. Readers are not shown it in any case; this gives back its room. A bounded part
  * at a time, with what else there is to do in between.
  */
-import type { Timer } from "../clock.ts";
+import type { Clock, Timer } from "../clock.ts";
+import type { Engine } from "../engine/engine.ts";
 import type { KeptTopic, KeptTrim } from "../engine/topics.ts";
-import type { Broker } from "./broker.ts";
+import type { Router } from "./router.ts";
 
 const ROUND_MS = 60_000;
 const TOPICS_AT_ONCE = 256;
 /** Of a topic with nothing left nothing is known after so long: whoever comes back then cannot recover. */
 export const FORGOTTEN_AFTER_MS = 86_400_000;
 
+/** Whose topics they are. */
+interface Keeper {
+  readonly clock: Clock;
+  readonly engine: Pick<Engine, "topics">;
+  readonly router: Pick<Router, "channels">;
+}
+
 export class TopicUpkeep {
-  readonly #broker: Broker;
+  readonly #keeper: Keeper;
   #timer: Timer | undefined;
   #stopped = false;
 
-  constructor(broker: Broker) {
-    this.#broker = broker;
+  constructor(keeper: Keeper) {
+    this.#keeper = keeper;
   }
 
   start(): void {
@@ -32,7 +40,7 @@ export class TopicUpkeep {
 
   #later(): void {
     if (this.#stopped) return;
-    this.#timer = this.#broker.clock.after(ROUND_MS, () => {
+    this.#timer = this.#keeper.clock.after(ROUND_MS, () => {
       // While storage cannot be written there is nothing to be done; the next round begins anew.
       this.#round().then(
         () => this.#later(),
@@ -42,7 +50,7 @@ export class TopicUpkeep {
   }
 
   async #round(): Promise<void> {
-    const { topics } = this.#broker.engine;
+    const { topics } = this.#keeper.engine;
     if (topics.totals.topics === 0) return;
     let after: string | undefined;
     do {
@@ -55,7 +63,7 @@ export class TopicUpkeep {
 
   /** Undefined where nothing can be beyond its bounds. */
   #trimOf({ topic, messages, bytes, isRetained, changedAt }: KeptTopic): KeptTrim | undefined {
-    const { router, clock } = this.#broker;
+    const { router, clock } = this.#keeper;
     const channel = router.channels?.find(topic);
     const history = channel?.history;
     const retained = channel?.retained === true;

@@ -1,6 +1,6 @@
 /**
- * The rules of queues that every engine shares: names, settings and their defaults, backoff,
- * deaths, expiry. Pure functions; scheduling is each engine's own, so that engines check one
+ * The rules that every engine shares: names of queues, settings and their defaults, backoff, deaths,
+ * expiry, what a topic keeps. Pure functions; scheduling is each engine's own, so that engines check one
  * another.
  */
 import { Value } from "@sinclair/typebox/value";
@@ -14,6 +14,7 @@ import type { Random } from "../clock.ts";
 import { WarrenError } from "../errors.ts";
 import { firstFault } from "../faults.ts";
 import type { DeathRecord, Message } from "../message.ts";
+import type { AppendItem } from "./engine.ts";
 import type { TransferRequest } from "./transfer.ts";
 
 const DEAD_LETTER_SUFFIX = ".dead";
@@ -261,4 +262,9 @@ export function notEmpty(queue: string): WarrenError {
 
 function fault(pointer: string, sentence: string): WarrenError {
   return new WarrenError("invalid_frame", sentence, { pointer });
+}
+
+/** Whether the topic keeps anything of the message, if it is no duplicate. */
+export function isKept({ history, retain, invalid }: AppendItem): boolean {
+  return invalid === undefined && (history !== undefined || retain !== undefined);
 }

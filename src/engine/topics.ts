@@ -16,7 +16,6 @@
  */
 import type { WarrenError } from "../errors.ts";
 import type { Message } from "../message.ts";
-import type { AppendItem } from "./engine.ts";
 
 /** How much history a topic keeps: whatever is reached first. */
 export interface HistoryBounds {
@@ -24,11 +23,6 @@ export interface HistoryBounds {
   readonly maxAgeMs?: number;
   /** Of the records as they are stored. */
   readonly maxBytes?: number;
-}
-
-/** Whether the topic keeps anything of the message, if it is no duplicate. */
-export function isKept({ history, retain, invalid }: AppendItem): boolean {
-  return invalid === undefined && (history !== undefined || retain !== undefined);
 }
 
 /** A place in the history of a topic. */

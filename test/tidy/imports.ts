@@ -85,6 +85,48 @@ function roomFault(from: string, target: string, to: string): string | undefined
   return `imports ${target}: src/${from}/ may import ${[from, ...allowed].join(", ")} and leaves`;
 }
 
+/**
+ * Things that are knit together: a whole and its parts, each in a file of its own, that know each other's types.
+ * Everything else is built upon what is there before it.
+ */
+const KNIT: readonly RegExp[] = [
+  /^src\/session\//,
+  /^src\/engine\/memory\//,
+  /^src\/engine\/sqlite\//,
+  /^src\/broker\/(?:publication|router)\.ts$/,
+];
+
+/** Files that import each other in a circle: never where they are loaded, for types within what is knit. */
+export function circles(files: readonly Source[]): Finding[] {
+  const byPath = new Map(files.map((file) => [file.path, file]));
+  const ahead = (path: string, follows: (one: Import) => boolean): Set<string> => {
+    const seen = new Set<string>();
+    const waiting = [path];
+    for (let from = waiting.pop(); from !== undefined; from = waiting.pop()) {
+      const file = byPath.get(from);
+      for (const one of file === undefined ? [] : importsOf(file).filter(follows)) {
+        if (!seen.has(one.target)) waiting.push(one.target);
+        seen.add(one.target);
+      }
+    }
+    return seen;
+  };
+  return files.flatMap((file) => {
+    const { path } = file;
+    const knit = KNIT.find((thing) => thing.test(path));
+    const apart = (one: Import) => knit?.test(one.target) !== true;
+    const found = [];
+    for (const one of importsOf(file)) {
+      if (one.loaded && ahead(one.target, ({ loaded }) => loaded).has(path)) {
+        found.push(finding(file, one.index, `is loaded in a circle with ${one.target}`));
+      } else if (apart(one) && ahead(one.target, () => true).has(path)) {
+        found.push(finding(file, one.index, `imports ${one.target}, which imports it in turn`));
+      }
+    }
+    return found;
+  });
+}
+
 /** Packages that the broker imports without depending on them at run time. */
 export function undeclared(
   files: readonly Source[],

@@ -20,9 +20,8 @@ import type {
   EngineHealth,
   EngineListener,
 } from "../engine.ts";
-import { assertNotDraining } from "../rules.ts";
+import { assertNotDraining, isKept } from "../rules.ts";
 import type { ScheduleRequest } from "../schedule.ts";
-import { isKept } from "../topics.ts";
 import { MemoryAudit } from "./audit.ts";
 import { MemoryConsumer } from "./consumer.ts";
 import { Pulse } from "./pulse.ts";

@@ -6,8 +6,7 @@
  */
 import { toWarrenError, WarrenError } from "../../errors.ts";
 import type { AppendItem, AppendRequest, BatchRequest } from "../engine.ts";
-import { assertNotDraining, isRefusedEntry, priorityOf } from "../rules.ts";
-import { isKept } from "../topics.ts";
+import { assertNotDraining, isKept, isRefusedEntry, priorityOf } from "../rules.ts";
 import type { Entry } from "./entry.ts";
 import { Follower, Group, type Member, ofOne, queueKey, recentKey, topicKey } from "./group.ts";
 import type { QueueHost } from "./host.ts";
