@@ -16,7 +16,7 @@ export interface Logger {
 export interface LogOptions {
   readonly format: "pretty" | "json";
   readonly level: "debug" | "info" | "warn" | "error" | "silent";
-  /** Values that must never be seen, such as the secret that signs tokens. */
+  /** Values that must never be seen, such as the secret that signs tokens; of six characters and more. */
   readonly secrets: readonly string[];
   /** Takes whole lines; standard output when absent. */
   readonly write?: (line: string) => void;
@@ -32,6 +32,8 @@ const CREDENTIALS: readonly (readonly [RegExp, string])[] = [
   [/\b(warren_token=)[^;\s"'\\]+/g, "$1[redacted]"],
 ];
 
+const SECRET_LENGTH_MIN = 6;
+
 /** The text without anything that looks like a credential, or that is one of `secrets`. */
 export function redact(text: string, secrets: readonly string[] = []): string {
   let clean = text;
@@ -40,9 +42,21 @@ export function redact(text: string, secrets: readonly string[] = []): string {
   return clean;
 }
 
+/**
+ * The secrets as lines hold them: a line is JSON, and so may be a text in it, and both write quotes, backslashes and
+ * line breaks in their own way. What is shorter than any secret, such as a header's `1`, would break the lines.
+ */
+function inLines(secrets: readonly string[]): readonly string[] {
+  const escaped = (text: string) => JSON.stringify(text).slice(1, -1);
+  const long = secrets.filter(({ length }) => length >= SECRET_LENGTH_MIN);
+  const all = long.flatMap((text) => [text, escaped(text), escaped(escaped(text))]);
+  // Of two, one of which begins the other, the longer one goes first, so that nothing of it is left.
+  return [...new Set(all)].sort((a, b) => b.length - a.length);
+}
+
 /** A logger that writes each line before it returns, so that the last words of a process are kept. */
 export function createLogger(options: LogOptions): Logger {
-  const secrets = options.secrets.filter((secret) => secret.length > 0);
+  const secrets = inLines(options.secrets);
   const sink = pino(
     {
       level: options.level,

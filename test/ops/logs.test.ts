@@ -97,6 +97,28 @@ describe("[P-1.3] no log holds a credential", () => {
     }
   });
 
+  test.each(["json", "pretty"] as const)(
+    "[P-1.3] a secret with quotes, backslashes and line breaks, in %s",
+    (format) => {
+      const secret = 'ab"cd\\ef\ngh-0123456789-0123456789';
+      const lines: string[] = [];
+      const write = (line: string) => void lines.push(line);
+      const log = createLogger({ format, level: "info", secrets: [secret], write });
+      log.error(`at ${secret}`, { error: new Error(`with ${secret}`), on: { any: [secret] } });
+      expect(lines.join("")).toContain("[redacted]");
+      for (const piece of ["cd", "ef", "gh-0123456789"])
+        expect(lines.join("")).not.toContain(piece);
+    },
+  );
+
+  test("[P-1.3] what is too short to be a secret does not break the lines", () => {
+    const lines: string[] = [];
+    const write = (line: string) => void lines.push(line);
+    const secrets = ["1", '"', "json", "e"];
+    createLogger({ format: "json", level: "info", secrets, write }).info("here", { n: 11 });
+    expect(JSON.parse(lines.join(""))).toMatchObject({ msg: "here", level: "info", n: 11 });
+  });
+
   test("[P-12.1] a fault of the broker's own shows the client nothing of itself", async () => {
     await using broker = await startTestWarren();
     broker.warren.broker.engine.queues.list = () => {
