@@ -6,6 +6,7 @@
 import type { Clock, Timer } from "../clock.ts";
 import type { AuditEntry, AuditTrail } from "../engine/audit.ts";
 import type { WarrenError } from "../errors.ts";
+import { redact } from "../log.ts";
 
 /** How long equal refusals are counted together. */
 export const REFUSALS_TOGETHER_MS = 10_000;
@@ -70,7 +71,7 @@ export class RefusalTrail {
       ...(name !== undefined && { principal: name }),
       ...(id !== undefined && { session: id }),
       ...(address !== undefined && address !== "" && { address }),
-      ...(on !== undefined && { on }),
+      ...(on !== undefined && { on: redact(on) }),
     };
     const entry = full ? { time, action: verb, outcome: "refused" as const, code } : told;
     this.#kinds.set(full ? code : key, { entry, more: 0 });

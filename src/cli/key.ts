@@ -1,6 +1,7 @@
 /** `warren key …`: API keys that the broker keeps [P-14.2]. */
 import type { KeyView } from "../../schemas/http-keys.ts";
 import { systemClock } from "../clock.ts";
+import { keyId } from "../security/keys.ts";
 import { ask } from "./admin-client.ts";
 import { CLIENT_FLAGS, type Command, type Input, integerFlag, textFlag } from "./command.ts";
 import { printWhole, table } from "./terminal.ts";
@@ -106,9 +107,10 @@ const revokeCommand: Command = {
   flags: CLIENT_FLAGS,
   args: [1, 1],
   async run(input) {
+    const id = idOf(input);
     await ask(input, "DELETE", pathOf(input));
-    if (input.terminal.json) input.terminal.object({ revoked: input.args[0] });
-    else input.terminal.line(`revoked ${input.args[0]}`);
+    if (input.terminal.json) input.terminal.object({ revoked: id });
+    else input.terminal.line(`revoked ${id}`);
     return 0;
   },
 };
@@ -146,6 +148,12 @@ function rowOf({ id, principal, client, roles, expiresAt, lastUsedAt }: KeyView)
   return [id, principal, client ?? "", roles?.join(",") ?? "", until, used];
 }
 
+/** Of a whole key its id: the secret in it is nobody's business on the way. */
+function idOf({ args }: Input): string {
+  const given = args[0] as string;
+  return keyId(given) ?? given;
+}
+
 function pathOf(input: Input): string {
-  return `${KEYS}/${encodeURIComponent(input.args[0] as string)}`;
+  return `${KEYS}/${encodeURIComponent(idOf(input))}`;
 }

@@ -3,11 +3,11 @@ import type { Revocation } from "../../schemas/revocations.ts";
 import { systemClock } from "../clock.ts";
 import { ask } from "./admin-client.ts";
 import { CLIENT_FLAGS, type Command, integerFlag, textFlag, UsageError } from "./command.ts";
+import { timeFlag } from "./message-filters.ts";
 import { table } from "./terminal.ts";
 
 const PAGE = 1000;
 const REVOCATIONS = "/admin/v1/revocations";
-const NUMBERS = { "issued-before": "issuedBefore", "reauth-ms": "reauthMs" } as const;
 
 const revokeCommand: Command = {
   name: "token revoke",
@@ -20,8 +20,8 @@ const revokeCommand: Command = {
     client: { type: "string", value: "ID", help: "Whose: a client's." },
     "issued-before": {
       type: "string",
-      value: "MS",
-      help: "Only those from before this time, in ms since 1970; now if absent.",
+      value: "TIME",
+      help: "Only those from before then: a date, or milliseconds; now if absent.",
     },
     "reauth-ms": { type: "string", value: "MS", help: "Time for connections to send another." },
     "for-ms": { type: "string", value: "MS", help: "Until it is forgotten; never if absent." },
@@ -37,10 +37,10 @@ const revokeCommand: Command = {
     if (!("jti" in body || "principal" in body || "client" in body)) {
       throw new UsageError("say which: --jti, --principal or --client");
     }
-    for (const [flag, name] of Object.entries(NUMBERS)) {
-      const value = integerFlag(input, flag);
-      if (value !== undefined) body[name] = value;
-    }
+    const issuedBefore = timeFlag(input, "issued-before");
+    if (issuedBefore !== undefined) body.issuedBefore = issuedBefore;
+    const reauthMs = integerFlag(input, "reauth-ms");
+    if (reauthMs !== undefined) body.reauthMs = reauthMs;
     const forMs = integerFlag(input, "for-ms", 1);
     if (forMs !== undefined) body.expiresAt = systemClock.now() + forMs;
     const made = await ask<Revocation>(input, "POST", REVOCATIONS, body);

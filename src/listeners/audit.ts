@@ -5,6 +5,7 @@
 import type { Operation } from "../../schemas/http.ts";
 import type { AuditEntry, AuditQuery } from "../engine/audit.ts";
 import { toWarrenError, type WarrenError } from "../errors.ts";
+import { redact } from "../log.ts";
 import type { Call, Handlers, Services } from "./services.ts";
 
 /** What a change is called, and what it is made to. */
@@ -83,8 +84,11 @@ function tell(
   change: Change,
   end: Told & Pick<AuditEntry, "outcome" | "code">,
 ): void {
+  const { action, on } = change;
   const entry = {
-    ...change,
+    action,
+    // Names are what somebody gave for them: a key where its id belongs, say [P-1.3].
+    ...(on !== undefined && { on: redact(on) }),
     principal: principal.name,
     ...(address === "" ? {} : { address }),
     ...end,

@@ -6,7 +6,7 @@ import { WarrenError } from "../errors.ts";
 import { ANONYMOUS } from "../security/anonymous.ts";
 import { type AnyKey, rotated, type StoredKey } from "../security/api-keys.ts";
 import { keyHolder } from "../security/authenticator.ts";
-import { makeKey } from "../security/keys.ts";
+import { keyId, looksLikeKey, makeKey } from "../security/keys.ts";
 import { audited } from "./audit.ts";
 import { beyond } from "./bounds.ts";
 import { assertNoFault } from "./roles.ts";
@@ -103,6 +103,10 @@ function existing(call: Pick<Call, "params">, { keys }: Services): AnyKey {
   const id = param(call, "id");
   const key = keys.get(id);
   if (key !== undefined) return key;
+  if (looksLikeKey(id)) {
+    const why = `Give the id of the key alone, ${keyId(id) ?? "what is between wk_ and _"}: the rest is its secret.`;
+    throw new WarrenError("invalid_frame", why, { pointer: "/id" });
+  }
   throw new WarrenError("not_found", `There is no key ${id}.`, { id });
 }
 

@@ -2,7 +2,7 @@
 import type { Revocation } from "../../schemas/revocations.ts";
 import type { RecordChange } from "../engine/records.ts";
 import { WarrenError } from "../errors.ts";
-import { revocationOf } from "../security/revocations.ts";
+import { revocationOf, takesBack } from "../security/revocations.ts";
 import { audited } from "./audit.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
 
@@ -23,6 +23,7 @@ export const revocationHandlers: Handlers<Operations> = {
     const { jti, principal, client, ...rest } = call.body;
     const add = async () => {
       const made = revocationOf(call.body, clock.now(), call.principal.name);
+      assertNotOneself(made, call);
       const over = revocations.expired(CLEARED_AT_ONCE).filter((id) => id !== made.id);
       const cleared = over.map((id) => change(id, undefined));
       await engine.records.write([...cleared, change(made.id, made)]);
@@ -48,6 +49,17 @@ export const revocationHandlers: Handlers<Operations> = {
     return undefined;
   },
 };
+
+/** Whoever has the only key to the broker could not undo it, nor could any key of the same name after it. */
+function assertNotOneself(made: Revocation, { principal }: Pick<Call, "principal">): void {
+  if (!takesBack(made, principal)) return;
+  throw new WarrenError(
+    "conflict",
+    "This would take back the credentials that it is asked with. Ask with others, or give an issuedBefore " +
+      "that spares them.",
+    { principal: principal.name },
+  );
+}
 
 function change(key: string, value: Revocation | undefined): RecordChange {
   return { collection: "revocations", key, value };

@@ -116,6 +116,22 @@ export class Revocations {
   }
 }
 
+/** Whether it takes these credentials back, as far as their time goes. */
+export function takesBack(
+  revocation: Revocation,
+  { name, client, credential }: Principal,
+): boolean {
+  if (credential === undefined) return false;
+  const is = (named: string | undefined, own: string | undefined) =>
+    named === undefined || named === own;
+  return (
+    is(revocation.jti, credential.jti) &&
+    is(revocation.principal, name) &&
+    is(revocation.client, client) &&
+    covers(revocation, credential.issuedAt)
+  );
+}
+
 /** When live connections with such credentials end. */
 export function endOf({ createdAt, reauthMs = 0 }: Revocation): number {
   return createdAt + reauthMs;

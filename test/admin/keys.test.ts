@@ -65,6 +65,34 @@ describe("[P-14.2] the life of a key", () => {
     for (const key of [body.key, turned.body.key]) expect(text).not.toContain(key);
   });
 
+  test("[P-14.8, P-1.3] a whole key where its id belongs is refused, and kept nowhere", async () => {
+    await using broker = await startTestWarren(TOKENS_ONLY);
+    const ask = await adminOf(broker);
+    const { key, id } = (await ask("POST", "", { principal: "svc", grants: PUBLISH })).body;
+    for (const [method, path] of [
+      ["GET", `/${key}`],
+      ["DELETE", `/${key}`],
+      ["POST", `/${key}/rotate`],
+    ] as const) {
+      const { status, body } = await ask(method, path, method === "POST" ? {} : undefined);
+      expect([status, body.code, body.pointer]).toEqual([400, "invalid_frame", "/id"]);
+      expect(body.detail).toContain(`${id}: the rest`);
+      expect(JSON.stringify(body)).not.toContain(key.slice(-43));
+    }
+    const token = await tokenFor("clerk", { grants: [] });
+    const topic = { topic: `a/${key}/${token}` };
+    const bearer = { Authorization: `Bearer ${token}` };
+    expect((await broker.json("POST", "/v1/publish", topic, bearer)).body.code).toBe("forbidden");
+    const { entries } = await broker.warren.broker.engine.audit.query({ limit: 100 });
+    expect(entries.map(({ action, on }) => [action, on])).toEqual([
+      ["access.publish", `a/wk_${id}_[redacted]/[redacted]`],
+      ["key.rotate", `wk_${id}_[redacted]`],
+      ["key.revoke", `wk_${id}_[redacted]`],
+      ["key.create", id],
+    ]);
+    expect(await published(broker, key, "elsewhere")).toBe("forbidden");
+  });
+
   test("it outlives the broker, and so does when it was last used", async () => {
     const dataDir = await mkdtemp(join(tmpdir(), "warren-keys-"));
     let key = "";

@@ -5,9 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Principal } from "../../src/broker/access.ts";
 import { ALLOW_ALL } from "../../src/broker/access.ts";
+import { makeKey } from "../../src/security/keys.ts";
 import { Revocations, revocationOf } from "../../src/security/revocations.ts";
 import { ManualClock } from "../harness/manual-clock.ts";
-import { TOKENS_ONLY, tokenFor } from "../harness/tokens.ts";
+import { EVERYTHING, TOKENS_ONLY, tokenFor } from "../harness/tokens.ts";
 import { startTestWarren, type TestWarren } from "../harness/warren.ts";
 
 async function adminOf(broker: TestWarren, claims?: Record<string, unknown>) {
@@ -63,6 +64,43 @@ test("[P-14.4] one that names nothing or is over already is refused, and one tha
   expect((await ask("DELETE", "/none")).status).toBe(404);
   const clerk = await adminOf(broker, { grants: [{ allow: ["admin"], on: ["keys"] }] });
   expect((await clerk("GET", "")).status).toBe(403);
+});
+
+test("[P-14.4] nobody takes back what he himself comes with, so that somebody can undo it", async () => {
+  const made = makeKey("ops");
+  await using broker = await startTestWarren({
+    ...TOKENS_ONLY,
+    keys: [{ id: "ops", hash: made.hash, principal: "ops", client: "desk", grants: EVERYTHING }],
+  });
+  const bearers = {
+    key: made.key,
+    old: await tokenFor("ops", { grants: EVERYTHING, jti: "one", iat: 1000, client: "desk" }),
+  };
+  const ask = (bearer: string, body: object) =>
+    broker.json("POST", "/admin/v1/revocations", body, { Authorization: `Bearer ${bearer}` });
+  const { key, old } = bearers;
+  for (const [bearer, body] of [
+    [key, { principal: "ops" }],
+    [key, { client: "desk", issuedBefore: 1 }],
+    [key, { principal: "ops", reauthMs: 60_000 }],
+    [old, { jti: "one" }],
+    [old, { principal: "ops", client: "desk" }],
+    [old, { principal: "ops", issuedBefore: 1_000_001 }],
+  ] as const) {
+    const { status, body: answer } = await ask(bearer, body);
+    expect([status, answer.code], JSON.stringify(body)).toEqual([409, "conflict"]);
+  }
+  // What is older than the credential, or not it, is taken back as ever.
+  for (const body of [
+    { principal: "ops", issuedBefore: 1_000_000 },
+    { jti: "two" },
+    { principal: "ops", client: "other" },
+  ]) {
+    expect((await ask(old, body)).status).toBe(200);
+  }
+  // The key does not say when it was issued, so the first of these took it back too.
+  expect((await ask(key, { jti: "three" })).body.code).toBe("token_revoked");
+  expect((await ask(old, { jti: "three" })).status).toBe(200);
 });
 
 describe("[P-14.4] who is meant", () => {

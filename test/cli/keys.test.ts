@@ -23,8 +23,22 @@ test("[P-14.2, P-13.7] a key is made, listed, shown, rotated and revoked", async
   const url = { WARREN_URL: broker.url };
   expect((await runCli(payload, { env: { ...url, WARREN_TOKEN: key } })).code).toBe(0);
   expect((await runCli(payload, { env: { ...url, WARREN_TOKEN: made.out.trim() } })).code).toBe(1);
-  expect((await runCli(["key", "revoke", listed.id], { env })).code).toBe(0);
+  // Whoever has the key at hand need not take its id out of it, and the rest of it stays here.
+  const revoked = await runCli(["key", "revoke", key], { env });
+  expect([revoked.code, jsonLines(revoked.out)]).toEqual([0, [{ revoked: listed.id }]]);
   expect((await runCli(["key", "show", listed.id], { env })).err).toContain("not_found");
+}, 60_000);
+
+test("[P-14.4, P-13.7] the time before which is a date or milliseconds", async () => {
+  await using broker = await startTestWarren(TOKENS_ONLY);
+  const env = { WARREN_URL: broker.url, WARREN_TOKEN: await tokenFor("root") };
+  const words = ["token", "revoke", "--principal", "ada", "--issued-before"];
+  for (const time of ["2026-11-01T03:00Z", String(Date.UTC(2026, 10, 1, 3))]) {
+    const [{ issuedBefore }] = jsonLines((await runCli([...words, time], { env })).out);
+    expect(issuedBefore).toBe(Date.UTC(2026, 10, 1, 3));
+  }
+  const wrong = await runCli([...words, "yesterday"], { env });
+  expect([wrong.code, wrong.err.includes("must be a date")]).toEqual([2, true]);
 }, 60_000);
 
 test("[P-14.4, P-13.7] tokens are revoked, listed and restored", async () => {
