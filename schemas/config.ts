@@ -60,7 +60,7 @@ const LIMIT_TEXT: Readonly<Record<keyof Limits, readonly [unit: string, descript
   presenceInfoBytes: ["bytes", "What one member says of itself in presence, as JSON text."],
   presenceListed: ["members", "Members of a topic that are listed at once."],
   historyMessages: ["messages", "Messages of the history that are asked for at a time."],
-  payloadDepth: ["levels", "Nesting of a payload."],
+  payloadDepth: ["levels", "Nesting of a payload, 508 at most."],
   badFramesInARow: ["frames", "Frames that do not fit their schema before the connection closes."],
   handshakeTimeoutMs: ["ms", "Time to authenticate after connecting."],
   heartbeatMs: ["ms", "Silence after which a peer is pinged; after two of them it is closed."],

@@ -3,6 +3,8 @@
  * respect is stated in `welcome.limits` [P-11.1]; the rest bounds our own queues, maps and buffers.
  */
 
+import { NESTING_MAX } from "./nesting.ts";
+
 /** Bounds that clients see and operators may set. */
 export interface ClientLimits {
   frameBytes: number;
@@ -134,6 +136,9 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
 /** Half of the queue numbers that there are (src/engine/sqlite/lanes.ts): each queue has a dead-letter queue. */
 export const QUEUES_MAX = 16_383;
 
+/** A payload lies up to four levels deep in what it comes in. */
+const PAYLOAD_DEPTH_MAX = NESTING_MAX - 4;
+
 /** The relations that must hold between bounds; each fault is a sentence for the operator. */
 export function limitFaults(limits: Limits): string[] {
   const faults: string[] = [];
@@ -147,6 +152,10 @@ export function limitFaults(limits: Limits): string[] {
   demand(
     limits.coalescedFrames <= limits.batch,
     "limits.coalescedFrames must not exceed limits.batch, which clients rely on",
+  );
+  demand(
+    limits.payloadDepth <= PAYLOAD_DEPTH_MAX,
+    `limits.payloadDepth must be at most ${PAYLOAD_DEPTH_MAX}; what a frame holds deeper is not read`,
   );
   demand(
     limits.topicBytes < 4096,

@@ -6,9 +6,8 @@
 import { isUtf8 } from "node:buffer";
 import { type Options, Unpackr } from "msgpackr";
 import { WarrenError } from "./errors.ts";
+import { NESTING_MAX } from "./nesting.ts";
 
-/** Deeper nesting than any payload may have; the recursion of check and decoder is bounded by it. */
-const MAX_DEPTH = 512;
 /** Below this a loop over ASCII is faster than a call into the runtime. */
 const SHORT_TEXT = 24;
 /** A frame without its payload is rarely longer. */
@@ -202,7 +201,7 @@ class Check {
 
   /** Passes over a value; returns how deep it is nested. */
   value(depth: number): number {
-    if (depth > MAX_DEPTH) throw malformed("it is nested too deeply");
+    if (depth > NESTING_MAX) throw malformed("it is nested too deeply");
     const type = this.#u8();
     if (type < 0x80 || type >= 0xe0) return 0;
     if (type < 0x90) return this.#map(type & 0x0f, depth);

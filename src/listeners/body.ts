@@ -7,6 +7,7 @@ import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
 import { Value } from "@sinclair/typebox/value";
 import { WarrenError } from "../errors.ts";
 import { firstFault } from "../faults.ts";
+import { parseJson } from "../nesting.ts";
 import { pack } from "../packing.ts";
 import type { Meter } from "../security/meter.ts";
 import { unpack } from "../unpacking.ts";
@@ -50,7 +51,7 @@ async function wholeBody(request: Request): Promise<Uint8Array> {
 export function decoded(bytes: Uint8Array, type: string): unknown {
   if (type === MSGPACK) return unpack(bytes);
   try {
-    return JSON.parse(utf8.decode(bytes));
+    return parseJson(utf8.decode(bytes));
   } catch (cause) {
     throw new WarrenError("malformed_frame", "The body is not JSON.", undefined, { cause });
   }

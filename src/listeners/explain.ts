@@ -6,6 +6,7 @@ import type { OperationQuery } from "../../schemas/http.ts";
 import type { Deniable, Rights } from "../broker/access.ts";
 import { GrantsFault } from "../broker/roles.ts";
 import { WarrenError } from "../errors.ts";
+import { parseJson } from "../nesting.ts";
 import { keyHolder } from "../security/authenticator.ts";
 import type { Session } from "../session/session.ts";
 import { assertFilter, assertTopic } from "../topic.ts";
@@ -128,7 +129,7 @@ function thoughtUp(principal: string, query: Query, { roles }: Services): Rights
 function json(text: string | undefined, pointer: string): unknown {
   if (text === undefined) return undefined;
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     throw new WarrenError("invalid_frame", `${pointer} is not JSON.`, { pointer });
   }

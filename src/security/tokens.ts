@@ -8,6 +8,7 @@ import { TokenClaims, type VerifiedClaims } from "../../schemas/access.ts";
 import { grantFaults } from "../broker/access.ts";
 import type { Clock } from "../clock.ts";
 import { WarrenError } from "../errors.ts";
+import { withoutDepths } from "../nesting.ts";
 import { assertClaims, type Span, spanOf } from "./claims.ts";
 import type { KeyHint } from "./jwks.ts";
 import { type KeySource, secretBytes } from "./key-sources.ts";
@@ -106,7 +107,10 @@ export function readToken(text: string): UnverifiedToken {
 function jsonObject(part: string | undefined): Record<string, unknown> | undefined {
   if (part === undefined || !isCanonical(part)) return undefined;
   try {
-    const value: unknown = JSON.parse(strict.decode(Buffer.from(part, "base64url")));
+    const text = strict.decode(Buffer.from(part, "base64url"));
+    // What is signed is taken as a whole or not at all.
+    if (withoutDepths(text) !== text) return undefined;
+    const value: unknown = JSON.parse(text);
     const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
     return isObject ? (value as Record<string, unknown>) : undefined;
   } catch {

@@ -8,13 +8,14 @@ import type { Bytes } from "../../broker/route.ts";
 import type { HistoryPage, Position } from "../../engine/topics.ts";
 import { WarrenError } from "../../errors.ts";
 import type { Delivery, Message } from "../../message.ts";
+import { parseJson } from "../../nesting.ts";
 import { LastNumber, LastQuoted, quoted } from "../../quoted.ts";
 import type { FrameEncoder } from "../../session/protocol.ts";
 
 /** The frame or frames of one text message. Throws `malformed_frame`. */
 export function decodeJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (error) {
     throw new WarrenError("malformed_frame", `This is not JSON: ${(error as Error).message}`);
   }

@@ -157,14 +157,30 @@ function handle(session: Session, value: unknown): void {
       bad(session, id, type, new WarrenError("unauthenticated", "The first frame must be auth."));
       return;
     }
+    run(session, verb, frame, id, type);
+  }
+}
+
+function run(
+  session: Session,
+  verb: Verb,
+  frame: object,
+  id: FrameId | undefined,
+  type: string,
+): void {
+  try {
+    verb.run(session, frame as never);
     session.badFrames = 0;
-    try {
-      verb.run(session, frame as never);
-    } catch (thrown) {
-      const error = toWarrenError(thrown);
-      if (error.code === "internal") session.fail(id, type, error);
-      else session.refuse(id, type, error);
+  } catch (thrown) {
+    const error = toWarrenError(thrown);
+    // What no schema can say of a frame is as bad as what one says [P-2.4].
+    if (error.code === "invalid_frame") {
+      bad(session, id, type, error);
+      return;
     }
+    session.badFrames = 0;
+    if (error.code === "internal") session.fail(id, type, error);
+    else session.refuse(id, type, error);
   }
 }
 
