@@ -122,6 +122,7 @@ export const KeySettings = Type.Object(
     hash: Type.String({
       pattern: "^[0-9a-f]{64}$",
       description: "SHA-256 of the whole key, in lower-case hexadecimal.",
+      "x-advice": "`warren token --key <principal>` prints a new key and its hash",
     }),
     principal: Name(256),
     client: Type.Optional(Name(256)),

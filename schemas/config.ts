@@ -15,6 +15,9 @@ const closed = { additionalProperties: false } as const;
 /** Marks a value that is never printed, logged or taken from the command line, where `ps` shows it. */
 const secret = { "x-secret": true } as const;
 
+/** What to do about a value that does not fit. */
+const makeSecret = { "x-advice": "make one with `openssl rand -base64 32`" } as const;
+
 const JwtSettings = Type.Object(
   {
     secret: Type.Optional(
@@ -22,6 +25,7 @@ const JwtSettings = Type.Object(
         minLength: 32,
         description: "The shared secret of HS256 tokens, at least 32 characters.",
         ...secret,
+        ...makeSecret,
       }),
     ),
     previousSecret: Type.Optional(
@@ -29,6 +33,7 @@ const JwtSettings = Type.Object(
         minLength: 32,
         description: "The secret before this one, still good for verifying while it is changed.",
         ...secret,
+        ...makeSecret,
       }),
     ),
     issuer: Type.Optional(Type.String({ minLength: 1, description: "Required `iss` claim." })),
@@ -160,7 +165,11 @@ export const ConfigSchema = Type.Object(
       description: "Listen beyond loopback without any credentials: anyone may do anything.",
     }),
     allowedOrigins: Type.Array(
-      Type.String({ pattern: "^(\\*|[a-z][a-z0-9+.-]*://[^/\\s]+)$", maxLength: 512 }),
+      Type.String({
+        pattern: "^(\\*|[a-z][a-z0-9+.-]*://[^/\\s]+)$",
+        maxLength: 512,
+        "x-advice": "an origin is scheme, host and port, such as https://app.example",
+      }),
       {
         default: [],
         maxItems: 256,

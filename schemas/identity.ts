@@ -30,7 +30,12 @@ export type Algorithm = (typeof ALGORITHMS)[number];
 
 const Path = Type.String({ minLength: 1, maxLength: 4096 });
 const Prefix = Type.String({ pattern: "^[^\\u0000-\\u001f\\u007f-\\u009f/+#$]{1,64}$" });
-const SharedSecret = Type.String({ minLength: 32, maxLength: 4096, ...secret });
+const SharedSecret = Type.String({
+  minLength: 32,
+  maxLength: 4096,
+  "x-advice": "make one with `openssl rand -base64 32`",
+  ...secret,
+});
 const Audience = Type.String({ minLength: 1, maxLength: 512 });
 
 /**

@@ -222,8 +222,10 @@ function describe(
         .map((option: { const?: unknown }) => option.const)
         .filter((text) => text !== undefined)
     : [];
-  const what =
+  const advice = typeof schema["x-advice"] === "string" ? `; ${schema["x-advice"]}` : "";
+  const said =
     wanted.length > 0 ? `expected one of ${wanted.join(", ")}` : message.replace(/^E/, "e");
+  const what = said + advice;
   const hidden = schema["x-secret"] === true || path.startsWith("keys.");
   if (hidden || typeof value === "object" || value === undefined) return what;
   const text = String(value);

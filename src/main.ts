@@ -17,12 +17,13 @@ import { type Listener, listen } from "./listeners/server.ts";
 import type { Services } from "./listeners/services.ts";
 import { assertWebhook } from "./listeners/webhook.ts";
 import { createWebSocketListener } from "./listeners/websocket.ts";
+import { accessFaults, hasCredentials } from "./security/authenticator.ts";
 import {
   assertSafeToListen,
-  createAuthenticator,
-  hasCredentials,
-} from "./security/authenticator.ts";
-import { type Exposure, exposures, unknownIssuerRoles } from "./security/exposure.ts";
+  type Exposure,
+  exposures,
+  unknownIssuerRoles,
+} from "./security/exposure.ts";
 import { createOriginCheck } from "./security/origins.ts";
 import { createClientAddresses } from "./security/proxies.ts";
 import { CertificateWatch, hasTls, readTls, tlsFaults } from "./security/tls.ts";
@@ -64,15 +65,16 @@ export function checkConfig(config: Config): void {
     }
   };
   demand("host", () => {
-    const { host, insecure } = config;
-    assertSafeToListen({ host, insecure, hasCredentials: hasCredentials(accessOf(config)) });
+    assertSafeToListen({ ...config, hasCredentials: hasCredentials(accessOf(config)) });
   });
   demand("allowedOrigins", () => createOriginCheck(config.allowedOrigins));
   demand("trustedProxies", () => createClientAddresses(config.trustedProxies));
   for (const { setting, message } of tlsFaults(config.tls, systemClock.now())) {
     faults.push({ path: `tls.${setting}`, problem: message });
   }
-  demand("jwt, issuers, keys, roles, anonymous", () => createAuthenticator(accessOf(config)));
+  for (const { pointer, message } of accessFaults(accessOf(config))) {
+    faults.push({ path: pathOf(pointer), problem: message });
+  }
   for (const [name, definition] of Object.entries(config.queues)) {
     demand(`queues.${name}`, () => {
       assertWebhook(completeSettings(definition));
@@ -81,6 +83,11 @@ export function checkConfig(config: Config): void {
   }
   faults.push(...channelSettingsFaults(config));
   if (faults.length > 0) throw new ConfigError(faults);
+}
+
+/** A JSON Pointer as settings are named. */
+function pathOf(pointer: string): string {
+  return pointer.slice(1).replaceAll("/", ".").replaceAll("~1", "/").replaceAll("~0", "~");
 }
 
 function channelSettingsFaults({ channels }: Config): ConfigFault[] {
@@ -145,14 +152,18 @@ export async function startWarren(config: Config, deps: Partial<WarrenDeps> = {}
   };
 }
 
-function warningsOf(config: Config, { services }: House): Exposure[] {
-  const plan = {
+/** What is dangerous in good settings, and may be meant. */
+export function settingsWarnings(config: Config): Exposure[] {
+  return exposures({
     ...config,
     hasCredentials: hasCredentials(accessOf(config)),
     hasTls: hasTls(config.tls),
-  };
+  });
+}
+
+function warningsOf(config: Config, { services }: House): Exposure[] {
   const isRole = (name: string) => services.roles.get(name) !== undefined;
-  return [...exposures(plan), ...unknownIssuerRoles(config.issuers, isRole)];
+  return [...settingsWarnings(config), ...unknownIssuerRoles(config.issuers, isRole)];
 }
 
 /** A certificate that cannot be used is not taken; the one before it stays. */

@@ -13,10 +13,15 @@ export const checkCommand: Command = {
     const { terminal, flags } = input;
     try {
       const config = await settingsOf(input);
-      const { checkConfig } = await import("../main.ts");
+      const { checkConfig, settingsWarnings } = await import("../main.ts");
       checkConfig(config);
-      if (flags.json === true) terminal.object({ ok: true, config: publicConfig(config) });
-      else terminal.line("The settings are good.");
+      const warnings = settingsWarnings(config);
+      if (flags.json === true) {
+        terminal.object({ ok: true, warnings, config: publicConfig(config) });
+        return 0;
+      }
+      for (const { message, advice } of warnings) terminal.note(`warning: ${message}. ${advice}`);
+      terminal.line("The settings are good.");
       return 0;
     } catch (error) {
       if (!(error instanceof ConfigError) || flags.json !== true) throw error;

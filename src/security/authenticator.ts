@@ -75,7 +75,7 @@ export interface AuthenticatorConfig extends IssuersConfig {
  * `assertSafeToListen` must be asked where it may listen.
  */
 export function createAuthenticator(config: AuthenticatorConfig): Authenticator {
-  const faults = configFaults(config);
+  const faults = accessFaults(config);
   if (faults.length > 0) {
     const list = faults.map(({ pointer, message }) => `${pointer}: ${message}`).join("\n");
     throw new Error(`Access is not configured rightly.\n${list}`);
@@ -268,7 +268,8 @@ function rightsOf(book: RoleBook, holder: Holder): Rights {
   }
 }
 
-function configFaults(config: AuthenticatorConfig): Fault[] {
+/** Everything that is wrong with issuers, keys, roles and grants of the settings, by its place. */
+export function accessFaults(config: AuthenticatorConfig): Fault[] {
   const faults = issuerFaults(config);
   for (const [name, role] of Object.entries(config.roles)) {
     faults.push(...grantFaults(role.grants, `/roles/${pointerPart(name)}/grants`));
@@ -305,31 +306,4 @@ function unknownRoles(
 
 function pointerPart(name: string): string {
   return name.replaceAll("~", "~0").replaceAll("/", "~1");
-}
-
-/**
- * Throws an Error that says what to do when the broker would listen beyond this machine and let anyone
- * in there.
- */
-export function assertSafeToListen(plan: {
-  readonly host: string;
-  readonly hasCredentials: boolean;
-  readonly insecure: boolean;
-}): void {
-  if (plan.hasCredentials || plan.insecure || isLoopback(plan.host)) return;
-  throw new Error(
-    `Refusing to listen on ${plan.host || "every address"} without credentials: whoever reaches it ` +
-      "could read and publish everything. Set WARREN_JWT_SECRET or configure keys, or listen on " +
-      "127.0.0.1, or pass --insecure if that is what you want.",
-  );
-}
-
-/** Whether nothing beyond this machine reaches it. */
-export function isLoopback(host: string): boolean {
-  const bare = host.toLowerCase().replace(/^\[(.*)\]$/, "$1");
-  return (
-    bare === "localhost" ||
-    bare === "::1" ||
-    /^(?:::ffff:)?127(?:\.(?:0|[1-9]\d{0,2})){3}$/.test(bare)
-  );
 }

@@ -3,7 +3,6 @@
  * meant stops the start instead (`assertSafeToListen`).
  */
 import type { Grant } from "../broker/access.ts";
-import { isLoopback } from "./authenticator.ts";
 
 export interface Exposure {
   readonly message: string;
@@ -20,6 +19,39 @@ export interface ExposurePlan {
   readonly trustedProxies: readonly string[];
 }
 
+/**
+ * Throws an Error that says what to do when the broker would listen beyond this machine and let anyone in there, or
+ * let anyone administrate it.
+ */
+export function assertSafeToListen(
+  plan: Pick<ExposurePlan, "host" | "hasCredentials" | "insecure" | "anonymous">,
+): void {
+  if (plan.insecure || isLoopback(plan.host)) return;
+  const where = `Refusing to listen on ${plan.host || "every address"}`;
+  if (!plan.hasCredentials) {
+    throw new Error(
+      `${where} without credentials: whoever reaches it could read and publish everything. Set ` +
+        "WARREN_JWT_SECRET or configure keys, or listen on 127.0.0.1, or pass --insecure if that is what you want.",
+    );
+  }
+  if (isOperator(plan.anonymous)) {
+    throw new Error(
+      `${where} while whoever reaches it could administrate the broker without credentials. Take admin out of ` +
+        "anonymous.grants, or listen on 127.0.0.1, or pass --insecure if that is what you want.",
+    );
+  }
+}
+
+/** Whether nothing beyond this machine reaches it. */
+export function isLoopback(host: string): boolean {
+  const bare = host.toLowerCase().replace(/^\[(.*)\]$/, "$1");
+  return (
+    bare === "localhost" ||
+    bare === "::1" ||
+    /^(?:::ffff:)?127(?:\.(?:0|[1-9]\d{0,2})){3}$/.test(bare)
+  );
+}
+
 /** Every dangerous combination in the settings. */
 export function exposures(plan: ExposurePlan): Exposure[] {
   const { host, insecure, hasCredentials, hasTls, anonymous } = plan;
@@ -32,7 +64,12 @@ export function exposures(plan: ExposurePlan): Exposure[] {
       message: `ANYONE WHO REACHES ${where} MAY READ, PUBLISH AND CHANGE EVERYTHING`,
       advice: "Set WARREN_JWT_SECRET or configure keys, and leave --insecure out.",
     });
-  } else if (insecure && hasCredentials) {
+  } else if (isPublic && insecure && !hasCredentials) {
+    found.push({
+      message: `ANYONE WHO REACHES ${where} HAS THE RIGHTS OF anonymous, and nobody has others`,
+      advice: "Set WARREN_JWT_SECRET or configure keys, and leave --insecure out.",
+    });
+  } else if (insecure && hasCredentials && !(isPublic && isOperator(anonymous))) {
     found.push({
       message: "insecure is set and does nothing, since there are credentials",
       advice: "Leave it out, so that the broker does not open when they are taken away.",
@@ -46,7 +83,7 @@ export function exposures(plan: ExposurePlan): Exposure[] {
         "name it in trustedProxies.",
     });
   }
-  if (anonymous?.grants.some(givesAdmin) === true) {
+  if (isOperator(anonymous)) {
     found.push({
       message: "the operator's plane is open to whoever comes without credentials",
       advice: "Take admin out of anonymous.grants, and give it to a key or a role.",
@@ -61,8 +98,9 @@ export function exposures(plan: ExposurePlan): Exposure[] {
   return found;
 }
 
-function givesAdmin(grant: Grant): boolean {
-  return "allow" in grant && grant.allow.includes("admin");
+function isOperator(anonymous: ExposurePlan["anonymous"]): boolean {
+  const grants = anonymous?.grants ?? [];
+  return grants.some((grant) => "allow" in grant && grant.allow.includes("admin"));
 }
 
 /**

@@ -10,13 +10,18 @@ export interface ClientAddresses {
   of(headers: Headers, peer: string): string;
 }
 
-/** Throws an Error that names an entry which is neither an address nor a range. */
+/** Throws an Error that names an entry which is neither an address nor a range, or is everybody. */
 export function createClientAddresses(trustedProxies: readonly string[]): ClientAddresses {
   const trusted = new AddressRanges<true>();
   for (const entry of trustedProxies) {
     const range = parseRange(entry);
     if (range === undefined) {
       throw new Error(`"${entry}" must be an address or a range, such as 10.0.0.0/8.`);
+    }
+    if (range.prefix === 0) {
+      throw new Error(
+        `"${entry}" trusts everyone: whoever connects could say any address; name the proxies' own addresses.`,
+      );
     }
     trusted.add(range, true);
   }

@@ -139,7 +139,7 @@ describe("[P-13.6] check", () => {
     expect(err).toContain("WARREN_JWT_SECRET");
     expect(err).toContain("queues.jobs: ");
     expect(err).toContain("queues.slow: ");
-    expect(err).toContain("/roles/r/grants/0/on/0");
+    expect(err).toContain("roles.r.grants.0.on.0: ");
   });
 
   test("[P-13.6] it starts nothing and leaves nothing behind", async () => {

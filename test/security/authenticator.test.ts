@@ -6,10 +6,10 @@ import { ALLOW_ALL, type Principal } from "../../src/broker/access.ts";
 import { WarrenError } from "../../src/errors.ts";
 import {
   type AuthenticatorConfig,
-  assertSafeToListen,
   createAuthenticator,
   hasCredentials,
 } from "../../src/security/authenticator.ts";
+import { assertSafeToListen } from "../../src/security/exposure.ts";
 import { makeKey } from "../../src/security/keys.ts";
 import { signToken } from "../../src/security/tokens.ts";
 import { ManualClock } from "../harness/manual-clock.ts";

@@ -2,8 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { configFrom } from "../../src/config.ts";
 import { checkConfig } from "../../src/main.ts";
-import { assertSafeToListen } from "../../src/security/authenticator.ts";
-import { exposures, unknownIssuerRoles } from "../../src/security/exposure.ts";
+import { assertSafeToListen, exposures, unknownIssuerRoles } from "../../src/security/exposure.ts";
 import { startTestWarren } from "../harness/warren.ts";
 
 const SAFE = {
@@ -39,6 +38,17 @@ describe("[P-13.6] unsafe combinations", () => {
     ["everywhere, behind a proxy", { host: "0.0.0.0", trustedProxies: ["10.0.0.1"] }, []],
     ["both at once", { host: "::", insecure: true }, [/does nothing/, /in the clear/]],
     ["anonymous operators", { anonymous: ADMIN }, [/operator's plane is open/]],
+    ["anonymous operators, everywhere", { host: "0.0.0.0", anonymous: ADMIN }, "refused"],
+    [
+      "anonymous operators, everywhere, meant",
+      { host: "0.0.0.0", hasTls: true, insecure: true, anonymous: ADMIN },
+      [/operator's plane is open/],
+    ],
+    [
+      "anonymous readers, everywhere, and nobody else",
+      { host: "0.0.0.0", hasCredentials: false, insecure: true, anonymous: READ },
+      [/^ANYONE WHO REACHES 0\.0\.0\.0 HAS THE RIGHTS OF anonymous/],
+    ],
     ["anonymous readers", { anonymous: READ }, []],
     ["any page and no credentials", { hasCredentials: false, allowedOrigins: ["*"] }, [/web page/]],
     ["any page with credentials", { allowedOrigins: ["*"] }, []],

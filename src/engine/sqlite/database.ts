@@ -45,7 +45,8 @@ export interface OpenDatabase {
 /** Opens `dataDir`'s database, made anew where there is none. Throws `StorageError`. */
 export function openDatabase(dataDir: string, durability: Durability): OpenDatabase {
   try {
-    mkdirSync(dataDir, { recursive: true });
+    // Messages and the secrets of webhooks lie there in the clear.
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     const lock = takeLock(dataDir);
     try {
       const path = join(dataDir, DATABASE_FILE);
