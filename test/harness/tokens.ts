@@ -1,7 +1,7 @@
 /** Credentials for tests: a secret, the settings that trust it, and tokens signed with it. */
 import { SignJWT } from "jose";
 
-const SECRET = "a secret for tests that is long enough for HS256";
+export const SECRET = "a secret for tests that is long enough for HS256";
 
 /** Settings under which only tokens of `tokenFor` are let in. */
 export const TOKENS_ONLY = { jwt: { secret: SECRET } } as const;

@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { WarrenError } from "../../src/errors.ts";
 import { createIssuers, type Issuers } from "../../src/security/issuers.ts";
 import { ManualClock } from "../harness/manual-clock.ts";
+import { startTestWarren, type TestWarren } from "../harness/warren.ts";
+import { WireClient } from "../harness/wire-client.ts";
 
 const NOW_S = 1_800_000_000;
 const clock = new ManualClock(NOW_S * 1000);
@@ -20,6 +22,7 @@ const EC = "https://ec.example";
 const SHARED = "https://shared.example";
 let issuers: Issuers;
 let directory = "";
+let broker: TestWarren;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "warren-tokens-"));
@@ -28,16 +31,27 @@ beforeAll(async () => {
   const jwk = { ...ec.publicKey.export({ format: "jwk" }), kid: "one" };
   await writeFile(publicKeyFile, rsaPem);
   await writeFile(jwksFile, JSON.stringify({ keys: [jwk] }));
-  issuers = createIssuers({
-    clock,
-    issuers: [
-      { issuer: RSA, publicKeyFile, audience: "warren" },
-      { issuer: EC, jwksFile },
-      { issuer: SHARED, secret: SECRET },
-    ],
-  })!;
+  const settings = [
+    { issuer: RSA, publicKeyFile, audience: "warren" },
+    { issuer: EC, jwksFile },
+    { issuer: SHARED, secret: SECRET },
+  ];
+  issuers = createIssuers({ clock, issuers: settings })!;
+  broker = await startTestWarren({ issuers: settings }, { clock });
 });
-afterAll(() => rm(directory, { recursive: true, force: true }));
+afterAll(async () => {
+  await broker[Symbol.asyncDispose]();
+  await rm(directory, { recursive: true, force: true });
+});
+
+/** What a broker says to it over HTTP and WebSocket; the two ways that take any text. */
+async function answersTo(token: string): Promise<unknown[]> {
+  const query = `?access_token=${encodeURIComponent(token)}`;
+  const { status, body } = await broker.json("GET", `/admin/v1/info${query}`);
+  using late = await WireClient.open(`${broker.url.replace("http", "ws")}/ws`);
+  const { type, code } = await late.request({ type: "auth", token });
+  return [status, body.code, type, code];
+}
 
 const part = (value: unknown) =>
   Buffer.from(typeof value === "string" ? value : JSON.stringify(value)).toString("base64url");
@@ -79,6 +93,7 @@ describe("[P-14.1] the genuine ones are accepted", () => {
     ],
   ])("%s", async (_, token) => {
     expect((await issuers.verify(token())).claims.sub).toBe("ada");
+    expect(await answersTo(token())).toEqual([403, "forbidden", "ok", undefined]);
   });
 });
 
@@ -165,6 +180,19 @@ describe("[P-14.1] attacks are refused", () => {
     ["nested without end", () => es(`${"[".repeat(4000)}`)],
     ["not valid yet", () => es({ ...forEc, nbf: NOW_S + 60 })],
     ["issued in the future", () => es({ ...forEc, iat: NOW_S + 60 })],
+    ["an end that is text", () => es({ ...forEc, exp: "9999999999" })],
+    ["an end that is null", () => es({ ...forEc, exp: null })],
+    ["an end that is no time", () => es({ ...forEc, exp: 1e300 })],
+    ["an end beyond all numbers", () => es(`{"iss":"${EC}","sub":"ada","exp":1e999}`)],
+    ["a beginning that is text", () => es({ ...forEc, nbf: "0" })],
+    ["issued at a time that is text", () => es({ ...forEc, iat: "0" })],
+    ["issued before there was time", () => es({ ...forEc, iat: -1 })],
+    ["no subject", () => es({ iss: EC })],
+    ["an empty subject", () => es({ iss: EC, sub: "" })],
+    ["a subject that is a number", () => es({ iss: EC, sub: 7 })],
+    ["a subject that steers terminals", () => es({ iss: EC, sub: "ada\u001b[2J" })],
+    ["a subject that is too long", () => es({ iss: EC, sub: "a".repeat(257) })],
+    ["claims that are a list", () => es([forEc])],
     ["another audience", () => rs({ ...forRsa, aud: "other" })],
     ["an audience that only begins so", () => rs({ ...forRsa, aud: "warren.evil.example" })],
     ["no audience", () => rs({ ...forRsa, aud: undefined })],
@@ -174,12 +202,22 @@ describe("[P-14.1] attacks are refused", () => {
     expect(error).toBeInstanceOf(WarrenError);
     expect((error as WarrenError).code).toBe("unauthenticated");
     expect((error as WarrenError).message).not.toContain(SECRET);
+    const refused = expect.stringMatching(/^unauthenticated$|^invalid_frame$/);
+    expect(await answersTo(token())).toEqual([401, "unauthenticated", "error", refused]);
   });
 
   test("expired, with a code of its own", async () => {
     const error = await issuers.verify(es({ ...forEc, exp: NOW_S - 60 })).catch((e: unknown) => e);
     expect((error as WarrenError).code).toBe("token_expired");
   });
+
+  test.each([[[{ allow: "everything" }]], ["all"], [[{ allow: ["publish"], on: ["a/#/b"] }]]])(
+    "rights that are none: %j",
+    async (grants) => {
+      const refused = [401, "unauthenticated", "error", "unauthenticated"];
+      expect(await answersTo(es({ ...forEc, grants }))).toEqual(refused);
+    },
+  );
 
   test("each bit of a signature counts", async () => {
     const token = es();
