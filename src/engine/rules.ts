@@ -118,7 +118,8 @@ function webhookOf(
 ): { webhook?: object | null } {
   if (given === undefined) return {};
   if (given === null || existing?.secret === undefined || given.url !== existing.url) {
-    return { webhook: given };
+    // Its own, for defaults are written into it, and settings are frozen.
+    return { webhook: given === null ? null : { ...given } };
   }
   return { webhook: { secret: existing.secret, ...given } };
 }

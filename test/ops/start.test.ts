@@ -27,6 +27,17 @@ describe("[P-13.6] a start that works", () => {
     }
   });
 
+  test("[P-13.6, P-5.16] a queue of the settings may be pushed to an endpoint", async () => {
+    const file = join(dataDir, "settings.json");
+    const webhook = { url: "http://127.0.0.1:9/hook", secret: "whsec_c2VjcmV0IG9mIGEgdGVzdA==" };
+    await writeFile(file, JSON.stringify({ queues: { hooked: { webhook } } }));
+    await using broker = await serve(dataDir, ["--config", file]);
+    const answer = await fetch(`${broker.url}/admin/v1/queues/hooked`);
+    expect(await answer.json()).toMatchObject({
+      webhook: { url: webhook.url, secretSet: true, timeoutMs: 10_000 },
+    });
+  });
+
   test("[P-13.6] --json prints JSON lines only", async () => {
     await using broker = await serve(dataDir);
     expect(broker.log()[0]).toMatchObject({ level: "info", msg: "listening", durability: "fsync" });
