@@ -59,6 +59,18 @@ export const CONNECTION_OPERATIONS = {
     query: Type.Object({ reason: Reason }, { additionalProperties: false }),
     status: 204,
   },
+  kickConnections: {
+    method: "DELETE",
+    path: "/admin/v1/connections",
+    summary: "End all connections of a principal, a client or a range; of several all must fit.",
+    access: "admin",
+    area: "connections",
+    query: Type.Object(
+      { ...who, address: ByAddress, reason: Reason },
+      { additionalProperties: false },
+    ),
+    answer: Type.Object({ kicked: Count }),
+  },
   listBans: {
     method: "GET",
     path: "/admin/v1/bans",

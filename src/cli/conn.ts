@@ -1,6 +1,14 @@
 /** `warren conn …`: who is connected. */
 import { ask } from "./admin-client.ts";
-import { CLIENT_FLAGS, type Command, type Input, integerFlag, textFlag } from "./command.ts";
+import {
+  CLIENT_FLAGS,
+  type Command,
+  type Flags,
+  type Input,
+  integerFlag,
+  textFlag,
+  UsageError,
+} from "./command.ts";
 import { brief, table } from "./terminal.ts";
 
 interface Connection {
@@ -18,15 +26,19 @@ interface Connection {
 const PAGE = 1000;
 const CONNECTIONS = "/admin/v1/connections";
 
+const WHOSE_FLAGS: Flags = {
+  principal: { type: "string", value: "NAME", help: "Only those of this principal." },
+  client: { type: "string", value: "ID", help: "Only those of this client." },
+  address: { type: "string", value: "RANGE", help: "Only those from this address or range." },
+};
+
 const listCommand: Command = {
   name: "conn list",
   usage: "",
   summary: "List the open connections, the oldest first.",
   flags: {
     ...CLIENT_FLAGS,
-    principal: { type: "string", value: "NAME", help: "Only those of this principal." },
-    client: { type: "string", value: "ID", help: "Only those of this client." },
-    address: { type: "string", value: "RANGE", help: "Only those from this address or range." },
+    ...WHOSE_FLAGS,
     limit: { type: "string", value: "N", help: "At most so many; 100 if absent." },
   },
   args: [0, 0],
@@ -81,19 +93,32 @@ const showCommand: Command = {
 
 const kickCommand: Command = {
   name: "conn kick",
-  usage: "<session>",
-  summary: "End a connection; to keep it out, see: warren ban add.",
+  usage: "[session]",
+  summary: "End a connection, or all of somebody; to keep them out, see: warren ban add.",
+  details:
+    "Which: a session, or --principal, --client and --address, of which all that are given must fit.",
   flags: {
     ...CLIENT_FLAGS,
+    ...WHOSE_FLAGS,
     reason: { type: "string", value: "TEXT", help: "Why; the client is told." },
   },
-  args: [1, 1],
+  args: [0, 1],
   async run(input) {
-    const reason = textFlag(input, "reason");
-    const query = reason === undefined ? "" : `?${new URLSearchParams({ reason })}`;
-    await ask(input, "DELETE", `${pathOf(input)}${query}`);
-    if (input.terminal.json) input.terminal.object({ kicked: input.args[0] });
-    else input.terminal.line(`ended ${input.args[0]}`);
+    const { args, terminal } = input;
+    const query = new URLSearchParams();
+    const whose = Object.keys(WHOSE_FLAGS);
+    for (const name of [...whose, "reason"]) {
+      const value = textFlag(input, name);
+      if (value !== undefined) query.set(name, value);
+    }
+    const [session] = args;
+    if ((session === undefined) !== whose.some((name) => query.has(name))) {
+      throw new UsageError("say which: a session, or --principal, --client or --address");
+    }
+    const place = session === undefined ? CONNECTIONS : pathOf(input);
+    const ended = await ask<{ kicked: number }>(input, "DELETE", `${place}?${query}`);
+    if (terminal.json) terminal.object({ kicked: session ?? ended.kicked });
+    else terminal.line(`ended ${session ?? `${ended.kicked} connections`}`);
     return 0;
   },
 };

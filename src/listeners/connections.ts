@@ -14,6 +14,7 @@ type Operations =
   | "listConnections"
   | "getConnection"
   | "kickConnection"
+  | "kickConnections"
   | "listBans"
   | "putBan"
   | "getBan"
@@ -21,18 +22,17 @@ type Operations =
 
 /** Records of bans that are over and go with one change. */
 const CLEARED_AT_ONCE = 1000;
+/** Connections that are ended in one turn of the event loop, at 60 to 70 µs each. */
+const ENDED_AT_ONCE = 32;
 
 export const connectionHandlers: Handlers<Operations> = {
   listConnections({ query }, { sessions }) {
-    const { limit, after = "", principal, client, address } = query;
-    const inRange = address === undefined ? undefined : rangeTest(address);
+    const { limit, after = "" } = query;
+    const isMeant = choice(query);
     const found: Session[] = [];
     let more = false;
     for (const session of sessions) {
-      if (session.id <= after) continue;
-      if (principal !== undefined && session.principal?.name !== principal) continue;
-      if (client !== undefined && session.principal?.client !== client) continue;
-      if (inRange?.(session.address) === false) continue;
+      if (session.id <= after || !isMeant(session)) continue;
       found.push(session);
       // Only the first page is sorted, however many connections there are.
       if (found.length >= 4 * limit) more = firstOf(found, limit) || more;
@@ -54,6 +54,26 @@ export const connectionHandlers: Handlers<Operations> = {
       sessionOf(call, services).close(CLOSE.kicked, call.query.reason ?? "ended by an operator");
     });
     return undefined;
+  },
+
+  kickConnections(call, services) {
+    const { principal, client, address, reason = "ended by an operator" } = call.query;
+    const on = principal ?? client ?? address;
+    const change = { action: "connections.kick", ...(on !== undefined && { on }) };
+    const kick = async () => {
+      if (on === undefined) {
+        const why = "Say whose: principal, client or address.";
+        throw new WarrenError("invalid_frame", why, { pointer: "" });
+      }
+      const isMeant = choice(call.query);
+      const meant = [...services.sessions].filter((one) => !one.over && isMeant(one));
+      for (const [at, session] of meant.entries()) {
+        if (!session.over) session.close(CLOSE.kicked, reason);
+        if (at % ENDED_AT_ONCE === ENDED_AT_ONCE - 1) await endOfTurn(services);
+      }
+      return { kicked: meant.length };
+    };
+    return audited(call, services, change, kick, ({ kicked }) => ({ count: kicked }));
   },
 
   async listBans({ query }, { admission }) {
@@ -99,6 +119,26 @@ export const connectionHandlers: Handlers<Operations> = {
     return undefined;
   },
 };
+
+function endOfTurn({ clock }: Pick<Services, "clock">): Promise<void> {
+  return new Promise((resolve) => clock.endOfTurn(resolve));
+}
+
+interface Choice {
+  readonly principal?: string | undefined;
+  readonly client?: string | undefined;
+  readonly address?: string | undefined;
+}
+
+/** Whether a session is one of those: all that is given must fit. Throws `invalid_frame`. */
+function choice({ principal, client, address }: Choice): (session: Session) => boolean {
+  const inRange = address === undefined ? undefined : rangeTest(address);
+  return ({ principal: who, address: from }) => {
+    if (principal !== undefined && who?.name !== principal) return false;
+    if (client !== undefined && who?.client !== client) return false;
+    return inRange?.(from) !== false;
+  };
+}
 
 function change(key: string, value: Ban | undefined): RecordChange {
   return { collection: "bans", key, value };

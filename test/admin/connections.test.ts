@@ -254,6 +254,41 @@ test("[P-14.5] thousands of bans: each is found, and live connections of the las
   expect(await answersTo(broker, "ada", "10.20.0.1")).toEqual(LET_IN);
 });
 
+for (const encoding of ENCODINGS) {
+  test(`[P-14.5] all connections of a principal, a client or a range are ended (${encoding})`, async () => {
+    await using broker = await startTestWarren(BEHIND_A_PROXY);
+    const ask = await admin(broker);
+    const many = Array.from({ length: 70 }, (_, n) =>
+      connect(broker, "ada", `203.0.113.${n}`, `device-${n % 7}`, encoding),
+    );
+    const hers = await Promise.all(many);
+    using his = await connect(broker, "bob", "203.0.113.250", "device-1", encoding);
+    const kick = async (query: string) => (await ask("DELETE", `connections?${query}`)).body.kicked;
+    expect(await kick("principal=ada&client=device-1&reason=lost")).toBe(10);
+    expect(await hers[1]?.closed()).toEqual({ code: 4410, reason: "lost" });
+    expect(await kick("address=203.0.113.0/28&principal=ada")).toBe(13);
+    expect(await kick("principal=ada")).toBe(47);
+    for (const client of hers) expect((await client.closed()).code).toBe(4410);
+    expect(await kick("principal=ada")).toBe(0);
+    await his.ok({ type: "ping" });
+    // They may come back, and no slip ends everybody.
+    using again = await connect(broker, "ada");
+    await again.ok({ type: "ping" });
+    for (const query of ["", "reason=all", "address=everywhere", "session=x"]) {
+      expect((await ask("DELETE", `connections?${query}`)).body.code).toBe("invalid_frame");
+    }
+    const { body } = await ask("GET", "audit?action=connections.kick&outcome=done");
+    expect(body.entries.map(({ on, count }: Record<string, unknown>) => [on, count])).toEqual([
+      ...[
+        ["ada", 0],
+        ["ada", 47],
+        ["ada", 13],
+      ],
+      ["ada", 10],
+    ]);
+  });
+}
+
 describe("bans by rules", () => {
   test("[P-14.11, P-14.5] who comes and goes all the time is out, its neighbours are not", async () => {
     const rates = { flapping: { perMinute: 15, banMs: 300_000 } };
@@ -333,6 +368,12 @@ test("[P-13.7, P-14.5] conn list, show, kick; ban add, list, remove", async () =
     { kicked: session },
   ]);
   expect((await live.closed()).code).toBe(4410);
+  const more = await connect(broker, "ada");
+  expect((await warren("conn", "kick", "--principal", "ada")).values).toEqual([{ kicked: 1 }]);
+  expect((await more.closed()).code).toBe(4410);
+  for (const wrong of [[], [session, "--principal", "ada"]]) {
+    expect((await warren("conn", "kick", ...wrong)).code).toBe(2);
+  }
   const add = ["ban", "add", "b1", "--address", "203.0.113.0/24", "--for-ms", "60000"];
   expect((await warren(...add)).values).toMatchObject([{ id: "b1", address: "203.0.113.0/24" }]);
   expect((await warren("ban", "add", "b2")).code).toBe(2);
