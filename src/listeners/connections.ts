@@ -130,8 +130,10 @@ interface Choice {
   readonly address?: string | undefined;
 }
 
+type Chosen = (session: Session) => boolean;
+
 /** Whether a session is one of those: all that is given must fit. Throws `invalid_frame`. */
-function choice({ principal, client, address }: Choice): (session: Session) => boolean {
+function choice({ principal, client, address }: Choice): Chosen {
   const inRange = address === undefined ? undefined : rangeTest(address);
   return ({ principal: who, address: from }) => {
     if (principal !== undefined && who?.name !== principal) return false;
