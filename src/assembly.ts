@@ -148,14 +148,15 @@ function metricsOf(broker: Broker, figures: Figures, durability: Config["durabil
 }
 
 /** Roles and channels, of the settings and as they are stored; what is stored with a fault denies. */
-function rulesOf(
-  config: Config,
+export function rulesOf(
+  config: Pick<Config, "roles" | "channels">,
   broker: Broker,
   log: Logger,
 ): { roles: RoleBook; channels: ChannelBook } {
   const roles = new RoleBook(config.roles);
   const channelsChanged = () => {
     broker.router.channelsChanged();
+    broker.presence.rulesChanged();
     roles.grantEveryone(channels.everyone());
   };
   const channels = new ChannelBook(config.channels, channelsChanged, broker.counters);

@@ -5,7 +5,7 @@
 import type { Clock, Timer } from "../clock.ts";
 import type { Member } from "./member.ts";
 
-/** So many end in one turn of the event loop: a network that breaks may lose very many at once. */
+/** So many end, or are looked at, in one turn of the event loop: a network that breaks may lose very many at once. */
 const ENDS_A_TURN = 500;
 
 interface Absence {
@@ -31,6 +31,8 @@ export class Absences {
   /** Those with the same identity, in that order too. */
   readonly #byIdentity = new Map<string, Absence[]>();
   #timer: Timer | undefined;
+  /** Those who are still to be looked at, whether they are waited for. */
+  #unseen: Iterator<Absence> | undefined;
 
   constructor(deps: AbsencesDeps) {
     this.#deps = deps;
@@ -58,6 +60,28 @@ export class Absences {
     if (absence === undefined) return undefined;
     this.#forget(absence);
     return absence.member;
+  }
+
+  /** Whom `isAwaited` is false for is over: all are looked at once more, a part of them in each turn. */
+  review(isAwaited: (member: Member) => boolean): void {
+    const isUnderWay = this.#unseen !== undefined;
+    // Whoever is lost meanwhile is among them.
+    this.#unseen = this.#all.values();
+    if (!isUnderWay) this.#reviewOn(isAwaited);
+  }
+
+  #reviewOn(isAwaited: (member: Member) => boolean): void {
+    for (let looks = 0; looks < ENDS_A_TURN; looks++) {
+      const absence = this.#unseen?.next().value;
+      if (absence === undefined) {
+        this.#unseen = undefined;
+        return;
+      }
+      if (isAwaited(absence.member)) continue;
+      this.#forget(absence);
+      this.#deps.over(absence.member);
+    }
+    this.#deps.clock.endOfTurn(() => this.#reviewOn(isAwaited));
   }
 
   /** All are over. */

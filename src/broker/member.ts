@@ -21,8 +21,8 @@ export interface Place {
   readonly members: Set<Member>;
   /** There are too many for each that comes or goes to be told [P-7.3]. */
   crowded: boolean;
-  /** The count that watchers were told last, while it is crowded. */
-  told: number;
+  /** The count that watchers were told last, while it is crowded and nobody has listed another one since. */
+  told: number | undefined;
 }
 
 export class Member {

@@ -121,6 +121,11 @@ export class Presence {
     if (member.identify(who)) this.#tellOf(member, "update");
   }
 
+  /** Channels have changed: nobody is waited for where nobody can be a member any more [P-7.2]. */
+  rulesChanged(): void {
+    this.#absences.review(({ place }) => this.isKept(place.topic));
+  }
+
   leave(member: Member): void {
     const { place } = member;
     if (!place.members.delete(member)) return;
@@ -165,6 +170,8 @@ export class Presence {
       members.push(member.view);
     }
     const count = place?.members.size ?? 0;
+    // The asker, who may watch, has to be told of the next count, be it the one that the others know.
+    if (asker !== undefined && place !== undefined && place.told !== count) place.told = undefined;
     return { members, count, ...(place?.crowded && { many: true }) };
   }
 
@@ -200,7 +207,7 @@ export class Presence {
   #placeOf(topic: string): Place {
     let place = this.#places.get(topic);
     if (place === undefined) {
-      place = { topic, members: new Set(), crowded: false, told: 0 };
+      place = { topic, members: new Set(), crowded: false, told: undefined };
       this.#places.set(topic, place);
     }
     return place;

@@ -1,8 +1,6 @@
 /** A broker without a network, whose turns and time are taken by hand, and connections to it. */
-import { decode } from "@msgpack/msgpack";
 import { assemble, type House } from "../../src/assembly.ts";
 import { ALLOW_ALL } from "../../src/broker/access.ts";
-import type { Bytes, Socket } from "../../src/broker/route.ts";
 import { systemRandom } from "../../src/clock.ts";
 import { configFrom } from "../../src/config.ts";
 import { MemoryEngine } from "../../src/engine/memory/engine.ts";
@@ -10,6 +8,7 @@ import { createLogger } from "../../src/log.ts";
 import { NativeProtocol } from "../../src/protocols/native/native.ts";
 import { Session } from "../../src/session/session.ts";
 import { ManualClock } from "../harness/manual-clock.ts";
+import { PretendedRoutes, PretendedSocket } from "../harness/pretended-socket.ts";
 import type { Encoding, Frame } from "../harness/wire-client.ts";
 
 class TurnClock extends ManualClock {
@@ -30,7 +29,7 @@ class TurnClock extends ManualClock {
 export class PresenceHouse {
   readonly clock = new TurnClock();
   readonly #house: House;
-  readonly #routes = new Map<string, Set<Line>>();
+  readonly #routes = new PretendedRoutes();
   readonly #protocols = { json: NativeProtocol.json(), msgpack: NativeProtocol.msgpack() };
 
   constructor(settings: Readonly<Record<string, unknown>>) {
@@ -44,11 +43,7 @@ export class PresenceHouse {
       write: () => undefined,
     });
     this.#house = assemble(config, { clock, engine, log });
-    const publish = (route: string, bytes: Bytes) => {
-      for (const line of this.#routes.get(route) ?? []) line.send(bytes);
-      return bytes.length;
-    };
-    this.#house.routes.listener = { publish } as never;
+    this.#house.routes.listener = { publish: this.#routes.publish } as never;
   }
 
   get members(): number {
@@ -65,15 +60,10 @@ export class PresenceHouse {
 }
 
 /** Both ends of a connection. */
-export class Line implements Socket {
-  readonly #routes: Map<string, Set<Line>>;
+export class Line extends PretendedSocket {
   #session: Session | undefined;
   /** What has come to the client. */
   readonly frames: Frame[] = [];
-
-  constructor(routes: Map<string, Set<Line>>) {
-    this.#routes = routes;
-  }
 
   get session(): Session {
     return this.#session as Session;
@@ -86,37 +76,13 @@ export class Line implements Socket {
 
   /** The connection ends, with the code of a close frame or 1006. */
   end(code: number): void {
-    for (const members of this.#routes.values()) members.delete(this);
+    this.routes.removeFromAll(this);
     this.session.end(code);
   }
 
-  send(bytes: Bytes): number {
-    const value = typeof bytes === "string" ? JSON.parse(bytes) : decode(bytes);
-    this.frames.push(...((Array.isArray(value) ? value : [value]) as Frame[]));
-    return bytes.length;
+  protected sent(frames: Frame[]): void {
+    this.frames.push(...frames);
   }
-
-  publish(): number {
-    throw new Error("nobody is spared here");
-  }
-
-  subscribe(route: string): void {
-    const members = this.#routes.get(route);
-    if (members === undefined) this.#routes.set(route, new Set([this]));
-    else members.add(this);
-  }
-
-  unsubscribe(route: string): void {
-    this.#routes.get(route)?.delete(this);
-  }
-
-  getBufferedAmount(): number {
-    return 0;
-  }
-
-  pause(): void {}
-
-  resume(): void {}
 
   ping(): number {
     this.session.heard();

@@ -7,6 +7,9 @@ import { filterMatches, hasWildcard } from "../../src/topic.ts";
 export const GRACE_MS = 5000;
 export const COUNT_MS = 1000;
 
+/** No count at all. */
+const UNTOLD = -1;
+
 export interface Person {
   readonly session: string;
   readonly name: string;
@@ -53,6 +56,12 @@ export class PresenceModel {
 
   isCrowded(topic: string): boolean {
     return this.#crowded.has(topic);
+  }
+
+  /** Somebody has listed the topic, and knows its count now. */
+  listed(topic: string): void {
+    const told = this.#crowded.get(topic);
+    if (told !== undefined && told !== this.on(topic).length) this.#crowded.set(topic, UNTOLD);
   }
 
   subscribe(person: Person, filter: string, watch: boolean | undefined, info: unknown): void {

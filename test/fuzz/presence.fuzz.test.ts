@@ -129,6 +129,7 @@ class Fuzz {
     line.session.live.presence({ type: "presence", id: 1, topic });
     this.#house.clock.turn();
     const [{ members, count, many }] = line.frames.splice(0) as [Frame];
+    this.#model.listed(topic);
     const wanted = this.#model.on(topic);
     expect([count, many]).toEqual([wanted.length, this.#model.isCrowded(topic) || undefined]);
     expect(members).toEqual(

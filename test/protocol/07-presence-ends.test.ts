@@ -329,4 +329,27 @@ describe("rights and channels", () => {
       "not_supported",
     );
   });
+
+  test("[P-7.2, P-14.9] where a channel loses presence nobody is waited for any more", async () => {
+    await using house = await watchedHouse("json");
+    const { watcher, broker, presence } = house;
+    const Authorization = `Bearer ${await tokenFor("operator")}`;
+    for (const name of ["ada", "bob"]) {
+      const one = await house.come(name);
+      await one.ok({ type: "subscribe", filter: name === "ada" ? "room/hall/1" : "room/1" });
+      await house.lose(one);
+    }
+    expect(await toldUntilNow(watcher)).toEqual(["join ada", "join bob"]);
+    const answer = await fetch(`${broker.httpUrl}/admin/v1/channels/halls`, {
+      method: "PUT",
+      body: JSON.stringify({ filter: "room/hall/#" }),
+      headers: { Authorization, "Content-Type": "application/json" },
+    });
+    expect(answer.status).toBe(200);
+    await eventually(
+      () => presence.members === 1,
+      () => `bob alone; there are ${presence.members}`,
+    );
+    expect(await toldUntilNow(watcher)).toEqual(["leave ada"]);
+  });
 });

@@ -53,6 +53,32 @@ for (const encoding of ENCODINGS) {
   });
 }
 
+test("[P-7.3, P-7.4] who has listed another count than was told is told when it is that again", async () => {
+  const clock = new ManualClock();
+  await using house = await openHouse("json", {
+    limits: { presenceAnnounced: 2 },
+    deps: { clock },
+  });
+  const come = async (name: string) => {
+    const one = await house.come(name);
+    await one.ok({ type: "subscribe", filter: "room/1" });
+    return one;
+  };
+  for (const name of ["p1", "p2", "p3"]) await come(name);
+  const last = await come("p4");
+  clock.advance(1000);
+  const late = await come("p5");
+  const watcher = await house.come("watcher");
+  await watcher.ok({ type: "subscribe", filter: "room/#", presence: true });
+  expect(await watcher.ok({ type: "presence", topic: "room/1" })).toMatchObject({ count: 5 });
+  await late.close();
+  clock.advance(1000);
+  expect(await toldUntilNow(watcher)).toEqual(["many 4"]);
+  await last.close();
+  clock.advance(1000);
+  expect(await toldUntilNow(watcher)).toEqual(["many 3"]);
+});
+
 test("[P-7.4] hundreds that come and go together cost few frames", async () => {
   const limits = { presenceAnnounced: 20 };
   await using broker = await startBroker({ limits, access: { channels: ROOMS } });

@@ -3,7 +3,10 @@ import type { Database } from "bun:sqlite";
 import type { QueueReport } from "../../src/engine/engine.ts";
 import type { SqliteEngine } from "../../src/engine/sqlite/engine.ts";
 import type { HistoryEvent } from "../durability/history.ts";
+import type { SimGuest } from "./guest.ts";
 import type { Surroundings } from "./peer.ts";
+import { TOPICS } from "./rules.ts";
+import type { PresenceWitness } from "./witness.ts";
 
 export function isEmpty({ counts }: QueueReport): boolean {
   const { ready, delayed, inFlight, bytes } = counts;
@@ -48,6 +51,21 @@ export async function retainedFaults(
   if (retained !== kept.size) fault(`${kept.size} kept, ${retained} counted`);
   for (const message of answered) if (!kept.has(message)) fault(`${message} is not kept`);
   for (const message of kept) if (!asked.has(message)) fault(`${message} was not acked`);
+}
+
+/** [P-7.1] Who wants to be on a topic is, and nobody else. */
+export function presenceFaults(
+  guests: readonly SimGuest[],
+  witness: PresenceWitness,
+  world: Surroundings,
+): void {
+  for (const topic of TOPICS) {
+    const wanted = guests.filter(({ wishes }) => wishes.has(topic));
+    const names = wanted.map(({ options }) => options.who.name).sort();
+    const there = witness.names(topic);
+    if (Bun.deepEquals(names, there)) continue;
+    world.fault("presence", `${there.join()} are on ${topic} in the place of ${names.join()}`);
+  }
 }
 
 /** Messages of the queue that somebody acked, and those whose ack was answered. */

@@ -6,14 +6,15 @@ import type { Life } from "./life.ts";
 import type { SimPeer, SimSocket } from "./socket.ts";
 import type { SimTime } from "./time.ts";
 
-/** Never empty, kept where it should not be, more than there may be; gone too early or too late; not ended. */
+/** Never empty, kept where it should not be, more than there may be; gone too early or too late; presence. */
 export type OtherFaultKind =
   | "stuck"
   | "left"
   | "retained"
   | "over_bound"
   | "lapsed_early"
-  | "outlived";
+  | "outlived"
+  | "presence";
 
 /** What peers need of the world around them. */
 export interface Surroundings {
@@ -22,6 +23,8 @@ export interface Surroundings {
   /** Faults are over: what is left is finished, and nothing new begun. */
   readonly healed: boolean;
   record(event: HistoryEvent): void;
+  /** Something has happened that is not in the history, but is the same for the same seed. */
+  note(what: unknown): void;
   /** Something is wrong that the history does not show. */
   fault(kind: OtherFaultKind, text: string): void;
   /** A new connection; undefined while there is no broker. */

@@ -65,6 +65,32 @@ const hoarding: Sabotage = (engine) => {
   };
 };
 
+/** Whoever loses his connection is gone in that moment. */
+const unforgiving: Sabotage = (_engine, _disk, presence) => {
+  presence.lose = (member) => presence.leave(member);
+};
+
+/** Whoever is missing is waited for, however long that takes. */
+const faithful: Sabotage = (_engine, _disk, presence) => {
+  presence.lose = () => {};
+};
+
+/** A list is given in the middle of what is being told. */
+const hasty: Sabotage = (_engine, _disk, presence) => {
+  const { list } = presence;
+  presence.list = (topic, limit) => list.call(presence, topic, limit);
+};
+
+/** Who says something else of himself is not listened to. */
+const deaf: Sabotage = (_engine, _disk, presence) => {
+  presence.inform = () => {};
+};
+
+/** Who shows who he is stays who he was. */
+const forgetsFaces: Sabotage = (_engine, _disk, presence) => {
+  presence.identify = () => {};
+};
+
 export const SABOTAGES: Readonly<Record<string, Sabotage>> = {
   "a disk that lies": lyingDisk,
   "delays that are ignored": impatient,
@@ -72,5 +98,10 @@ export const SABOTAGES: Readonly<Record<string, Sabotage>> = {
   "batches stored by halves": piecemeal,
   "what gives way stays on disk": hoarding,
   "changes of scheduled messages that are not made": stiff,
+  "members gone with their connection": unforgiving,
+  "members that are missing for ever": faithful,
+  "lists that stand at no known place": hasty,
+  "members that cannot change what they say": deaf,
+  "members that stay nobody": forgetsFaces,
   "deliveries forgotten with their connection": forgetful,
 };

@@ -13,18 +13,21 @@ const PATIENCE = 20;
 const BOUND_MS = 240_000;
 
 test(
-  "[P-5.8, P-3.4, P-3.5, P-3.6, P-3.7, P-5.5] whatever happens, nothing is wrong, and healed it all ends well",
+  "[P-5.8, P-3.4, P-3.5, P-3.6, P-3.7, P-5.5, P-7.1, P-7.2, P-7.3, P-7.4] whatever happens, nothing is wrong, and healed it all ends well",
   async () => {
     let events = 0;
+    let told = 0;
     const done = new Set<string>();
     for (const seed of fuzzSeeds(SEEDS)) {
       const report = await simulate(seed);
       expect({ FUZZ_SEED: seed, faults: report.faults }).toEqual({ FUZZ_SEED: seed, faults: [] });
       events += report.events;
+      told += report.told;
       for (const what of Object.keys(report.done)) done.add(what);
     }
     // So that it cannot pass because nothing happened.
     expect(events).toBeGreaterThan(200);
+    expect(told).toBeGreaterThan(100);
     if (Bun.env.FUZZ_SEED === undefined) expect(done.size).toBeGreaterThanOrEqual(8);
   },
   BOUND_MS,
@@ -39,7 +42,7 @@ test("[P-5.8] the same seed is the same run, to the last event", async () => {
   expect(other.hash).not.toBe(first.hash);
 });
 
-describe("[P-5.8] an engine that is broken on purpose is caught", () => {
+describe("[P-5.8, P-7.2] an engine, or presence, that is broken on purpose is caught", () => {
   for (const [name, sabotage] of Object.entries(SABOTAGES)) {
     test(
       name,

@@ -2,10 +2,10 @@
  * A WebSocket in a simulation, as the session sees it: what is sent takes its time and keeps its order,
  * until the connection is cut. What passes the broker's end is told to `tap`, exactly when it does.
  */
-import { decode, encode } from "@msgpack/msgpack";
-import type { Bytes, Socket } from "../../src/broker/route.ts";
+import { encode } from "@msgpack/msgpack";
 import type { Random } from "../../src/clock.ts";
 import type { Session } from "../../src/session/session.ts";
+import { type PretendedRoutes, PretendedSocket } from "../harness/pretended-socket.ts";
 import type { Encoding, Frame } from "../harness/wire-client.ts";
 import type { SimTime } from "./time.ts";
 
@@ -16,38 +16,49 @@ const LOST = 1006;
 /** Between two that keep their order. */
 const IN_ORDER_MS = 0.001;
 
+/** Whose session it is, where that is not the same for all. */
+export interface Who {
+  readonly name: string;
+  readonly client?: string;
+}
+
 /** The client's end. */
 export interface SimPeer {
   readonly encoding: Encoding;
+  readonly who?: Who;
   /** The broker has read this. */
   wasRead(frame: Frame): void;
   /** The broker has sent this. */
   wasSent(frame: Frame): void;
+  /** The broker closes the connection, for a reason of its own. */
+  wasClosed?(code: number): void;
   /** The broker knows that the connection is over; in order: the client has closed it. */
   wasEnded(inOrder: boolean): void;
   receive(frame: Frame): void;
   closed(): void;
 }
 
-export class SimSocket implements Socket {
+export class SimSocket extends PretendedSocket {
   readonly peer: SimPeer;
   readonly #time: SimTime;
   readonly #random: Random;
-  readonly #routes: Map<string, Set<SimSocket>>;
   #session: Session | undefined;
   #paused = false;
   readonly #unread: Frame[][] = [];
+  /** Nothing passes any more. */
   #cut = false;
+  /** Nor does anybody tell the broker. */
+  #faded = false;
   #ended = false;
   /** When the last one of each way arrives: the next one does not overtake it. */
   #inAt = 0;
   #outAt = 0;
 
-  constructor(peer: SimPeer, time: SimTime, random: Random, routes: Map<string, Set<SimSocket>>) {
+  constructor(peer: SimPeer, time: SimTime, random: Random, routes: PretendedRoutes) {
+    super(routes);
     this.peer = peer;
     this.#time = time;
     this.#random = random;
-    this.#routes = routes;
   }
 
   attach(session: Session): void {
@@ -67,11 +78,24 @@ export class SimSocket implements Socket {
   cut(code = LOST): void {
     if (this.#cut) return;
     this.#cut = true;
-    this.#time.after(this.#random() * LATENCY_MS, () => {
+    this.#soon(() => {
       this.#end(code);
       // Then only does the client: one peer stands for one connection at a time.
-      this.#time.after(this.#random() * LATENCY_MS, () => this.peer.closed());
+      this.#soon(() => this.peer.closed());
     });
+  }
+
+  /** The client has moved to another network: the broker is not told, and finds out by the silence. */
+  fade(): void {
+    if (this.#cut) return;
+    this.#cut = true;
+    this.#faded = true;
+    this.#soon(() => this.peer.closed());
+  }
+
+  /** An operator, or a rule of the broker, ends the connection. */
+  expel(code: number): void {
+    if (!this.#ended) this.#session?.close(code, "");
   }
 
   /** The broker's process is gone: its end of the connection does nothing more. */
@@ -80,41 +104,19 @@ export class SimSocket implements Socket {
     this.cut();
   }
 
-  send(bytes: Bytes): number {
-    if (this.#ended) return bytes.length;
-    const value = typeof bytes === "string" ? JSON.parse(bytes) : decode(bytes);
-    const frames = (Array.isArray(value) ? value : [value]) as Frame[];
+  protected sent(frames: Frame[]): void {
+    if (this.#ended) return;
     for (const frame of frames) this.peer.wasSent(frame);
     this.#outAt = this.#later(this.#outAt, () => {
       for (const frame of frames) this.peer.receive(frame);
     });
-    return bytes.length;
   }
 
-  publish(routeName: string, bytes: Bytes): number {
-    for (const other of this.#routes.get(routeName) ?? []) if (other !== this) other.send(bytes);
-    return bytes.length;
-  }
-
-  subscribe(routeName: string): void {
-    const members = this.#routes.get(routeName);
-    if (members === undefined) this.#routes.set(routeName, new Set([this]));
-    else members.add(this);
-  }
-
-  unsubscribe(routeName: string): void {
-    this.#routes.get(routeName)?.delete(this);
-  }
-
-  getBufferedAmount(): number {
-    return 0;
-  }
-
-  pause(): void {
+  override pause(): void {
     this.#paused = true;
   }
 
-  resume(): void {
+  override resume(): void {
     this.#paused = false;
     this.#time.after(0, () => this.#read());
   }
@@ -124,12 +126,14 @@ export class SimSocket implements Socket {
     return 0;
   }
 
-  close(): void {
-    this.cut();
+  close(code: number): void {
+    this.peer.wasClosed?.(code);
+    if (!this.#faded) this.cut();
   }
 
   terminate(): void {
-    this.cut();
+    if (this.#faded) this.#soon(() => this.#end(LOST));
+    else this.cut();
   }
 
   #read(): void {
@@ -144,9 +148,13 @@ export class SimSocket implements Socket {
   #end(code: number): void {
     if (this.#ended) return;
     this.#ended = true;
-    for (const members of this.#routes.values()) members.delete(this);
+    this.routes.removeFromAll(this);
     this.peer.wasEnded(code !== LOST);
     this.#session?.end(code);
+  }
+
+  #soon(action: () => void): void {
+    this.#time.after(this.#random() * LATENCY_MS, action);
   }
 
   #later(last: number, action: () => void): number {

@@ -3,20 +3,25 @@
  * clock from one seed. First with faults, then healed; what happened goes to the checker.
  */
 import type { QueueSettings } from "../../schemas/queue.ts";
+import type { Presence } from "../../src/broker/presence.ts";
 import type { Random } from "../../src/clock.ts";
+import type { RecordChange } from "../../src/engine/records.ts";
 import { completeSettings } from "../../src/engine/rules.ts";
 import type { SqliteEngine } from "../../src/engine/sqlite/engine.ts";
 import { check, type Fault } from "../durability/checker.ts";
 import type { HistoryEvent } from "../durability/history.ts";
 import { seededRandom } from "../harness/seeded-random.ts";
 import { SimDisk } from "./disk.ts";
-import { isEmpty, leftOver, retainedFaults } from "./end.ts";
+import { isEmpty, leftOver, presenceFaults, retainedFaults } from "./end.ts";
+import { guestsOf, type SimGuest } from "./guest.ts";
 import { Life } from "./life.ts";
-import type { OtherFaultKind, Surroundings } from "./peer.ts";
+import { AGAIN_MS, type OtherFaultKind, type Surroundings } from "./peer.ts";
 import { SimPublisher } from "./publisher.ts";
 import { SimPuller } from "./puller.ts";
+import { FIRST_RULES, otherRules } from "./rules.ts";
 import type { SimPeer, SimSocket } from "./socket.ts";
 import { SimTime } from "./time.ts";
+import { PresenceWitness } from "./witness.ts";
 import { SimWorker } from "./worker.ts";
 
 const RULES = { maxDeliveries: 3, ackTimeoutMs: 4000 };
@@ -57,10 +62,12 @@ export interface SimReport {
   readonly events: number;
   /** What was done to the broker. */
   readonly done: Readonly<Record<string, number>>;
+  /** How often somebody was told of somebody who came, went or changed. */
+  readonly told: number;
 }
 
 /** Makes an engine worse than it is: the simulation must notice. */
-export type Sabotage = (engine: SqliteEngine, disk: SimDisk) => void;
+export type Sabotage = (engine: SqliteEngine, disk: SimDisk, presence: Presence) => void;
 
 export async function simulate(seed: number, sabotage?: Sabotage): Promise<SimReport> {
   using world = new World(seed, sabotage);
@@ -80,6 +87,8 @@ class World implements Surroundings, Disposable {
   readonly #publishers: readonly SimPublisher[];
   readonly #workers: readonly SimWorker[];
   readonly #pullers: readonly SimPuller[];
+  readonly #guests: readonly SimGuest[];
+  readonly #witness: PresenceWitness;
   readonly #overflow: keyof typeof OVERFLOWS;
   readonly #keyRetry: "block" | "step-aside";
   readonly #others: OtherFault[] = [];
@@ -119,16 +128,21 @@ class World implements Surroundings, Disposable {
       new SimPuller(this, "h2", "audit", 2),
       new SimPuller(this, "h3", "jobs.dead", 2),
     ];
+    this.#witness = new PresenceWitness(this);
+    this.#guests = guestsOf(this, this.#witness);
   }
 
   async run(): Promise<SimReport> {
     this.#begin();
-    for (const peer of this.#everyone) peer.start();
+    for (const peer of [...this.#everyone, ...this.#guests]) peer.start();
     this.#trouble();
-    await this.time.run(FAULTY_MS, () => false);
+    await this.time.run(FAULTY_MS, () => this.#look());
     this.#heal();
     const finished = await this.time.run(FAULTY_MS + HEALED_MS, () => this.#finished());
-    if (finished) await retainedFaults("audit", this.#life?.engine, this.#events, this);
+    if (finished) {
+      await retainedFaults("audit", this.#life?.engine, this.#events, this);
+      presenceFaults(this.#guests, this.#witness, this);
+    }
     const recent = { ...RULES, overflow: this.#overflow };
     const queues = { jobs: RULES, audit: RULES, recent, keyed: { ...RULES, byKey: true } };
     const faults: SimReport["faults"] = [
@@ -139,14 +153,20 @@ class World implements Surroundings, Disposable {
       ...this.#others,
     ];
     const { length: events } = this.#events;
-    return { seed: this.#seed, faults, hash: this.#hash.toString(16), events, done: this.#done };
+    const { told } = this.#witness;
+    const hash = this.#hash.toString(16);
+    return { seed: this.#seed, faults, hash, events, done: this.#done, told };
   }
 
   record(event: HistoryEvent): void {
     this.#events.push(event);
     if (event.kind === "clock set") this.clockSet++;
-    this.#hash = Bun.hash.xxHash64(JSON.stringify(event), this.#hash);
+    this.note(event);
     if (event.kind === "confirmed") this.#checkBound();
+  }
+
+  note(what: unknown): void {
+    this.#hash = Bun.hash.xxHash64(JSON.stringify(what), this.#hash);
   }
 
   connect(peer: SimPeer): SimSocket | undefined {
@@ -168,14 +188,17 @@ class World implements Surroundings, Disposable {
   #begin(): void {
     const { time, random } = this;
     const newId = () => `id-${++this.#ids}`;
-    const life = new Life({ time, random, newId, startWriter: this.#disk.start });
-    this.#sabotage?.(life.engine, this.#disk);
+    const rulesChanged = () => this.#witness.rulesChanged();
+    const life = new Life({ time, random, newId, startWriter: this.#disk.start, rulesChanged });
+    this.#sabotage?.(life.engine, this.#disk, life.presence);
     const ready = async () => {
       await life.start();
       for (const [name, bindings] of Object.entries(BINDINGS)) {
         await life.engine.queues.define(name, this.#settingsOf(name), bindings);
       }
-      if (!life.clock.over) this.#life = life;
+      if (life.clock.over) return;
+      this.#life = life;
+      this.#witness.begin(life);
     };
     this.#starting = life;
     // Its disk may refuse it: then it is started again, as people do.
@@ -195,6 +218,8 @@ class World implements Surroundings, Disposable {
   }
 
   #starting: Life | undefined;
+  /** The rules are again as they were at first. */
+  #ruled = false;
 
   /** kill -9. */
   #end(): void {
@@ -202,6 +227,7 @@ class World implements Surroundings, Disposable {
     if (life === undefined) return;
     this.#starting = undefined;
     this.#life = undefined;
+    this.#witness.begin(undefined);
     life.end();
     this.#disk.powerOff();
     this.record({ kind: "crashed", at: this.time.now() });
@@ -226,6 +252,11 @@ class World implements Surroundings, Disposable {
     ["cut", () => this.#anyone().cut()],
     ["goodbye", () => this.#anyone().goodbye()],
     ["redrive", () => this.#redrive()],
+    ["guest cut", () => this.#anyGuest().cut()],
+    ["guest gone", () => this.#anyGuest().goodbye()],
+    ["guest fades", () => this.#anyGuest().fade()],
+    ["guest expelled", () => this.#anyGuest().expel()],
+    ["other rules", () => this.#rule(otherRules(this.random()), () => {})],
     ["crash", () => this.#end()],
     ["writer lost", () => this.#loseWriter(false)],
     ["writer lost after its commit", () => this.#loseWriter(true)],
@@ -245,8 +276,24 @@ class World implements Surroundings, Disposable {
     this.#life?.tasks.create({ ...order, ratePerSecond, principal: "sim" }).catch(() => {});
   }
 
+  /** An operator changes roles or channels; the disk may not let it. */
+  #rule(rules: readonly RecordChange[], then: () => void, failed = then): void {
+    const { records } = this.#life?.engine ?? {};
+    if (records === undefined) failed();
+    else records.write(rules).then(then, failed);
+  }
+
+  #ruleAsAtFirst(): void {
+    const again = () => this.time.after(AGAIN_MS, () => this.#ruleAsAtFirst());
+    this.#rule(FIRST_RULES, () => (this.#ruled = true), again);
+  }
+
   get #everyone(): readonly (SimPublisher | SimWorker | SimPuller)[] {
     return [...this.#publishers, ...this.#workers, ...this.#pullers];
+  }
+
+  #anyGuest(): SimGuest {
+    return this.#guests[Math.floor(this.random() * this.#guests.length)]!;
   }
 
   #anyone(): SimPublisher | SimWorker | SimPuller {
@@ -278,14 +325,24 @@ class World implements Surroundings, Disposable {
     this.healed = true;
     this.#disk.wellAgain();
     this.#setClock(-this.time.aheadMs);
+    this.#ruleAsAtFirst();
   }
 
   // The end
 
+  /** After every turn. */
+  #look(): boolean {
+    this.#witness.check();
+    return false;
+  }
+
   #finished(): boolean {
+    this.#look();
     const engine = this.#life?.engine;
     if (engine === undefined || engine.health.state !== "ready") return false;
     if (this.#life?.tasks.list().some(({ state }) => state === "running")) return false;
+    if (!this.#ruled || !this.#guests.every((guest) => guest.done)) return false;
+    if (!this.#witness.isAtRest(this.#guests.length)) return false;
     return this.#everyone.every((peer) => peer.done) && engine.queues.list().every(isEmpty);
   }
 
@@ -301,8 +358,10 @@ class World implements Surroundings, Disposable {
     const engine = this.#life?.engine;
     const queues = engine?.queues.list().map(({ name, counts }) => ({ name, ...counts }));
     const waiting = this.#everyone.filter((peer) => !peer.done);
-    const names = waiting.map(({ name }) => name);
+    const guests = this.#guests.filter((guest) => !guest.done).map(({ name }) => name);
+    const names = [...waiting.map(({ name }) => name), ...guests];
+    const present = this.#witness.isAtRest(this.#guests.length);
     const tasks = this.#life?.tasks.list().filter(({ state }) => state === "running");
-    return JSON.stringify({ health: engine?.health, queues, waiting: names, tasks });
+    return JSON.stringify({ health: engine?.health, queues, waiting: names, tasks, present });
   }
 }
