@@ -28,10 +28,10 @@ export class RawClient implements Disposable {
   }
 
   static async connect(wsUrl: string): Promise<RawClient> {
-    const { hostname, port, host } = new URL(wsUrl);
+    const { hostname, port, host, pathname, search } = new URL(wsUrl);
     const client = new RawClient(connect(Number(port), hostname));
     client.socket.write(
-      `GET /ws HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+      `GET ${pathname}${search} HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
     );
     await client.until(({ type }) => type === "welcome");

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { eventually } from "../harness/eventually.ts";
 import { ManualClock } from "../harness/manual-clock.ts";
+import { RawClient } from "../harness/raw-client.ts";
 import { inWords, membersOf, openHouse, ROOMER, toldUntilNow } from "../harness/rooms.ts";
 import { startBroker } from "../harness/start-broker.ts";
 import { TOKENS_ONLY, tokenFor } from "../harness/tokens.ts";
@@ -209,6 +210,37 @@ for (const encoding of ENCODINGS) {
     });
   });
 }
+
+test("[P-7.1, P-7.2, P-9.2] who is back before his old line is known to be lost is two members, one principal", async () => {
+  const clock = new ManualClock(Date.now());
+  await using house = await openHouse("json", { limits: { heartbeatMs: 1600 }, deps: { clock } });
+  const { sessions, broker: core } = house.broker.warren;
+  const claims = { grants: ROOMER, client: "phone" };
+  const token = await tokenFor("ada", claims);
+  // It answers no ping, as a device does that has gone to another network.
+  using before = await RawClient.connect(`${house.broker.wsUrl}?access_token=${token}`);
+  before.send({ type: "subscribe", id: 1, filter: "room/1" });
+  await before.until(({ id }) => id === 1);
+  const after = await house.come("ada", claims);
+  await after.ok({ type: "subscribe", filter: "room/1", presence: true });
+  const both = await membersOf(after, "room/1");
+  const { session } = after.welcome;
+  expect(both).toMatchObject([{ principal: "ada" }, { principal: "ada", session }]);
+  const pass = async (isOver: () => boolean) => {
+    for (let step = 0; step < 100 && !isOver(); step++) {
+      clock.advance(100);
+      await after.ok({ type: "ping" });
+    }
+    expect(isOver()).toBe(true);
+  };
+  await pass(() => sessions.size === 1);
+  expect(await membersOf(after, "room/1")).toEqual(both);
+  await pass(() => core.presence.members === 1);
+  const told = (await after.everythingUntilNow()).filter(({ type }) => type === "presence");
+  expect(told.map(inWords)).toEqual(["join ada", "leave ada"]);
+  expect(told[1]?.member).toEqual(both[0]);
+  expect(await membersOf(after, "room/1")).toEqual([both[1]!]);
+});
 
 describe("rights and channels", () => {
   test("[P-7.1, P-14.6] watching and listing take the right on all of the filter", async () => {
