@@ -211,7 +211,7 @@ for (const encoding of ENCODINGS) {
   });
 }
 
-test("[P-7.1, P-7.2, P-9.2] who is back before his old line is known to be lost is two members, one principal", async () => {
+test("[P-7.1, P-9.2] back before the old line is known to be lost: two members, one principal", async () => {
   const clock = new ManualClock(Date.now());
   await using house = await openHouse("json", { limits: { heartbeatMs: 1600 }, deps: { clock } });
   const { sessions, broker: core } = house.broker.warren;
