@@ -54,6 +54,13 @@ export const ChannelDefinition = Type.Object(
     retained: Type.Optional(
       Type.Boolean({ description: "Each topic keeps the last message published with `retain`." }),
     ),
+    maxTopics: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 134_217_727,
+        description: "How many of its topics may keep something; 100 000 if absent.",
+      }),
+    ),
   },
   closed,
 );
@@ -66,5 +73,6 @@ export interface ChannelDefinition {
   readonly onInvalid?: "reject" | "dead-letter" | "count";
   readonly history?: HistorySettings;
   readonly retained?: boolean;
+  readonly maxTopics?: number;
   readonly presence?: boolean;
 }

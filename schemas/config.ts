@@ -99,6 +99,7 @@ const LIMIT_TEXT: Readonly<Record<keyof Limits, readonly [unit: string, descript
   pullConsumers: ["names", "HTTP consumers with a name of one principal, while they are alive."],
   records: ["records", "Roles, keys, tasks and so on, of each kind."],
   auditEntries: ["entries", "Entries of the audit trail; the oldest go."],
+  keptTopics: ["topics", "Topics that keep something, of all channels; past it no more."],
   replayBytes: ["bytes", "What one connection reads at a time of what topics keep."],
   retainedMessages: ["messages", "Retained values that one connection reads at a time."],
   pendingReads: ["reads", "Such reads of one connection before what begins another waits."],

@@ -87,6 +87,11 @@ export const ERRORS = {
     retry: true,
     meaning: "A queue bound to the topic is full; nothing was stored.",
   },
+  too_many_topics: {
+    status: 507,
+    retry: true,
+    meaning: "As many topics keep something as may; nothing was stored of this one.",
+  },
   queue_paused: { status: 409, retry: true, meaning: "The queue is paused." },
   conflict: {
     status: 409,

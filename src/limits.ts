@@ -73,6 +73,8 @@ export interface Limits extends ClientLimits {
   pullConsumers: number;
   /** Entries of the audit trail; the oldest go. */
   auditEntries: number;
+  /** Topics that keep something, of all channels. */
+  keptTopics: number;
   /** What one connection reads at a time of what topics keep: bytes, and retained values. */
   replayBytes: number;
   retainedMessages: number;
@@ -126,6 +128,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   records: 200_000,
   pullConsumers: 1000,
   auditEntries: 100_000,
+  keptTopics: 1_000_000,
   replayBytes: 256 * 1024,
   retainedMessages: 1024,
   pendingReads: 64,
@@ -138,6 +141,9 @@ export const QUEUES_MAX = 16_383;
 
 /** A payload lies up to four levels deep in what it comes in. */
 const PAYLOAD_DEPTH_MAX = NESTING_MAX - 4;
+
+/** The numbers that there are for topics that keep something (src/engine/sqlite/topic-rows.ts). */
+export const KEPT_TOPICS_MAX = 2 ** 27 - 1;
 
 /** The relations that must hold between bounds; each fault is a sentence for the operator. */
 export function limitFaults(limits: Limits): string[] {
@@ -172,6 +178,10 @@ export function limitFaults(limits: Limits): string[] {
   demand(
     limits.queues <= QUEUES_MAX,
     `limits.queues must be at most ${QUEUES_MAX}; storage has no numbers for more`,
+  );
+  demand(
+    limits.keptTopics <= KEPT_TOPICS_MAX,
+    `limits.keptTopics must be at most ${KEPT_TOPICS_MAX}; storage has no numbers for more`,
   );
   return faults;
 }

@@ -81,8 +81,9 @@ class BatchStore implements BatchRequest {
     );
     this.items = this.#kept.map((index) => {
       const { message, dueAt, dedupe, invalid, retain } = publications[index]!;
-      const { queues, history } = entries[index]!;
+      const { queues, history, keeping } = entries[index]!;
       const more = {
+        ...(keeping !== undefined && { channel: keeping }),
         ...(dueAt !== undefined && { dueAt }),
         ...(retain !== undefined && { retain }),
         ...(invalid !== undefined ? { invalid } : history !== undefined && { history }),

@@ -15,7 +15,7 @@ import type {
 } from "../engine/engine.ts";
 import type { Collection } from "../engine/records.ts";
 import { isDeadLetterName, ownerOfDeadLetters } from "../engine/rules.ts";
-import type { HistoryBounds } from "../engine/topics.ts";
+import type { HistoryBounds, KeepingChannel } from "../engine/topics.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Message } from "../message.ts";
@@ -344,6 +344,7 @@ class Store implements AppendRequest {
   declare readonly invalid?: string;
   declare readonly history?: HistoryBounds;
   declare readonly retain?: "set" | "clear";
+  declare readonly channel?: KeepingChannel;
   readonly #broker: Broker;
   readonly #publication: Publication;
   readonly #entry: TopicEntry;
@@ -356,6 +357,7 @@ class Store implements AppendRequest {
     if (publication.invalid !== undefined) this.invalid = publication.invalid;
     else if (entry.history !== undefined) this.history = entry.history;
     if (publication.retain !== undefined) this.retain = publication.retain;
+    if (entry.keeping !== undefined) this.channel = entry.keeping;
     this.#broker = broker;
     this.#publication = publication;
     this.#entry = entry;

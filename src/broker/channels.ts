@@ -4,7 +4,7 @@
  * pays nothing for them.
  */
 import type { ChannelDefinition } from "../../schemas/channels.ts";
-import type { HistoryBounds } from "../engine/topics.ts";
+import type { HistoryBounds, KeepingChannel } from "../engine/topics.ts";
 import { WarrenError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import { assertFilter } from "../topic.ts";
@@ -16,6 +16,7 @@ import { FilterTrie } from "./trie.ts";
 /** An operator may raise the limits for topics up to these. */
 const WIDEST = { topicBytes: 4095, topicLevels: 1024 };
 const HISTORY_MESSAGES = 1000;
+const MAX_TOPICS = 100_000;
 
 export interface ChannelView extends ChannelDefinition {
   readonly name: string;
@@ -31,7 +32,11 @@ export function channelFaults(definition: ChannelDefinition, pointer: string): F
     if (!(error instanceof WarrenError)) throw error;
     faults.push({ pointer: `${pointer}/filter`, message: error.message });
   }
-  const { schema, onInvalid } = definition;
+  const { schema, onInvalid, history, retained, maxTopics } = definition;
+  if (maxTopics !== undefined && history === undefined && retained !== true) {
+    const message = "is of no use without history or retained";
+    faults.push({ pointer: `${pointer}/maxTopics`, message });
+  }
   if (schema !== undefined) {
     const made = compileSchema(schema, `${pointer}/schema`);
     if (typeof made !== "function") faults.push(made);
@@ -52,6 +57,8 @@ export class Channel {
   /** What its topics keep of their messages [P-4.3], and whether they keep a value [P-4.4]. */
   readonly history: HistoryBounds | undefined;
   readonly retained: boolean;
+  /** Whom its topics count for, of which something is kept; undefined where nothing is. */
+  readonly keeping: KeepingChannel | undefined;
   readonly #check: PayloadCheck | undefined;
   /** Messages that may come now, and when that was so, milliseconds. */
   #allowance: number;
@@ -65,6 +72,9 @@ export class Channel {
     const { history } = view;
     this.history = history && { maxMessages: HISTORY_MESSAGES, ...history };
     this.retained = view.retained === true;
+    const { name, maxTopics = MAX_TOPICS } = view;
+    const keepsSomething = history !== undefined || this.retained;
+    this.keeping = keepsSomething ? { name, maxTopics } : undefined;
     this.#fault = fault;
     this.#tally = tally;
     const made = view.schema === undefined ? undefined : compileSchema(view.schema, "/schema");

@@ -6,7 +6,7 @@
  * them for all, each of which is then matched again when it is next asked for. Further subscribers of a
  * route that exists change nothing here.
  */
-import type { HistoryBounds } from "../engine/topics.ts";
+import type { HistoryBounds, KeepingChannel } from "../engine/topics.ts";
 import type { Limits } from "../limits.ts";
 import { assertTopic, hasWildcard } from "../topic.ts";
 import type { Channel, ChannelBook } from "./channels.ts";
@@ -33,6 +33,8 @@ export class TopicEntry {
   history: HistoryBounds | undefined;
   /** Whether it keeps a retained value [P-4.4]. */
   retained = false;
+  /** Whom it counts for, where it keeps something [P-14.9]. */
+  keeping: KeepingChannel | undefined;
   version = STALE;
   cached = true;
   /** Publishes to this topic that the engine has not answered yet. */
@@ -181,6 +183,7 @@ export class Router {
     entry.channel = channel;
     entry.history = channel?.history;
     entry.retained = channel?.retained === true;
+    entry.keeping = channel?.keeping;
     entry.version = this.#version;
     found.length = 0;
   }

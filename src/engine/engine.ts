@@ -55,7 +55,7 @@ import type { EngineCounters } from "./counters.ts";
 import type { Collection, Records } from "./records.ts";
 import type { ScheduleRequest } from "./schedule.ts";
 import type { Selection } from "./selection.ts";
-import type { HistoryBounds, Position, Topics } from "./topics.ts";
+import type { HistoryBounds, KeepingChannel, Position, Topics } from "./topics.ts";
 import type { TransferPage, TransferRequest } from "./transfer.ts";
 
 /** What an engine cannot do is said here, with the broker refusing with `not_supported`. */
@@ -86,6 +86,8 @@ export interface AppendItem {
   readonly history?: HistoryBounds;
   /** Whether it becomes the retained value of its topic, or takes away the one there is. */
   readonly retain?: "set" | "clear";
+  /** Whom the topic counts for if it keeps something of the message; absent: for no channel. */
+  readonly channel?: KeepingChannel;
   /** Not to be handed out before this time; absent means at once. */
   readonly dueAt?: number;
   /**
@@ -109,7 +111,7 @@ export interface AppendItem {
  * the order of the calls.
  *
  * Checked in this order: `unknown_queue`, then the duplicate, then for each queue `queue_paused`
- * (it is draining) and `queue_full` (detail `queue`).
+ * (it is draining) and `queue_full` (detail `queue`), then `too_many_topics` (detail `scope`, `limit`).
  * The bounds `maxMessages` and `maxBytes` count everything in the queue, in flight and on its way
  * to disk included.
  *

@@ -269,3 +269,21 @@ function fault(pointer: string, sentence: string): WarrenError {
 export function isKept({ history, retain, invalid }: AppendItem): boolean {
   return invalid === undefined && (history !== undefined || retain !== undefined);
 }
+
+/** Whether a topic of which nothing is known is known afterwards. */
+export function makesKnown({ history, retain, invalid }: AppendItem): boolean {
+  return invalid === undefined && (history !== undefined || retain === "set");
+}
+
+/** The refusal of a topic more [P-14.9]: by its channel, or, where none is named, by all of them together. */
+export function tooManyTopics(topic: string, limit: number, channel?: string): WarrenError {
+  const where = channel === undefined ? "" : ` of the channel ${channel}`;
+  const text = `Not more than ${limit} topics${where} keep something, and this would be one more.`;
+  const scope = channel === undefined ? "overall" : "channel";
+  return new WarrenError("too_many_topics", text, {
+    topic,
+    scope,
+    ...(channel !== undefined && { channel }),
+    limit,
+  });
+}

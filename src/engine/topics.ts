@@ -10,6 +10,10 @@
  * - The epoch of a topic changes only when its offsets could be given a second time or its history was lost:
  *   when the engine forgot the topic or the store is another one. A topic of which nothing is known has the
  *   epoch it would begin with, and offset 0.
+ * - A topic is known from the first message that it keeps something of until it is forgotten, and counts for
+ *   the channel that was named last (`AppendItem.channel`, `KeptTrim.channel`). What would make one more known
+ *   than `limits.keptTopics`, or than its channel has room for, is refused (`too_many_topics`); who is known
+ *   goes on, also beyond a bound that was lowered. Counts are exact, in the order of the calls.
  * - Answers of `history` and `retained` come in one order with those of appends: when one is called, `stored`
  *   was called for everything it shows, and for nothing else that it does not show. So who joins the live
  *   subscribers from within misses nothing and sees nothing twice.
@@ -23,6 +27,12 @@ export interface HistoryBounds {
   readonly maxAgeMs?: number;
   /** Of the records as they are stored. */
   readonly maxBytes?: number;
+}
+
+/** The channel that a topic counts for, and how many topics may keep something there [P-14.9]. */
+export interface KeepingChannel {
+  readonly name: string;
+  readonly maxTopics: number;
 }
 
 /** A place in the history of a topic. */
@@ -88,6 +98,8 @@ export interface KeptTopic {
   readonly isRetained: boolean;
   /** When something last entered. */
   readonly changedAt: number;
+  /** That it counts for; empty for none. */
+  readonly channel: string;
 }
 
 export interface KeptPage {
@@ -99,6 +111,8 @@ export interface KeptPage {
 /** What is to be left of a topic. */
 export interface KeptTrim {
   readonly topic: string;
+  /** That it counts for from now on; absent: as before. */
+  readonly channel?: string;
   /** Absent: no history. */
   readonly history?: HistoryBounds;
   /** Whether its retained value stays, unless it has expired. */
@@ -114,6 +128,12 @@ export interface KeptTotals {
   readonly retainedMessages: number;
 }
 
+/** What counts for one channel. */
+export interface ChannelTotals {
+  readonly topics: number;
+  readonly historyBytes: number;
+}
+
 /** Called once, and never from inside the call that asked. */
 export type Answered<Page> = (answer: Page | WarrenError) => void;
 
@@ -124,7 +144,19 @@ export interface Topics {
   retained(request: RetainedRequest, answered: Answered<RetainedPage>): void;
   /** Topics of which something is kept, in the order of their bytes, `limit` of them. */
   list(after: string | undefined, limit: number): Promise<KeptPage>;
+  /**
+   * Topics of which something may have gone beyond its age by then, by what was said of them last, in the order
+   * of that. A trim that says the same of them leaves none of these due by then.
+   */
+  due(by: number, limit: number): Promise<readonly KeptTopic[]>;
+  /**
+   * Topics that count for the channel, of which nothing is left, and nothing entered at `before` or later; the
+   * one for which that was so longest comes first.
+   */
+  idle(channel: string, before: number, limit: number): Promise<readonly KeptTopic[]>;
   /** Lets go of what lies beyond, of at most so many topics as `limits` allow in a batch; when durable. */
   trim(topics: readonly KeptTrim[]): Promise<void>;
   readonly totals: KeptTotals;
+  /** Of each channel that topics count for. */
+  readonly channels: ReadonlyMap<string, ChannelTotals>;
 }

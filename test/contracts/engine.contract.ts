@@ -13,6 +13,7 @@ import { describeHandOut } from "./engine/hand-out.ts";
 import { describeHistory } from "./engine/history.ts";
 import { describeInvalid } from "./engine/invalid.ts";
 import { describeKept } from "./engine/kept.ts";
+import { describeKeptBounds } from "./engine/kept-bounds.ts";
 import { describeLife } from "./engine/life.ts";
 import { describeOrderedRetries } from "./engine/ordered-retries.ts";
 import { describeOrdering } from "./engine/ordering.ts";
@@ -47,6 +48,7 @@ export function describeEngine(kind: EngineKind): void {
     describeRecords(kind);
     describeHistory(kind);
     describeKept(kind);
+    describeKeptBounds(kind);
     describeCounters(kind);
     describeLife(kind);
   });

@@ -43,6 +43,8 @@ interface Plan {
   /** Until when its ids will count as seen. */
   readonly ids: Map<string, number>;
   readonly room: Map<MemoryQueue, { messages: number; bytes: number; going: readonly Entry[] }>;
+  /** Topics that will be known, and what they count for. */
+  readonly topics: Map<string, string>;
 }
 
 interface PlannedItem {
@@ -109,7 +111,7 @@ export class MemoryEngine implements Engine {
       this.#pulse.answer(() => request.failed(refusal));
       return;
     }
-    const plan: Plan = { items: [], ids: new Map(), room: new Map() };
+    const plan: Plan = { items: [], ids: new Map(), room: new Map(), topics: new Map() };
     for (const [index, item] of request.items.entries()) {
       try {
         plan.items.push(this.#planOne(item, plan));
@@ -170,6 +172,7 @@ export class MemoryEngine implements Engine {
       displaced += going.length - room.going.length;
       plan.room.set(queue, { messages: room.messages + 1, bytes: room.bytes + bytes, going });
     }
+    this.topics.assertRoom(item, plan.topics);
     return { item, isDuplicate: false, queues, bytes, displaced };
   }
 

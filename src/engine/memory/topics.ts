@@ -3,8 +3,10 @@ import type { WarrenError } from "../../errors.ts";
 import type { Message } from "../../message.ts";
 import { filterMatches } from "../../topic.ts";
 import type { AppendItem } from "../engine.ts";
+import { makesKnown, tooManyTopics } from "../rules.ts";
 import type {
   Answered,
+  ChannelTotals,
   HistoryBounds,
   HistoryPage,
   HistoryRequest,
@@ -33,6 +35,10 @@ interface Known {
   readonly epoch: string;
   offset: number;
   changedAt: number;
+  /** That it counts for; empty for none. */
+  channel: string;
+  /** What was said of its history last. */
+  bounds: HistoryBounds | undefined;
   /** The oldest first, without gaps. */
   history: readonly Kept[];
   retained: Kept | undefined;
@@ -61,8 +67,35 @@ export class MemoryTopics implements Topics {
     };
   }
 
+  get channels(): ReadonlyMap<string, ChannelTotals> {
+    const names = new Set([...this.#known.values()].map(({ channel }) => channel));
+    return new Map(
+      [...names].map((name) => {
+        const known = [...this.#known.values()].filter(({ channel }) => channel === name);
+        const historyBytes = known.reduce((sum, { history }) => sum + bytesOf(history), 0);
+        return [name, { topics: known.length, historyBytes }];
+      }),
+    );
+  }
+
+  /** Throws `too_many_topics`. `coming` are topics that will be known, with their channels; this may be one more. */
+  assertRoom(item: AppendItem, coming: Map<string, string>): void {
+    const { message, channel } = item;
+    const { topic } = message;
+    if (!makesKnown(item) || this.#known.has(topic) || coming.has(topic)) return;
+    const name = channel?.name ?? "";
+    const all = [...[...this.#known.values()].map((known) => known.channel), ...coming.values()];
+    if (channel !== undefined && all.filter((one) => one === name).length >= channel.maxTopics) {
+      throw tooManyTopics(topic, channel.maxTopics, name);
+    }
+    const { keptTopics } = this.#pulse.limits;
+    if (all.length >= keptTopics) throw tooManyTopics(topic, keptTopics);
+    coming.set(topic, name);
+  }
+
   /** What the topic keeps of a message whose append succeeds; where it stands in the history. */
-  enter({ message, history, retain }: AppendItem, bytes: number): Position | undefined {
+  enter(item: AppendItem, bytes: number): Position | undefined {
+    const { message, history, retain, channel } = item;
     if (retain === "clear") {
       const known = this.#known.get(message.topic);
       if (known !== undefined) known.retained = undefined;
@@ -70,10 +103,12 @@ export class MemoryTopics implements Topics {
     if (history === undefined && retain !== "set") return undefined;
     const known = this.#of(message.topic);
     known.changedAt = Math.max(known.changedAt, message.time);
+    known.channel = channel?.name ?? "";
     if (history !== undefined) known.offset++;
     const kept = { message, bytes, offset: known.offset, time: known.changedAt };
     if (retain === "set") known.retained = kept;
     if (history === undefined) return undefined;
+    known.bounds = history;
     known.history = within([...known.history, kept], history, this.#pulse.clock.now());
     return { epoch: known.epoch, offset: known.offset };
   }
@@ -91,6 +126,22 @@ export class MemoryTopics implements Topics {
     const wanted = this.#inOrder(after);
     const topics = wanted.slice(0, limit).map(report);
     return wanted.length > limit ? { topics, next: topics.at(-1)!.topic } : { topics };
+  }
+
+  async due(by: number, limit: number): Promise<readonly KeptTopic[]> {
+    if (this.#pulse.refusal !== undefined) throw this.#pulse.refusal;
+    const due = [...this.#known.values()].filter((known) => dueAtOf(known) <= by);
+    due.sort((a, b) => dueAtOf(a) - dueAtOf(b));
+    return due.slice(0, limit).map(report);
+  }
+
+  async idle(channel: string, before: number, limit: number): Promise<readonly KeptTopic[]> {
+    if (this.#pulse.refusal !== undefined) throw this.#pulse.refusal;
+    const idle = [...this.#known.values()].filter(
+      (known) => known.channel === channel && isEmpty(known) && known.changedAt < before,
+    );
+    idle.sort((a, b) => a.changedAt - b.changedAt);
+    return idle.slice(0, limit).map(report);
   }
 
   async trim(topics: readonly KeptTrim[]): Promise<void> {
@@ -117,7 +168,16 @@ export class MemoryTopics implements Topics {
   /** What a topic begins with. */
   #unknown(topic: string): Known {
     const epoch = `${this.#store}.${this.#generation}`;
-    return { topic, epoch, offset: 0, changedAt: 0, history: [], retained: undefined };
+    return {
+      topic,
+      epoch,
+      offset: 0,
+      changedAt: 0,
+      channel: "",
+      bounds: undefined,
+      history: [],
+      retained: undefined,
+    };
   }
 
   #historyPage({ topic, bounds, ...range }: HistoryRequest): HistoryPage {
@@ -155,16 +215,17 @@ export class MemoryTopics implements Topics {
       .sort((a, b) => compareBytes(a.topic, b.topic));
   }
 
-  #trimOne({ topic, history, retained, forgetBefore }: KeptTrim): void {
+  #trimOne({ topic, channel, history, retained, forgetBefore }: KeptTrim): void {
     const known = this.#known.get(topic);
     if (known === undefined) return;
+    if (channel !== undefined) known.channel = channel;
+    known.bounds = history;
     const now = this.#pulse.clock.now();
     known.history = history === undefined ? [] : within(known.history, history, now);
     if (known.retained !== undefined && (!retained || hasExpired(known.retained, now))) {
       known.retained = undefined;
     }
-    const isEmpty = known.history.length === 0 && known.retained === undefined;
-    if (!isEmpty || known.changedAt >= forgetBefore) return;
+    if (!isEmpty(known) || known.changedAt >= forgetBefore) return;
     this.#known.delete(topic);
     // Where no offset was given, none can be given again.
     if (known.offset > 0) this.#generation++;
@@ -198,7 +259,19 @@ function fitting(all: readonly Kept[], limit: number, bytes: number): readonly K
   return all.slice(0, count);
 }
 
-function report({ topic, epoch, offset, history, retained, changedAt }: Known): KeptTopic {
+function isEmpty({ history, retained }: Known): boolean {
+  return history.length === 0 && retained === undefined;
+}
+
+/** When something of it goes by its age. */
+function dueAtOf({ history, bounds, retained }: Known): number {
+  const historyAt =
+    (history[0]?.time ?? Number.POSITIVE_INFINITY) + (bounds?.maxAgeMs ?? Number.POSITIVE_INFINITY);
+  return Math.min(historyAt, retained?.message.expiresAt ?? Number.POSITIVE_INFINITY);
+}
+
+function report(known: Known): KeptTopic {
+  const { topic, epoch, offset, history, retained, changedAt, channel } = known;
   return {
     topic,
     epoch,
@@ -207,6 +280,7 @@ function report({ topic, epoch, offset, history, retained, changedAt }: Known): 
     bytes: bytesOf(history),
     isRetained: retained !== undefined,
     changedAt,
+    channel,
   };
 }
 

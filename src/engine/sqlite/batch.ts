@@ -7,6 +7,7 @@
 import type { Message } from "../../message.ts";
 import type { HistoryBounds } from "../topics.ts";
 import type { EncodedRecord } from "./record.ts";
+import type { TopicQuestion } from "./topic-exchange.ts";
 
 /** Kinds of operations; each is followed by its fields as `BatchWriter` writes them. */
 export const OPERATION = {
@@ -30,6 +31,8 @@ export const OPERATION = {
   order: 11,
   /** What a topic keeps of a message: see topic-table.ts. */
   topic: 14,
+  /** Whether there is room for topics: if not, what is guarded by it is left out. See topic-room.ts. */
+  admit: 15,
   /** A rare operation as JSON: see `Control` in store.ts. */
   control: 7,
 } as const;
@@ -52,6 +55,8 @@ export class BatchWriter {
   #view: DataView<SharedArrayBuffer>;
   #at = 0;
   operations = 0;
+  /** Those of them that may turn out to change nothing. */
+  #conditional = 0;
 
   constructor(recycled?: SharedArrayBuffer) {
     this.#buffer = Buffer.from(recycled ?? new SharedArrayBuffer(START_BYTES));
@@ -107,6 +112,7 @@ export class BatchWriter {
    * operation that follows is left out then.
    */
   bury(lane: number, sequence: number, bytes: number): void {
+    this.#conditional++;
     this.#start(OPERATION.bury, 16);
     this.#place(lane, sequence);
     this.#u32(bytes);
@@ -114,6 +120,7 @@ export class BatchWriter {
 
   /** A conditional operation: the item is told when there is no such message that is due by then. */
   release(lane: number, sequence: number, dueAt: number): void {
+    this.#conditional++;
     this.#start(OPERATION.release, 20);
     this.#place(lane, sequence);
     this.#f64(dueAt);
@@ -131,6 +138,7 @@ export class BatchWriter {
    * operations that follow belong to the message; without `expiresAt` the id is only looked up.
    */
   dedupe(key: string, expiresAt: number | undefined, guarded: number): void {
+    this.#conditional++;
     this.#start(OPERATION.dedupe, 12);
     this.#f64(expiresAt ?? Number.NaN);
     this.#u32(guarded);
@@ -149,6 +157,7 @@ export class BatchWriter {
     does: number,
     { topic, time, expiresAt }: Message,
     { maxMessages, maxAgeMs, maxBytes }: HistoryBounds,
+    channel: string,
     record: EncodedRecord,
   ): void {
     this.#start(OPERATION.topic, 41);
@@ -160,7 +169,31 @@ export class BatchWriter {
     this.#f64(maxAgeMs ?? Number.NaN);
     this.#f64(maxBytes ?? Number.NaN);
     this.#text(topic);
+    this.#text(channel);
     this.#record(record);
+  }
+
+  /** What `guarded` writes is left out when the answer is no. */
+  admit({ keptTopics, candidates }: TopicQuestion, guarded: () => void): void {
+    this.#start(OPERATION.admit, 20);
+    const place = this.#at;
+    this.#at += 8;
+    this.#f64(keptTopics);
+    this.#u32(candidates.length);
+    for (const { makesKnown, isRemembered, maxTopics, channel, topic, id } of candidates) {
+      this.#reserve(10);
+      this.#view.setUint8(this.#at++, makesKnown ? 1 : 0);
+      this.#view.setUint8(this.#at++, isRemembered ? 1 : 0);
+      this.#f64(maxTopics);
+      this.#text(channel);
+      this.#text(topic);
+      this.#text(id);
+    }
+    const start = this.#at;
+    const conditional = this.#conditional;
+    guarded();
+    this.#view.setUint32(place, this.#at - start, true);
+    this.#view.setUint32(place + 4, this.#conditional - conditional, true);
   }
 
   control(control: object): void {
@@ -275,6 +308,11 @@ export class BatchReader {
     const value = this.#view.getFloat64(this.#at, true);
     this.#at += 8;
     return value;
+  }
+
+  /** Reads past so much. */
+  skip(bytes: number): void {
+    this.#at += bytes;
   }
 
   /** A time that may be absent. */

@@ -3,7 +3,7 @@ import { AckedTable } from "./acked-table.ts";
 import { AuditTable } from "./audit-table.ts";
 import { type Durability, explain, type OpenDatabase } from "./database.ts";
 import type { WriterFault, WriterReply, WriterRequest } from "./exchange.ts";
-import { closeKeeping, openKeeping } from "./keeping.ts";
+import { closeKeeping, countOpening, openKeeping } from "./keeping.ts";
 import { RowReader } from "./reader.ts";
 import { RecordTable } from "./record-table.ts";
 import { ScheduledTable } from "./scheduled-table.ts";
@@ -105,8 +105,8 @@ function furnish(open: OpenDatabase): House {
   return { database: open, store, reader, records, audit, topics, topicReader };
 }
 
-function recovered({ database, store, reader, records, topics }: House): WriterReply {
-  const openings = store.countOpening();
+function recovered({ database, reader, records, topics }: House): WriterReply {
+  const openings = countOpening(database.database);
   const name = openKeeping(database.database, database.inode);
   topics.prepare();
   // Now that something was written, all of its files are there.
@@ -116,6 +116,6 @@ function recovered({ database, store, reader, records, topics }: House): WriterR
     queues: reader.states(),
     records: records.all(),
     openings,
-    kept: { store: name, totals: topics.totals },
+    kept: { store: name, totals: topics.totals, channels: topics.channels.all },
   };
 }

@@ -10,6 +10,7 @@ import type {
   KeptRead,
   KeptResult,
   KeptState,
+  RefusedTopic,
   TopicsTrimmed,
   TrimTopics,
 } from "./topic-exchange.ts";
@@ -261,6 +262,8 @@ export interface BatchResult {
   readonly recounted: readonly Recounted[];
   /** Present where something entered what topics keep, or left it. */
   readonly kept?: KeptResult;
+  /** Present where there was no room for a topic: what its question guarded was left out. */
+  readonly refused?: readonly RefusedTopic[];
 }
 
 /** A read of rows, in the order of delivery unless said otherwise. */

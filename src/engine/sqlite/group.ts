@@ -6,7 +6,7 @@ import type { WarrenError } from "../../errors.ts";
 import type { Message } from "../../message.ts";
 import type { AppendItem, AppendReceipt, AppendRequest, BatchRequest } from "../engine.ts";
 import { isRefusedEntry } from "../rules.ts";
-import type { HistoryBounds } from "../topics.ts";
+import type { HistoryBounds, KeepingChannel } from "../topics.ts";
 import type { QueueHost } from "./host.ts";
 import { type EncodedRecord, encodeRecord, messageKey } from "./record.ts";
 
@@ -23,6 +23,18 @@ export class Follower {
   }
 }
 
+/** What has been written and may yet be refused: nothing that counts on it goes before that is known. */
+export class Doubt {
+  readonly keys: ReadonlySet<string>;
+  readonly ids: ReadonlySet<string> = new Set();
+  readonly size = 0;
+  isOver = false;
+
+  constructor(keys: ReadonlySet<string>) {
+    this.keys = keys;
+  }
+}
+
 /** One message of a group, on its way. */
 export class Member implements AppendRequest {
   readonly message: Message;
@@ -32,6 +44,7 @@ export class Member implements AppendRequest {
   declare readonly invalid?: string;
   declare readonly history?: HistoryBounds;
   declare readonly retain?: "set" | "clear";
+  declare readonly channel?: KeepingChannel;
   readonly index: number;
   readonly record: EncodedRecord;
   isDuplicate = false;
@@ -47,6 +60,7 @@ export class Member implements AppendRequest {
     if (item.invalid !== undefined) this.invalid = item.invalid;
     if (item.history !== undefined) this.history = item.history;
     if (item.retain !== undefined) this.retain = item.retain;
+    if (item.channel !== undefined) this.channel = item.channel;
     this.index = index;
     this.record = encodeRecord(item.message, item.message.time, undefined);
     this.#group = group;
@@ -111,7 +125,7 @@ export class Group {
     const written = this.members.filter(({ isDuplicate }) => !isDuplicate).length;
     if (this.#open < written) return;
     if (error === undefined) this.finish();
-    else this.#request.failed(error);
+    else this.#request.failed(error, error.code === "too_many_topics" ? this.at : undefined);
   }
 
   finish(): void {

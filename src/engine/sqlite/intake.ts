@@ -7,8 +7,18 @@
 import { toWarrenError, WarrenError } from "../../errors.ts";
 import type { AppendItem, AppendRequest, BatchRequest } from "../engine.ts";
 import { assertNotDraining, isKept, isRefusedEntry, priorityOf } from "../rules.ts";
+import type { Admission } from "./admission.ts";
 import type { Entry } from "./entry.ts";
-import { Follower, Group, type Member, ofOne, queueKey, recentKey, topicKey } from "./group.ts";
+import {
+  Doubt,
+  Follower,
+  Group,
+  type Member,
+  ofOne,
+  queueKey,
+  recentKey,
+  topicKey,
+} from "./group.ts";
 import type { QueueHost } from "./host.ts";
 import { PendingAppend, PendingLookup } from "./pending.ts";
 import type { SqliteQueue } from "./queue.ts";
@@ -23,7 +33,7 @@ export interface IntakeHost extends QueueHost {
 export class Intake {
   readonly #host: IntakeHost;
   /** What waits for room, or behind such, in the order of the calls. */
-  #waiting: (Group | Follower)[] = [];
+  #waiting: (Group | Follower | Doubt)[] = [];
   /** How many messages and followers that is. */
   #waitingItems = 0;
   /** The keys of those that wait. */
@@ -40,7 +50,7 @@ export class Intake {
       const record = encodeRecord(request.message, request.message.time, undefined);
       const fits = request.invalid !== undefined || haveRoom(queues, record);
       if (fits && (this.#waiting.length === 0 || !this.#isBehind(request))) {
-        this.#write(request, queues, record, 0, request.dedupe);
+        this.#writeOne(request, queues, record);
       } else {
         this.#take(new Group(ofOne(request)));
       }
@@ -82,13 +92,15 @@ export class Intake {
     this.#waitingItems = 0;
     this.#taken = new Set();
     for (const one of waiting) {
-      if (!this.#taken.isDisjointFrom(one.keys)) this.#wait(one);
+      if (one instanceof Doubt) {
+        if (!one.isOver) this.#wait(one);
+      } else if (!this.#taken.isDisjointFrom(one.keys)) this.#wait(one);
       else if (one instanceof Follower) one.action();
       else if (!this.#attempt(one)) this.#wait(one);
     }
   }
 
-  #wait(one: Group | Follower): void {
+  #wait(one: Group | Follower | Doubt): void {
     this.#waiting.push(one);
     this.#waitingItems += one.size;
     for (const key of one.keys) this.#taken.add(key);
@@ -111,6 +123,21 @@ export class Intake {
     const queues: SqliteQueue[] = [];
     for (const name of item.queues) queues.push(this.#host.queues.open(name));
     return queues;
+  }
+
+  #writeOne(request: AppendRequest, queues: readonly SqliteQueue[], record: EncodedRecord): void {
+    const { storage, topics } = this.#host;
+    const admission = isKept(request)
+      ? topics.admissionOf([request], (item) => this.#idOf(item))
+      : undefined;
+    if (admission === undefined) this.#write(request, queues, record, 0, request.dedupe);
+    else storage.admitting(admission, () => this.#write(request, queues, record, 0, true));
+  }
+
+  /** By what its id is remembered, and whether it will be when it is stored. */
+  #idOf(item: AppendItem): readonly [id: string, isRemembered: boolean] {
+    if (!item.dedupe) return ["", false];
+    return [recentKey(item.message), this.#dedupeWindowMs(item, this.#destinations(item)) > 0];
   }
 
   #write(
@@ -272,13 +299,34 @@ export class Intake {
       this.#host.later(() => group.finish());
       return;
     }
-    this.#host.storage.inOneCommit(() => {
+    const { storage } = this.#host;
+    const admission = this.#admissionOf(group, fresh);
+    const write = () => {
       for (const room of rooms.values()) room.clear();
       for (const member of fresh) {
-        const unsure = member.dedupe && (group.hasRepeats || !group.isLookedUp);
+        const isDoubtful = member.dedupe && (group.hasRepeats || !group.isLookedUp);
+        const unsure = isDoubtful || admission !== undefined;
         this.#write(member, this.#destinations(member), member.record, member.displaced, unsure);
       }
-    });
+    };
+    if (admission === undefined) storage.inOneCommit(write);
+    else storage.admitting(admission, write);
+  }
+
+  /** The question whether there is room for topics; what shares a queue or topic with it waits for the answer. */
+  #admissionOf(group: Group, fresh: readonly Member[]): Admission | undefined {
+    const doubt = new Doubt(group.keys);
+    const admission = this.#host.topics.admissionOf(
+      fresh,
+      (member) => this.#idOf(member),
+      (refused) => {
+        doubt.isOver = true;
+        if (refused !== undefined) group.at = fresh[refused]!.index;
+      },
+    );
+    // The room that others gave way for is not free before it is known that they have gone.
+    if (admission !== undefined && fresh.some(({ displaced }) => displaced > 0)) this.#wait(doubt);
+    return admission;
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * The name of the store, with which the epochs of its topics begin. It is another one whenever offsets that
+ * What is known of the store as a whole: how often it was opened, and its name, with which the epochs of its topics begin. It is another one whenever offsets that
  * were given may be given again: when commits may have been lost with the power of the machine, and when
  * the file is a copy (docs/decisions/0032).
  */
@@ -40,6 +40,17 @@ export function openKeeping(database: Database, inode: number): string {
     ),
   );
   return store;
+}
+
+/**
+ * How often the store has been opened, this time included. Kept where SQLite has a number for its user; the
+ * migrations keep a table of their own.
+ */
+export function countOpening(database: Database): number {
+  const row = database.query<{ user_version: number }, []>("PRAGMA user_version").get();
+  const openings = ((row?.user_version ?? 0) % 2 ** 30) + 1;
+  database.run(`PRAGMA user_version = ${openings}`);
+  return openings;
 }
 
 function mayHaveLost({ unsyncedBoot }: Row, boot: string): boolean {

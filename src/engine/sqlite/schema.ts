@@ -98,20 +98,43 @@ export const audit = sqliteTable("audit", {
   entry: text("entry").notNull(),
 });
 
-/** Topics of which something is kept besides the queues (docs/decisions/0032). */
-export const topics = sqliteTable("topics", {
-  /** The upper bits of the ids of its history; given again when the topic was forgotten. */
-  number: integer("number").primaryKey(),
-  topic: text("topic").notNull().unique(),
-  /** With the name of the store its epoch. */
-  generation: integer("generation").notNull(),
-  /** The newest offset that was given, 0 for none; the history ends with it and has no gaps. */
-  lastOffset: integer("last_offset").notNull(),
-  messages: integer("messages").notNull(),
-  bytes: integer("bytes").notNull(),
-  /** Of all records that its history ever had. */
-  writtenBytes: integer("written_bytes").notNull(),
-  changedAt: integer("changed_at").notNull(),
+/** Topics of which something is kept besides the queues (docs/decisions/0032, 0037). */
+export const topics = sqliteTable(
+  "topics",
+  {
+    /** The upper bits of the ids of its history; given again when the topic was forgotten. */
+    number: integer("number").primaryKey(),
+    topic: text("topic").notNull().unique(),
+    /** With the name of the store its epoch. */
+    generation: integer("generation").notNull(),
+    /** The newest offset that was given, 0 for none; the history ends with it and has no gaps. */
+    lastOffset: integer("last_offset").notNull(),
+    messages: integer("messages").notNull(),
+    bytes: integer("bytes").notNull(),
+    /** Of all records that its history ever had. */
+    writtenBytes: integer("written_bytes").notNull(),
+    changedAt: integer("changed_at").notNull(),
+    /** The channel that it counts for; empty for none. */
+    channel: text("channel").notNull().default(""),
+    /** Whether it has a retained value. */
+    isRetained: integer("is_retained", { mode: "boolean" }).notNull().default(false),
+    /** Before this time nothing of it goes by age alone; null: nothing ever does. */
+    dueAt: integer("due_at"),
+  },
+  (table) => [
+    index("topics_due").on(table.dueAt).where(sql`${table.dueAt} is not null`),
+    // Those with nothing left, the one that changed longest ago first.
+    index("topics_idle")
+      .on(table.channel, table.changedAt)
+      .where(sql`${table.messages} = 0 and ${table.isRetained} = 0`),
+  ],
+);
+
+/** How many topics count for each channel, so that a start need not count. */
+export const keptChannels = sqliteTable("kept_channels", {
+  name: text("name").primaryKey(),
+  topics: integer("topics").notNull(),
+  historyBytes: integer("history_bytes").notNull(),
 });
 
 /** The messages of topics that keep a history [P-8]. */

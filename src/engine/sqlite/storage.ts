@@ -10,6 +10,7 @@ import type { Clock } from "../../clock.ts";
 import { WarrenError } from "../../errors.ts";
 import type { Limits } from "../../limits.ts";
 import type { EngineHealth } from "../engine.ts";
+import type { Admission } from "./admission.ts";
 import { BatchWriter, type Row, reusable, unpackRows } from "./batch.ts";
 import type { Durability } from "./database.ts";
 import type {
@@ -21,6 +22,7 @@ import type {
   WriterReply,
   WriterRequest,
 } from "./exchange.ts";
+import { tellAll } from "./telling.ts";
 import type { StartWriter, Writer } from "./thread.ts";
 import type { KeptResult } from "./topic-exchange.ts";
 
@@ -143,6 +145,17 @@ export class Storage {
     } finally {
       this.#joined = false;
     }
+  }
+
+  /** What `write` adds goes into one commit, or fails alone where there is no room for its topics. */
+  admitting(admission: Admission, write: () => void): void {
+    const { writer, items } = this.#current;
+    this.inOneCommit(() => {
+      this.add(admission);
+      const before = items.length;
+      writer.admit(admission.question, write);
+      admission.guarded = items.length - before;
+    });
   }
 
   /** The operations written since the last `add` belong to `item`. */
@@ -281,21 +294,9 @@ export class Storage {
       return;
     }
     this.#setHealth({ state: "ready" });
-    const { void: without, answers, recounted, kept } = reply.result;
+    const { kept, recounted } = reply.result;
     if (kept !== undefined) this.#deps.kept(kept);
-    let conditional = 0;
-    let seen = 0;
-    let answered = 0;
-    for (const item of batch.items) {
-      if (item.answered !== undefined) item.answered(answers[answered++]!);
-      if (item.conditional === true) {
-        const withoutEffect = without[seen] === conditional++;
-        if (withoutEffect) seen++;
-        item.committed(withoutEffect);
-      } else {
-        item.committed(false);
-      }
-    }
+    tellAll(batch.items, reply.result);
     if (recounted.length > 0) this.#deps.recounted(recounted);
   }
 

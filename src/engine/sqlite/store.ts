@@ -15,11 +15,21 @@ import { Mover } from "./mover.ts";
 import type { RecordTable } from "./record-table.ts";
 import type { ScheduledTable } from "./scheduled-table.ts";
 import { queues } from "./schema.ts";
+import type { RefusedTopic } from "./topic-exchange.ts";
+import { TopicRoom } from "./topic-room.ts";
 import type { TopicTable } from "./topic-table.ts";
 
 interface Totals {
   messages: number;
   bytes: number;
+}
+
+/** What is found out while a batch is applied. */
+interface Findings {
+  /** The indexes of the conditional operations that changed nothing. */
+  readonly without: number[];
+  readonly answers: ControlAnswer[];
+  readonly refused: RefusedTopic[];
 }
 
 /** What the store writes beside messages. */
@@ -38,6 +48,7 @@ const GO_BESIDE_INSERTS: ReadonlySet<number> = new Set([
   OPERATION.dedupe,
   OPERATION.delete,
   OPERATION.topic,
+  OPERATION.admit,
 ]);
 
 export class Store {
@@ -48,6 +59,7 @@ export class Store {
   readonly #acked: AckedTable;
   readonly #scheduled: ScheduledTable;
   readonly #topics: TopicTable;
+  readonly #topicRoom: TopicRoom;
   readonly #mover: Mover;
   readonly #inserts: Inserts;
   readonly #ordered: Inserts;
@@ -71,6 +83,7 @@ export class Store {
   constructor(database: Database, { records, audit, acked, scheduled, topics }: Tables) {
     this.#database = database;
     this.#topics = topics;
+    this.#topicRoom = new TopicRoom(topics, (id, now) => !this.#isNew(id, null, now));
     this.#scheduled = scheduled;
     this.#records = records;
     this.#audit = audit;
@@ -109,6 +122,7 @@ export class Store {
   apply(buffer: SharedArrayBuffer, end: number, now: number): BatchResult {
     const without: number[] = [];
     const answers: ControlAnswer[] = [];
+    const refused: RefusedTopic[] = [];
     this.#totals.clear();
     this.#deletes.clear();
     this.#miscounted.clear();
@@ -118,7 +132,7 @@ export class Store {
     this.#topics.begin();
     this.#begin.run();
     try {
-      this.#applyAll(new BatchReader(buffer, end), now, without, answers);
+      this.#applyAll(new BatchReader(buffer, end), now, { without, answers, refused });
       this.#insertAll();
       this.#deleteAll();
       this.#acked.countAll();
@@ -129,7 +143,8 @@ export class Store {
       const kept = this.#topics.finish(now);
       this.#commit.run();
       const result = { void: without, answers, recounted };
-      return kept === undefined ? result : { ...result, kept };
+      if (kept === undefined && refused.length === 0) return result;
+      return { ...result, ...(kept && { kept }), ...(refused.length > 0 && { refused }) };
     } catch (error) {
       this.#topics.rolledBack();
       // Some errors have rolled back already; a second rollback then only says so.
@@ -138,9 +153,9 @@ export class Store {
     }
   }
 
-  /** `without` gets the indexes of the conditional operations that changed nothing. */
-  #applyAll(batch: BatchReader, now: number, without: number[], answers: ControlAnswer[]): void {
+  #applyAll(batch: BatchReader, now: number, { without, answers, refused }: Findings): void {
     let conditional = 0;
+    let questions = 0;
     let skipped = 0;
     while (!batch.done) {
       const kind = batch.u8();
@@ -180,6 +195,17 @@ export class Store {
           this.#topics.enter(batch, skipped > 0);
           if (skipped > 0) skipped--;
           break;
+        case OPERATION.admit: {
+          const [bytes, within] = [batch.u32(), batch.u32()];
+          const refusal = this.#topicRoom.refusal(batch, now);
+          if (refusal !== undefined) {
+            refused.push({ question: questions, ...refusal });
+            batch.skip(bytes);
+            conditional += within;
+          }
+          questions++;
+          break;
+        }
         case OPERATION.control:
           this.#control(JSON.parse(batch.text()) as Control, answers, now);
           break;
@@ -364,17 +390,6 @@ export class Store {
     }
     this.#count(lane, -rows.length, -bytes);
     return { kind: "purged", messages: rows.length, delayed, bytes };
-  }
-
-  /**
-   * How often the store has been opened, this time included. Kept where SQLite has a number for its
-   * user; the migrations keep a table of their own.
-   */
-  countOpening(): number {
-    const row = this.#database.query<{ user_version: number }, []>("PRAGMA user_version").get();
-    const openings = ((row?.user_version ?? 0) % 2 ** 30) + 1;
-    this.#database.run(`PRAGMA user_version = ${openings}`);
-    return openings;
   }
 
   /** Everything back into the one file, as far as readers let it. */

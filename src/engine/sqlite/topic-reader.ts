@@ -4,7 +4,7 @@ import { filterMatches, hasWildcard } from "../../topic.ts";
 import type { HistoryRequest, RetainedRequest } from "../topics.ts";
 import { BatchWriter } from "./batch.ts";
 import type { KeptAnswer, KeptRead, ListedTopic } from "./topic-exchange.ts";
-import { HISTORY_ID } from "./topic-rows.ts";
+import { HISTORY_ID, TOPIC_COLUMNS } from "./topic-rows.ts";
 import type { TopicTable } from "./topic-table.ts";
 
 /** Messages of one page. */
@@ -20,6 +20,7 @@ interface Value {
   readonly expiresAt: number | null;
 }
 type ListRow = Omit<ListedTopic, "isRetained"> & { readonly isRetained: number };
+type ListAnswer = Extract<KeptAnswer, { topics: unknown }>;
 
 export class TopicReader {
   readonly #table: TopicTable;
@@ -30,6 +31,8 @@ export class TopicReader {
   readonly #one: Statement;
   readonly #value: Statement<Value, [number]>;
   readonly #list: Statement<ListRow, [string, number]>;
+  readonly #due: Statement<ListRow, [number, number]>;
+  readonly #idle: Statement<ListRow, [string, number, number]>;
 
   constructor(database: Database, table: TopicTable) {
     this.#table = table;
@@ -44,11 +47,12 @@ export class TopicReader {
     this.#value = database.prepare(
       "SELECT record, expires_at AS expiresAt FROM retained WHERE number = ?1",
     );
-    this.#list = database.query(
-      `SELECT t.topic, t.generation, t.last_offset AS "offset", t.messages, t.bytes,
-         t.changed_at AS changedAt, r.number IS NOT NULL AS isRetained
-       FROM topics t LEFT JOIN retained r ON r.number = t.number
-       WHERE t.topic > ?1 ORDER BY t.topic LIMIT ?2`,
+    const topics = `SELECT ${TOPIC_COLUMNS} FROM topics`;
+    this.#list = database.query(`${topics} WHERE topic > ?1 ORDER BY topic LIMIT ?2`);
+    this.#due = database.query(`${topics} WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2`);
+    this.#idle = database.query(
+      `${topics} WHERE channel = ?1 AND changed_at < ?2 AND messages = 0 AND is_retained = 0
+       ORDER BY changed_at LIMIT ?3`,
     );
   }
 
@@ -62,6 +66,10 @@ export class TopicReader {
         return this.#retained(read.request, read.now, new BatchWriter(buffer));
       case "list":
         return this.#listed(read.after ?? "", read.limit);
+      case "due":
+        return found("due", this.#due.all(read.by, read.limit));
+      case "idle":
+        return found("idle", this.#idle.all(read.channel, read.before, read.limit));
     }
   }
 
@@ -141,13 +149,21 @@ export class TopicReader {
   }
 
   #listed(after: string, limit: number): KeptAnswer {
-    const found = this.#list.all(after, limit + 1);
-    const topics = found
-      .slice(0, limit)
-      .map((row) => ({ ...row, isRetained: row.isRetained === 1 }));
-    const next = found.length > limit ? topics.at(-1)?.topic : undefined;
-    return { kind: "list", topics, next };
+    const rows = this.#list.all(after, limit + 1);
+    const answer = found("list", rows.slice(0, limit));
+    const next = rows.length > limit ? answer.topics.at(-1)?.topic : undefined;
+    return { ...answer, next };
   }
+}
+
+function found(kind: ListAnswer["kind"], rows: readonly ListRow[]): ListAnswer {
+  const topics = rows.map(
+    ({ topic, generation, offset, messages, bytes, changedAt, channel, isRetained }) => ({
+      ...{ topic, generation, offset, messages, bytes, changedAt, channel },
+      isRetained: isRetained === 1,
+    }),
+  );
+  return { kind, topics, next: undefined };
 }
 
 /** A part of a history in one direction: from, to, how many. */

@@ -26,12 +26,23 @@ export interface TopicRow {
   /** Bytes of all that was ever written to its history. */
   writtenBytes: number;
   changedAt: number;
+  /** That it counts for; empty for none. */
+  channel: string;
   isRetained: boolean;
+  /** Nothing of it goes by age alone before; null: nothing ever does. */
+  dueAt: number | null;
+  /** The same as it is on disk; undefined where the topic is not there yet. */
+  storedDueAt: number | null | undefined;
 }
 
-interface StoredRow extends Omit<TopicRow, "isRetained"> {
+interface StoredRow extends Omit<TopicRow, "isRetained" | "storedDueAt"> {
   readonly isRetained: number;
 }
+
+/** A row as it is read, by the names that it has here. */
+export const TOPIC_COLUMNS = `number, topic, generation, last_offset AS "offset", messages, bytes,
+  written_bytes AS writtenBytes, changed_at AS changedAt, channel, is_retained AS isRetained,
+  due_at AS dueAt`;
 
 export class TopicRows {
   readonly #database: Database;
@@ -40,6 +51,7 @@ export class TopicRows {
   readonly #find: Statement<StoredRow, [string]>;
   readonly #insert: Statement;
   readonly #update: Statement;
+  readonly #setDueAt: Statement;
   readonly #remove: Statement;
   readonly #isTaken: Statement;
   readonly #time: Statement<{ value: number }, [number, number]>;
@@ -49,19 +61,18 @@ export class TopicRows {
   constructor(database: Database) {
     this.#database = database;
     const prepare = (text: string) => database.prepare(text);
-    this.#find = database.query(
-      `SELECT t.number, t.topic, t.generation, t.last_offset AS "offset", t.messages, t.bytes,
-         t.written_bytes AS writtenBytes, t.changed_at AS changedAt, r.number IS NOT NULL AS isRetained
-       FROM topics t LEFT JOIN retained r ON r.number = t.number WHERE t.topic = ?1`,
-    );
+    this.#find = database.query(`SELECT ${TOPIC_COLUMNS} FROM topics WHERE topic = ?1`);
     this.#insert = prepare(
-      `INSERT INTO topics (number, topic, generation, last_offset, messages, bytes, written_bytes, changed_at)
-       VALUES (?1, ?2, ?3, 0, 0, 0, 0, 0)`,
+      `INSERT INTO topics (number, generation, last_offset, messages, bytes, written_bytes,
+         changed_at, channel, is_retained, topic, due_at)
+       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)`,
     );
     this.#update = prepare(
       `UPDATE topics SET generation = ?2, last_offset = ?3, messages = ?4, bytes = ?5,
-         written_bytes = ?6, changed_at = ?7 WHERE number = ?1`,
+         written_bytes = ?6, changed_at = ?7, channel = ?8, is_retained = ?9 WHERE number = ?1`,
     );
+    // Apart, since it is in an index and seldom changes.
+    this.#setDueAt = prepare("UPDATE topics SET due_at = ?2 WHERE number = ?1");
     this.#remove = prepare("DELETE FROM topics WHERE number = ?1");
     this.#isTaken = prepare("SELECT 1 FROM topics WHERE number = ?1");
     const ofHistory = (column: string) =>
@@ -88,26 +99,46 @@ export class TopicRows {
     }
     const stored = this.#find.get(topic);
     if (stored === null) return undefined;
-    const row = { ...stored, isRetained: stored.isRetained === 1 };
+    const isRetained = stored.isRetained === 1;
+    const row: TopicRow = { ...stored, isRetained, storedDueAt: stored.dueAt };
     this.#cached.set(topic, row);
     return row;
   }
 
-  /** Of a topic that is not known yet. */
-  create(topic: string, generation: number): TopicRow {
+  /** Of a topic that is not known yet; it is on disk when it has been written. */
+  create(topic: string, generation: number, channel: string): TopicRow {
     // Numbers are given again in the end: topics may come and go for ever.
     do this.#lastNumber = (this.#lastNumber % LAST_NUMBER) + 1;
     while (this.#isTaken.get(this.#lastNumber) !== null);
-    const number = this.#lastNumber;
-    this.#insert.run(number, topic, generation);
-    const nothing = { offset: 0, messages: 0, bytes: 0, writtenBytes: 0, changedAt: 0 };
-    const row: TopicRow = { number, topic, generation, ...nothing, isRetained: false };
+    const row: TopicRow = {
+      number: this.#lastNumber,
+      topic,
+      generation,
+      offset: 0,
+      messages: 0,
+      bytes: 0,
+      writtenBytes: 0,
+      changedAt: 0,
+      channel,
+      isRetained: false,
+      dueAt: null,
+      storedDueAt: undefined,
+    };
     this.#cached.set(topic, row);
     return row;
   }
 
-  write({ number, generation, offset, messages, bytes, writtenBytes, changedAt }: TopicRow): void {
-    this.#update.run(number, generation, offset, messages, bytes, writtenBytes, changedAt);
+  write(row: TopicRow): void {
+    const { number, generation, offset, messages, bytes, writtenBytes, changedAt } = row;
+    const { topic, channel, isRetained, dueAt, storedDueAt } = row;
+    const figures = [number, generation, offset, messages, bytes, writtenBytes, changedAt] as const;
+    if (storedDueAt === undefined) {
+      this.#insert.run(...figures, channel, isRetained ? 1 : 0, topic, dueAt);
+    } else {
+      this.#update.run(...figures, channel, isRetained ? 1 : 0);
+      if (dueAt !== storedDueAt) this.#setDueAt.run(number, dueAt);
+    }
+    row.storedDueAt = dueAt;
   }
 
   remove({ number, topic }: TopicRow): void {
@@ -126,10 +157,10 @@ export class TopicRows {
   /** The oldest offset of its history within the bounds; the one after the newest when there is none. */
   firstWithin(row: TopicRow, bounds: HistoryBounds, now: number): number {
     const { maxMessages, maxAgeMs, maxBytes } = bounds;
-    const { number, offset, messages, bytes, writtenBytes } = row;
+    const { offset, messages, bytes, writtenBytes } = row;
     let first = offset - Math.min(messages, maxMessages) + 1;
     if (maxAgeMs !== undefined) {
-      const isYoung = (at: number) => (this.#time.get(number, at)?.value ?? 0) + maxAgeMs > now;
+      const isYoung = (at: number) => this.timeOf(row, at) + maxAgeMs > now;
       first = firstThat(isYoung, first, offset + 1);
     }
     if (maxBytes !== undefined && bytes > maxBytes) {
@@ -140,6 +171,11 @@ export class TopicRows {
       );
     }
     return first;
+  }
+
+  /** When this one of its history entered, which it has. */
+  timeOf({ number }: TopicRow, offset: number): number {
+    return this.#time.get(number, offset)?.value ?? 0;
   }
 
   /** Bytes of all that was written to its history before this one, which it has. */

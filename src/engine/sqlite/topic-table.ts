@@ -5,6 +5,7 @@
 import type { Database, Statement } from "bun:sqlite";
 import type { HistoryBounds, KeptTotals, KeptTrim } from "../topics.ts";
 import type { BatchReader } from "./batch.ts";
+import { TopicChannels } from "./topic-channels.ts";
 import { ENTERS, type KeptResult, type TopicsTrimmed, type TrimTopics } from "./topic-exchange.ts";
 import { HISTORY_ID, LAST_OFFSET, type TopicRow, TopicRows } from "./topic-rows.ts";
 
@@ -27,12 +28,13 @@ export interface KeptFigures extends KeptTotals {
 
 export class TopicTable {
   readonly rows: TopicRows;
+  readonly channels: TopicChannels;
   readonly #changes = new Map<TopicRow, Change>();
   readonly #enter: Statement;
   readonly #leave: Statement;
   readonly #retain: Statement;
   readonly #clear: Statement;
-  readonly #isExpired: Statement;
+  readonly #expiry: Statement<{ at: number | null }, [number]>;
   readonly #figures: Statement<KeptFigures, []>;
   readonly #setFigures: Statement;
   #positions: number[] = [];
@@ -47,6 +49,7 @@ export class TopicTable {
 
   constructor(database: Database) {
     this.rows = new TopicRows(database);
+    this.channels = new TopicChannels(database);
     const prepare = (text: string) => database.prepare(text);
     this.#enter = prepare(
       `INSERT INTO history (id, time, bytes_before, record) VALUES (${HISTORY_ID("?1", "?2")}, ?3, ?4, ?5)`,
@@ -60,7 +63,7 @@ export class TopicTable {
        DO UPDATE SET expires_at = excluded.expires_at, record = excluded.record`,
     );
     this.#clear = prepare("DELETE FROM retained WHERE number = ?1");
-    this.#isExpired = prepare("SELECT 1 FROM retained WHERE number = ?1 AND expires_at <= ?2");
+    this.#expiry = database.query("SELECT expires_at AS at FROM retained WHERE number = ?1");
     this.#figures = database.query(
       `SELECT generation, topics, history_messages AS historyMessages, history_bytes AS historyBytes,
          retained_messages AS retainedMessages FROM keeping`,
@@ -78,6 +81,11 @@ export class TopicTable {
       historyBytes: this.#bytes,
       retainedMessages: this.#retained,
     };
+  }
+
+  /** How many topics are known. */
+  get topics(): number {
+    return this.#topics;
   }
 
   get generation(): number {
@@ -99,6 +107,7 @@ export class TopicTable {
     this.#bytes = figures.historyBytes;
     this.#retained = figures.retainedMessages;
     this.rows.recover();
+    this.channels.recover();
     this.#isKnown = true;
   }
 
@@ -121,22 +130,28 @@ export class TopicTable {
       maxBytes: batch.time() ?? undefined,
     };
     const topic = batch.text();
+    const channel = batch.text();
     const record = batch.blob();
     if (isLeftOut) return;
     const known = this.rows.get(topic);
     if (known === undefined && does === ENTERS.clear) return;
     this.#isChanged = true;
-    const row = known ?? this.#create(topic);
+    const row = known ?? this.#create(topic, channel);
     const change = this.#changeOf(row);
-    if (does !== ENTERS.clear) row.changedAt = Math.max(row.changedAt, time);
+    if (does !== ENTERS.clear) {
+      row.changedAt = Math.max(row.changedAt, time);
+      this.#countFor(row, channel);
+    }
     if ((does & ENTERS.history) !== 0) {
       this.#append(row, record);
+      if (bounds.maxAgeMs !== undefined) dueBy(row, row.changedAt + bounds.maxAgeMs);
       change.entered++;
       change.bounds = bounds as HistoryBounds;
     }
     if ((does & ENTERS.set) !== 0) {
       if (!row.isRetained) this.#retained++;
       row.isRetained = true;
+      if (expiresAt !== null) dueBy(row, expiresAt);
       change.retained = { expiresAt, record };
     } else if ((does & ENTERS.clear) !== 0) {
       this.#takeRetained(row, change);
@@ -152,16 +167,18 @@ export class TopicTable {
     for (const one of trimTopics) {
       const row = this.rows.get(one.topic);
       if (row !== undefined) {
+        const before = { ...row };
         const first = this.rows.firstWithin(row, one.history ?? { maxMessages: 0 }, now);
-        const went = this.#shorten(row, first, left);
-        left -= went;
-        if (went > 0) this.rows.write(row);
-        if (firstOf(row) < first) break;
-        isForgotten = this.#trimRest(row, one, now) || isForgotten;
+        left -= this.#shorten(row, first, left);
+        const isDone = firstOf(row) >= first;
+        const isGone = isDone && this.#trimRest(row, one, now);
+        if (!isGone) this.#rewrite(row, before);
+        else if (row.offset > 0) isForgotten = true;
+        if (!isDone) break;
       }
       done++;
     }
-    // Nothing begins within a trim, so once is enough for all that it forgot.
+    // Where no offset was given none can be given again. Nothing begins within a trim, so once is enough.
     if (isForgotten) this.#generation++;
     return { kind: "topicsTrimmed", done };
   }
@@ -177,7 +194,8 @@ export class TopicTable {
       this.#bytes,
       this.#retained,
     );
-    return { positions: Float64Array.from(this.#positions), totals: this.totals };
+    const channels = this.channels.write();
+    return { positions: Float64Array.from(this.#positions), totals: this.totals, channels };
   }
 
   /** The transaction was taken back. */
@@ -185,9 +203,17 @@ export class TopicTable {
     if (this.#isChanged) this.#isKnown = false;
   }
 
-  #create(topic: string): TopicRow {
+  #create(topic: string, channel: string): TopicRow {
     this.#topics++;
-    return this.rows.create(topic, this.#generation);
+    this.channels.add(channel, 1, 0);
+    return this.rows.create(topic, this.#generation, channel);
+  }
+
+  #countFor(row: TopicRow, channel: string): void {
+    if (row.channel === channel) return;
+    this.channels.add(row.channel, -1, -row.bytes);
+    this.channels.add(channel, 1, row.bytes);
+    row.channel = channel;
   }
 
   #changeOf(row: TopicRow): Change {
@@ -209,6 +235,7 @@ export class TopicTable {
     row.writtenBytes += length;
     this.#messages++;
     this.#bytes += length;
+    this.channels.add(row.channel, 0, length);
     this.#positions.push(row.offset, row.generation);
   }
 
@@ -231,7 +258,9 @@ export class TopicTable {
   #writeChanges(now: number): void {
     for (const { row, entered, bounds, retained } of this.#changes.values()) {
       if (bounds !== undefined) {
-        this.#shorten(row, this.rows.firstWithin(row, bounds, now), entered * GO_WITH_ONE);
+        const first = this.rows.firstWithin(row, bounds, now);
+        this.#shorten(row, first, entered * GO_WITH_ONE);
+        if (firstOf(row) < first) dueBy(row, now);
       }
       if (retained !== undefined) {
         this.#retain.run(row.number, row.topic, retained.expiresAt, retained.record);
@@ -253,23 +282,50 @@ export class TopicTable {
     const bytes = row.messages === 0 ? 0 : row.writtenBytes - this.rows.bytesBefore(row, next);
     this.#messages -= went;
     this.#bytes -= row.bytes - bytes;
+    this.channels.add(row.channel, 0, bytes - row.bytes);
     row.bytes = bytes;
     return went;
   }
 
-  /** When its history is as it should be; true when it had offsets and is forgotten. */
-  #trimRest(row: TopicRow, { retained, forgetBefore }: KeptTrim, now: number): boolean {
-    if (!retained || this.#isExpired.get(row.number, now) !== null) {
+  /** When its history is as it should be; true when nothing is known of it any more. */
+  #trimRest(row: TopicRow, trim: KeptTrim, now: number): boolean {
+    const { channel, history, retained, forgetBefore } = trim;
+    const expiresAt = row.isRetained ? (this.#expiry.get(row.number)?.at ?? null) : null;
+    if (!retained || (expiresAt ?? Number.POSITIVE_INFINITY) <= now) {
       this.#takeRetained(row, undefined);
     }
     const isEmpty = row.messages === 0 && !row.isRetained;
-    if (!isEmpty || row.changedAt >= forgetBefore) return false;
-    this.#isChanged = true;
-    this.rows.remove(row);
-    this.#topics--;
-    // Where no offset was given, none can be given again.
-    return row.offset > 0;
+    if (isEmpty && row.changedAt < forgetBefore) {
+      this.#isChanged = true;
+      this.rows.remove(row);
+      this.#topics--;
+      this.channels.add(row.channel, -1, 0);
+      return true;
+    }
+    if (channel !== undefined) this.#countFor(row, channel);
+    row.dueAt = row.isRetained ? expiresAt : null;
+    if (row.messages > 0 && history?.maxAgeMs !== undefined) {
+      dueBy(row, this.rows.timeOf(row, firstOf(row)) + history.maxAgeMs);
+    }
+    return false;
   }
+
+  /** Where there is nothing to let go of nothing is written. */
+  #rewrite(row: TopicRow, { messages, isRetained, channel, dueAt }: TopicRow): void {
+    const isSame =
+      row.messages === messages &&
+      row.isRetained === isRetained &&
+      row.channel === channel &&
+      row.dueAt === dueAt;
+    if (isSame) return;
+    this.#isChanged = true;
+    this.rows.write(row);
+  }
+}
+
+/** Something of it may go by its age then, or does earlier. */
+function dueBy(row: TopicRow, at: number): void {
+  row.dueAt = Math.min(row.dueAt ?? at, at);
 }
 
 function firstOf({ offset, messages }: TopicRow): number {

@@ -1,15 +1,18 @@
 /**
- * The event loop's side of what topics keep: nothing of it but the totals. The writer gives the offsets,
+ * The event loop's side of what topics keep: nothing of it but totals, of all and of each channel. The writer gives the offsets,
  * and reads are answered in order with commits.
  */
 import { WarrenError } from "../../errors.ts";
-import type { AppendReceipt, AppendRequest } from "../engine.ts";
+import type { AppendItem, AppendReceipt, AppendRequest } from "../engine.ts";
+import { makesKnown } from "../rules.ts";
 import type {
   Answered,
+  ChannelTotals,
   HistoryBounds,
   HistoryPage,
   HistoryRequest,
   KeptPage,
+  KeptTopic,
   KeptTotals,
   KeptTrim,
   Position,
@@ -17,15 +20,18 @@ import type {
   RetainedRequest,
   Topics,
 } from "../topics.ts";
+import { Admission } from "./admission.ts";
 import { unpackRows } from "./batch.ts";
 import type { QueueHost } from "./host.ts";
 import { decodeRecord, type EncodedRecord } from "./record.ts";
 import {
+  type CountedChannel,
   ENTERS,
   type KeptAnswer,
   type KeptRead,
   type KeptResult,
   type KeptState,
+  type ListedTopic,
 } from "./topic-exchange.ts";
 
 const PAGE_BYTES = 1024 * 1024;
@@ -34,11 +40,15 @@ const KEPT_BUFFERS = 2;
 const TRIMMED_AT_ONCE = 4096;
 const UNBOUNDED: HistoryBounds = { maxMessages: 0 };
 
-type Answer<Kind extends KeptAnswer["kind"]> = Extract<KeptAnswer, { kind: Kind }>;
+type Answer<Kind extends "history" | "retained"> = Extract<KeptAnswer, { kind: Kind }>;
+type Listed = Extract<KeptAnswer, { topics: unknown }>;
 
 export class SqliteTopics implements Topics {
   totals: KeptTotals = { topics: 0, historyMessages: 0, historyBytes: 0, retainedMessages: 0 };
+  readonly channels = new Map<string, ChannelTotals>();
   readonly #host: QueueHost;
+  /** Topics that may come to count for another channel by what is on its way. */
+  #moving = 0;
   readonly #buffers: SharedArrayBuffer[] = [];
   #store = "";
   /** The last epoch that was named, which most are. */
@@ -53,24 +63,55 @@ export class SqliteTopics implements Topics {
   }
 
   /** What the store found at its opening. */
-  recover({ store, totals }: KeptState): void {
+  recover({ store, totals, channels }: KeptState): void {
     this.#store = store;
     this.totals = totals;
+    this.channels.clear();
+    this.#count(channels);
     this.#generation = -1;
   }
 
   /** A batch is durable; those that were given a position learn it next, in their order. */
-  changed({ positions, totals }: KeptResult): void {
+  changed({ positions, totals, channels }: KeptResult): void {
     this.totals = totals;
+    this.#count(channels);
     this.#positions = positions;
     this.#at = 0;
+  }
+
+  /**
+   * What is to be asked before these messages are written, where some bound may be reached by all that is on its
+   * way; undefined where there is room in any case. `idOf` is what an id is remembered by, empty for none, and
+   * whether it will be. `refused` is told which of them there is no room for.
+   */
+  admissionOf<Item extends AppendItem>(
+    items: readonly Item[],
+    idOf: (item: Item) => readonly [id: string, isRemembered: boolean],
+    answered: (refused: number | undefined) => void = () => undefined,
+  ): Admission | undefined {
+    if (!this.#mayBeFull(items)) return undefined;
+    const candidates = items.map((item) => {
+      const { message, channel } = item;
+      const [id, isRemembered] = idOf(item);
+      return {
+        topic: message.topic,
+        makesKnown: makesKnown(item),
+        channel: channel?.name ?? "",
+        maxTopics: channel?.maxTopics ?? Number.POSITIVE_INFINITY,
+        id,
+        isRemembered,
+      };
+    });
+    const { keptTopics } = this.#host.limits;
+    return new Admission({ keptTopics, candidates }, answered);
   }
 
   /** Writes what the topic keeps of the message; returns who is to be told of its end in place of the request. */
   enter(request: AppendRequest, record: EncodedRecord): AppendRequest {
     const { history, retain, message } = request;
     const does = (history === undefined ? 0 : ENTERS.history) + (retain ? ENTERS[retain] : 0);
-    this.#host.storage.writer.topic(does, message, history ?? UNBOUNDED, record);
+    const channel = request.channel?.name ?? "";
+    this.#host.storage.writer.topic(does, message, history ?? UNBOUNDED, channel, record);
     return history === undefined ? request : new Positioned(request, () => this.#nextPosition());
   }
 
@@ -97,19 +138,15 @@ export class SqliteTopics implements Topics {
   }
 
   list(after: string | undefined, limit: number): Promise<KeptPage> {
-    return new Promise((resolve, reject) => {
-      this.#ask<Answer<"list">, KeptPage>(
-        { kind: "list", after, limit },
-        (answer) => (answer instanceof WarrenError ? reject(answer) : resolve(answer)),
-        ({ topics: listed, next }) => {
-          const topics = listed.map(({ generation, ...topic }) => ({
-            ...topic,
-            epoch: this.#epochOf(generation),
-          }));
-          return next === undefined ? { topics } : { topics, next };
-        },
-      );
-    });
+    return this.#look({ kind: "list", after, limit });
+  }
+
+  async due(by: number, limit: number): Promise<readonly KeptTopic[]> {
+    return (await this.#look({ kind: "due", by, limit })).topics;
+  }
+
+  async idle(channel: string, before: number, limit: number): Promise<readonly KeptTopic[]> {
+    return (await this.#look({ kind: "idle", channel, before, limit })).topics;
   }
 
   async trim(topics: readonly KeptTrim[]): Promise<void> {
@@ -126,14 +163,60 @@ export class SqliteTopics implements Topics {
     const { storage } = this.#host;
     return new Promise((resolve, reject) => {
       let done = 0;
+      this.#moving += trimTopics.length;
+      const over = () => {
+        this.#moving -= trimTopics.length;
+      };
       storage.writer.control({ trimTopics, limit: TRIMMED_AT_ONCE });
       storage.add({
         answered: (answer) => {
           if (answer.kind === "topicsTrimmed") done = answer.done;
         },
-        committed: () => resolve(done),
-        aborted: reject,
+        committed: () => {
+          over();
+          resolve(done);
+        },
+        aborted: (error) => {
+          over();
+          reject(error);
+        },
       });
+    });
+  }
+
+  #look(read: Extract<KeptRead, { kind: "list" | "due" | "idle" }>): Promise<KeptPage> {
+    return new Promise((resolve, reject) => {
+      this.#ask<Listed, KeptPage>(
+        read,
+        (answer) => (answer instanceof WarrenError ? reject(answer) : resolve(answer)),
+        ({ topics: listed, next }) => {
+          const topics = listed.map((topic) => this.#named(topic));
+          return next === undefined ? { topics } : { topics, next };
+        },
+      );
+    });
+  }
+
+  #named({ generation, ...topic }: ListedTopic): KeptTopic {
+    return { ...topic, epoch: this.#epochOf(generation) };
+  }
+
+  #count(channels: readonly CountedChannel[]): void {
+    for (const { name, topics, historyBytes } of channels) {
+      if (topics > 0) this.channels.set(name, { topics, historyBytes });
+      else this.channels.delete(name);
+    }
+  }
+
+  /** Whether a bound could be reached if everything on its way, these with it, made another topic known. */
+  #mayBeFull(items: readonly AppendItem[]): boolean {
+    const coming = this.#host.storage.waiting + this.#moving + items.length;
+    const isFull = this.totals.topics + coming > this.#host.limits.keptTopics;
+    return items.some((item) => {
+      if (!makesKnown(item)) return false;
+      if (isFull || item.channel === undefined) return isFull;
+      const { name, maxTopics } = item.channel;
+      return (this.channels.get(name)?.topics ?? 0) + coming > maxTopics;
     });
   }
 

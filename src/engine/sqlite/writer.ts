@@ -24,8 +24,9 @@ function tell(reply: WriterReply): void {
 
 function isPlain(reply: WriterReply): boolean {
   if (reply.kind !== "committed") return false;
-  const { void: without, answers, recounted, kept } = reply.result;
-  return without.length + answers.length + recounted.length === 0 && kept === undefined;
+  const { void: without, answers, recounted, kept, refused } = reply.result;
+  const isSilent = without.length + answers.length + recounted.length === 0;
+  return isSilent && kept === undefined && refused === undefined;
 }
 
 /** Works off the ring; comes back when the event loop has to bring the next message first. */

@@ -13,7 +13,7 @@ import type {
 } from "../../../src/engine/engine.ts";
 import { completeSettings } from "../../../src/engine/rules.ts";
 import type { ScheduleChange } from "../../../src/engine/schedule.ts";
-import type { HistoryBounds } from "../../../src/engine/topics.ts";
+import type { HistoryBounds, KeepingChannel } from "../../../src/engine/topics.ts";
 import type { WarrenError } from "../../../src/errors.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../../src/limits.ts";
 import type { Delivery, Message } from "../../../src/message.ts";
@@ -55,6 +55,7 @@ export interface AppendOptions extends Partial<Message> {
   readonly dedupe?: boolean;
   readonly history?: HistoryBounds;
   readonly retain?: "set" | "clear";
+  readonly channel?: KeepingChannel;
 }
 
 const SENTRY = "sentry";
@@ -141,7 +142,7 @@ export class Subject {
 
   /** Resolves to the receipt, or rejects with why it was refused. */
   append(queues: string | readonly string[], options: AppendOptions = {}): Promise<AppendReceipt> {
-    const { dueAt, invalid, history, retain, dedupe = false, ...fields } = options;
+    const { dueAt, invalid, history, retain, channel, dedupe = false, ...fields } = options;
     return new Promise((stored, failed) =>
       this.engine.append({
         message: this.message(fields),
@@ -150,6 +151,7 @@ export class Subject {
         ...(invalid !== undefined && { invalid }),
         ...(history !== undefined && { history }),
         ...(retain !== undefined && { retain }),
+        ...(channel !== undefined && { channel }),
         dedupe,
         stored,
         failed,
