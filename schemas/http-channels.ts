@@ -7,6 +7,12 @@ const Channel = Type.Object({
   name: Type.String(),
   origin: Type.Union([Type.Literal("settings"), Type.Literal("stored")]),
   ...ChannelDefinition.properties,
+  kept: Type.Optional(
+    Type.Object(
+      { topics: Type.Integer(), historyBytes: Type.Integer() },
+      { description: "How many of its topics keep something, and their histories' bytes." },
+    ),
+  ),
 });
 
 const path = "/admin/v1/channels/{name}";

@@ -16,7 +16,7 @@ import { Turns } from "./collections/turns.ts";
 import { type Config, configSecrets } from "./config.ts";
 import type { Engine, EngineHealth } from "./engine/engine.ts";
 import { SqliteEngine } from "./engine/sqlite/engine.ts";
-import { createFigures, queueGauges } from "./listeners/figures.ts";
+import { channelGauges, createFigures, queueGauges } from "./listeners/figures.ts";
 import { Leases } from "./listeners/leases.ts";
 import type { Listener } from "./listeners/server.ts";
 import type { Figures, Services } from "./listeners/services.ts";
@@ -144,6 +144,7 @@ function metricsOf(broker: Broker, figures: Figures, durability: Config["durabil
     engine: engine.name,
     durability: engine.capabilities.durable ? durability : "none",
     queues: (atMost) => queueGauges(broker, atMost),
+    channels: (atMost) => channelGauges(broker, atMost),
   });
 }
 

@@ -6,8 +6,9 @@ import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import type { QueueCounter, QueueCounters, QueueCounts } from "../schemas/queue.ts";
 import type { Clock, Timer } from "./clock.ts";
 
-/** Queues that have lines of their own; labels without a bound would fill the reader's memory. */
+/** Queues, and channels, that have lines of their own; labels without a bound would fill the reader's memory. */
 const QUEUES_LISTED = 500;
+const CHANNELS_LISTED = 500;
 
 const LAG_SAMPLE_MS = 500;
 const LAG_SAMPLES = 30;
@@ -16,6 +17,14 @@ export interface QueueGauges extends Readonly<QueueCounts> {
   readonly name: string;
   readonly counters: QueueCounters;
   readonly oldestAgeMs?: number;
+}
+
+export interface ChannelGauges {
+  readonly name: string;
+  /** Topics that keep something, and how many may. */
+  readonly topics: number;
+  readonly maxTopics: number;
+  readonly historyBytes: number;
 }
 
 /** The plain numbers; each is called when `/metrics` is read. */
@@ -29,6 +38,8 @@ export interface MetricSources {
   counters(): Readonly<Record<string, number>>;
   /** At most so many, the first by name. */
   queues(atMost: number): readonly QueueGauges[];
+  /** Those that keep something, at most so many, the first by name. */
+  channels(atMost: number): readonly ChannelGauges[];
 }
 
 export interface Metrics {
@@ -60,6 +71,7 @@ const GAUGES: Readonly<Record<string, string>> = {
 const COUNTERS: Readonly<Record<string, string>> = {
   published: "Messages accepted from publishers.",
   refused: "Publishes refused.",
+  topics_refused: "Those of them for which a topic more would have kept something than may.",
   invalid: "Payloads that did not fit the schema of their channel.",
   events: "Events handed to routes, once for all subscribers of a route.",
   presence_frames: "Frames of presence handed to routes, once for all watchers on a route.",
@@ -102,6 +114,16 @@ const QUEUE_GAUGES: readonly (readonly [
     "Time that the oldest message has been in the queue.",
     (queue) => (queue.oldestAgeMs ?? 0) / 1000,
   ],
+];
+
+const CHANNEL_GAUGES: readonly (readonly [
+  name: string,
+  help: string,
+  read: (channel: ChannelGauges) => number,
+])[] = [
+  ["topics_kept", "Topics of the channel of which something is kept.", ({ topics }) => topics],
+  ["topics_most", "How many there may be.", ({ maxTopics }) => maxTopics],
+  ["history_bytes", "Bytes of the records in their histories.", ({ historyBytes }) => historyBytes],
 ];
 
 const QUEUE_COUNTERS: readonly (readonly [name: string, help: string, counter: QueueCounter])[] = [
@@ -153,11 +175,12 @@ interface Snapshot {
   gauges: Readonly<Record<string, number>>;
   counters: Readonly<Record<string, number>>;
   queues: readonly QueueGauges[];
+  channels: readonly ChannelGauges[];
 }
 
 export function createMetrics(sources: MetricSources): Metrics {
   const registry = new Registry();
-  const snapshot: Snapshot = { gauges: {}, counters: {}, queues: [] };
+  const snapshot: Snapshot = { gauges: {}, counters: {}, queues: [], channels: [] };
   addProcess(registry);
   const info = { version: sources.version, engine: sources.engine, durability: sources.durability };
   new Gauge({
@@ -169,12 +192,14 @@ export function createMetrics(sources: MetricSources): Metrics {
   addGauges(registry, snapshot);
   addCounters(registry, snapshot);
   addQueues(registry, snapshot);
+  addChannels(registry, snapshot);
   return {
     contentType: registry.contentType,
     render() {
       snapshot.gauges = sources.gauges();
       snapshot.counters = sources.counters();
       snapshot.queues = sources.queues(QUEUES_LISTED);
+      snapshot.channels = sources.channels(CHANNELS_LISTED);
       return registry.metrics();
     },
   };
@@ -243,6 +268,21 @@ function addQueues(registry: Registry, snapshot: Snapshot): void {
         for (const queue of snapshot.queues) {
           this.inc({ queue: queue.name }, queue.counters[counter]);
         }
+      },
+    });
+  }
+}
+
+function addChannels(registry: Registry, snapshot: Snapshot): void {
+  for (const [name, help, read] of CHANNEL_GAUGES) {
+    new Gauge({
+      name: `warren_channel_${name}`,
+      help: `${help} The first ${CHANNELS_LISTED} channels that keep something, by name.`,
+      labelNames: ["channel"],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const channel of snapshot.channels) this.set({ channel: channel.name }, read(channel));
       },
     });
   }

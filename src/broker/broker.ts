@@ -49,6 +49,8 @@ export interface BrokerCounters {
   /** Messages accepted from publishers, duplicates among them. */
   published: number;
   refused: number;
+  /** Those of them for which one topic more would have kept something than may. */
+  topicsRefused: number;
   /** Payloads that did not fit the schema of their channel, counted or refused. */
   invalid: number;
   /** Repetitions of messages that no queue keeps; the engine counts the others. */
@@ -103,6 +105,7 @@ export class Broker {
     this.counters = {
       published: 0,
       refused: 0,
+      topicsRefused: 0,
       invalid: 0,
       duplicates: 0,
       subscriptions: 0,
@@ -156,7 +159,7 @@ export class Broker {
   /**
    * Publishes a message [P-3.3]. The publisher's right to do so has been checked. Refuses through the
    * publication with `invalid_topic`, `forbidden` (the topic is the broker's own), `queue_full`,
-   * `storage_unavailable`, `busy`.
+   * `too_many_topics`, `storage_unavailable`, `busy`.
    */
   publish(publication: Publication): void {
     let entry = publication.entry;
@@ -313,6 +316,7 @@ export class Broker {
 
   #refuse(publication: Publication, error: WarrenError): void {
     this.counters.refused++;
+    if (error.code === "too_many_topics") this.counters.topicsRefused++;
     publication.refused(error);
   }
 

@@ -177,6 +177,11 @@ export class ChannelBook {
     return (this.#settings.get(name) ?? this.#stored.get(name))?.view;
   }
 
+  /** How many topics may keep something by this channel; undefined where it keeps nothing, or is none. */
+  maxTopicsOf(name: string): number | undefined {
+    return (this.#settings.get(name) ?? this.#stored.get(name))?.keeping?.maxTopics;
+  }
+
   list(): ChannelView[] {
     const names = new Set([...this.#settings.keys(), ...this.#stored.keys()]);
     return [...names].sort().flatMap((name) => this.get(name) ?? []);

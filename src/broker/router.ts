@@ -60,7 +60,9 @@ export class Router {
   readonly #bindings = new Map<string, readonly string[]>();
   readonly #found: FilterTargets[] = [];
   /** Finds the channel of a topic. */
-  channels: Pick<ChannelBook, "find" | "mayRetain"> | undefined;
+  channels: Pick<ChannelBook, "find" | "mayRetain" | "maxTopicsOf"> | undefined;
+  /** How often they have changed. */
+  channelChanges = 0;
   /** Two generations: an answer that was not asked for while half the cache was filled is dropped. */
   #young = new Map<string, TopicEntry>();
   #old = new Map<string, TopicEntry>();
@@ -137,6 +139,7 @@ export class Router {
 
   /** Channels have changed: each topic looks for its own again. */
   channelsChanged(): void {
+    this.channelChanges++;
     this.#version++;
   }
 

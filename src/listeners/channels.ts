@@ -11,9 +11,10 @@ import { type Handlers, param, type Services } from "./services.ts";
 type Operations = "listChannels" | "getChannel" | "putChannel" | "deleteChannel";
 
 export const channelHandlers: Handlers<Operations> = {
-  listChannels({ query }, { channels }) {
-    const { items, next } = pageOf(channels.list(), query);
-    return { channels: items, ...(next !== undefined && { next }) };
+  listChannels({ query }, services) {
+    const { items, next } = pageOf(services.channels.list(), query);
+    const channels = items.map((channel) => withKept(channel, services));
+    return { channels, ...(next !== undefined && { next }) };
   },
 
   getChannel: (call, services) => existing(services, param(call, "name")),
@@ -58,10 +59,18 @@ export const channelHandlers: Handlers<Operations> = {
   },
 };
 
-function existing({ channels }: Services, name: string): ChannelView {
-  const channel = channels.get(name);
-  if (channel !== undefined) return channel;
+function existing(services: Services, name: string): ReturnType<typeof withKept> {
+  const channel = services.channels.get(name);
+  if (channel !== undefined) return withKept(channel, services);
   throw new WarrenError("not_found", `There is no channel ${name}.`, { channel: name });
+}
+
+/** With what its topics have come to keep. */
+function withKept(channel: ChannelView, { engine }: Services) {
+  const kept = engine.topics.channels.get(channel.name);
+  const keeps = channel.history !== undefined || channel.retained === true;
+  if (kept === undefined && !keeps) return channel;
+  return { ...channel, kept: kept ?? { topics: 0, historyBytes: 0 } };
 }
 
 function ofSettings(name: string): WarrenError {

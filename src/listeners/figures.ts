@@ -1,6 +1,6 @@
 /** The figures that operators read, gathered from the parts of the broker that keep them anyway. */
 import type { Broker } from "../broker/broker.ts";
-import type { LagWatch, QueueGauges } from "../metrics.ts";
+import type { ChannelGauges, LagWatch, QueueGauges } from "../metrics.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Webhooks } from "../webhooks/webhooks.ts";
 import type { Figures } from "./services.ts";
@@ -34,11 +34,12 @@ export function createFigures(sources: FigureSources, isDraining: () => boolean)
       draining: isDraining() ? 1 : 0,
     }),
     counters() {
-      const { published, refused, invalid, events, duplicates } = broker.counters;
+      const { published, refused, topicsRefused, invalid, events, duplicates } = broker.counters;
       const store = engine.counters;
       return {
         published,
         refused,
+        topics_refused: topicsRefused,
         invalid,
         events,
         presence_frames: broker.presence.frames,
@@ -74,5 +75,17 @@ export function queueGauges({ engine }: Broker, atMost: number): QueueGauges[] {
     ...counts,
     counters,
     ...(oldestAgeMs === undefined ? {} : { oldestAgeMs }),
+  }));
+}
+
+/** The first so many channels by name of which topics keep something. */
+export function channelGauges({ engine, router }: Broker, atMost: number): ChannelGauges[] {
+  const { channels } = engine.topics;
+  const names = [...channels.keys()].filter((name) => name !== "").sort();
+  return names.slice(0, atMost).map((name) => ({
+    name,
+    topics: channels.get(name)?.topics ?? 0,
+    maxTopics: router.channels?.maxTopicsOf(name) ?? 0,
+    historyBytes: channels.get(name)?.historyBytes ?? 0,
   }));
 }

@@ -8,7 +8,7 @@ import { type EngineKind, Subject } from "../contracts/engine/subject.ts";
 import { eventually } from "../harness/eventually.ts";
 import { fuzzSeeds, seededRandom } from "../harness/seeded-random.ts";
 import { Dice } from "./dice.ts";
-import { bytesOfBlocks, KeptModel } from "./kept-model.ts";
+import { bytesOfBlocks, KeptModel, type Places } from "./kept-model.ts";
 
 const FILTERS = ["#", "a/#", "a/+", "+/b", "a/b", "+", "b/#", "nobody"];
 /** What each topic keeps, always. */
@@ -26,13 +26,16 @@ const AT_ONCE = 12;
 class KeptFuzz {
   readonly #subject: Subject;
   readonly #dice: Dice;
-  readonly #model = new KeptModel();
+  readonly #model: KeptModel;
+  readonly #places: Places;
   #open = 0;
   #made = 0;
 
-  constructor(subject: Subject, dice: Dice) {
+  constructor(subject: Subject, dice: Dice, places: Places) {
     this.#subject = subject;
     this.#dice = dice;
+    this.#places = places;
+    this.#model = new KeptModel(places);
   }
 
   async step(): Promise<void> {
@@ -58,14 +61,23 @@ class KeptFuzz {
     expect(next).toBeUndefined();
     const { known } = this.#model;
     expect(listed.map(({ topic }) => topic)).toEqual([...known.keys()].sort());
-    for (const { topic, offset, changedAt, isRetained } of listed) {
+    for (const { topic, offset, changedAt, isRetained, channel } of listed) {
       const { retained, ...expected } = known.get(topic)!;
-      expect([topic, offset, changedAt, isRetained]).toEqual([
+      expect([topic, offset, changedAt, isRetained, channel]).toEqual([
         topic,
         expected.offset,
         expected.changedAt,
         retained !== undefined,
+        expected.channel,
       ]);
+    }
+    const { channels } = this.#subject.engine.topics;
+    const names = [...new Set(listed.map(({ channel }) => channel))].sort();
+    expect([...channels.keys()].sort()).toEqual(names);
+    for (const name of names) {
+      const its = listed.filter(({ channel }) => channel === name);
+      const historyBytes = its.reduce((sum, { bytes }) => sum + bytes, 0);
+      expect(channels.get(name)).toEqual({ topics: its.length, historyBytes });
     }
     expect(this.#subject.engine.topics.totals).toEqual({
       topics: listed.length,
@@ -89,8 +101,10 @@ class KeptFuzz {
       ...(dice.chance(0.3) && { expiresAt: clock.now() + dice.upTo(8000) }),
     };
     const keeps = dice.pick(["history", "retained", "both"]);
+    const name = dice.chance(0.1) ? "moved" : topic.slice(0, 1);
     return {
       message,
+      ...(dice.chance(0.9) && { channel: { name, maxTopics: this.#places.ofChannel } }),
       queues: dice.chance(0.3) ? ["q"] : [],
       dedupe: dice.chance(0.5),
       ...(keeps !== "retained" && { history: BOUNDS[topic]! }),
@@ -103,13 +117,16 @@ class KeptFuzz {
     this.#open++;
     const stored = (receipts: readonly AppendReceipt[]) => {
       this.#open--;
+      this.#model.admits(items, clock.now(), undefined);
       for (const [at, receipt] of receipts.entries()) {
         const item = items[at]!;
         this.#model.stored(item, receipt, Number(item.message.headers?.blocks), clock.now());
       }
     };
-    const failed = (error: WarrenError) => {
-      throw error;
+    const failed = ({ code, message, detail }: WarrenError, index = 0) => {
+      this.#open--;
+      if (code !== "too_many_topics") throw new Error(`${code}: ${message}`);
+      this.#model.admits(items, clock.now(), `${index} ${detail?.scope}`);
     };
     const [first, second] = items;
     if (first !== undefined && second === undefined && this.#dice.chance(0.9)) {
@@ -170,6 +187,7 @@ class KeptFuzz {
       const kept = BOUNDS[topic]!;
       return {
         topic,
+        ...(dice.chance(0.3) && { channel: dice.pick(["a", "b", ""]) }),
         ...(dice.chance(0.6) && { history: dice.chance(0.5) ? kept : this.#narrower(kept) }),
         retained: dice.chance(0.6),
         forgetBefore: clock.now() - 1000 + dice.upTo(2000),
@@ -182,11 +200,13 @@ class KeptFuzz {
 
 export function fuzzKept(kind: EngineKind, options: { seeds: number; steps: number }): void {
   for (const seed of fuzzSeeds(options.seeds)) {
-    test(`[P-4.3, P-4.4, P-8.1] ${kind.name}: what topics keep, FUZZ_SEED=${seed}`, async () => {
+    test(`[P-4.3, P-4.4, P-8.1, P-14.9] ${kind.name}: what topics keep, FUZZ_SEED=${seed}`, async () => {
       const dice = new Dice(seededRandom(seed));
-      await using subject = await Subject.open(kind);
-      await subject.define("q");
-      const fuzz = new KeptFuzz(subject, dice);
+      const places = { overall: 2 + dice.upTo(4), ofChannel: 1 + dice.upTo(3) };
+      const limits = { keptTopics: places.overall };
+      await using subject = await Subject.open(kind, { limits });
+      await subject.define("q", { maxMessages: 3, overflow: "drop-oldest" });
+      const fuzz = new KeptFuzz(subject, dice, places);
       for (let step = 0; step < options.steps; step++) {
         await fuzz.step();
         if (!dice.chance(0.1)) continue;

@@ -23,7 +23,14 @@ interface Entered {
   readonly blocks: number;
 }
 
+/** How many topics may be known, of all channels and of each. */
+export interface Places {
+  readonly overall: number;
+  readonly ofChannel: number;
+}
+
 interface Known {
+  channel: string;
   epoch: string | undefined;
   offset: number;
   changedAt: number;
@@ -34,12 +41,38 @@ interface Known {
 export class KeptModel {
   readonly known = new Map<string, Known>();
   readonly faults: string[] = [];
+  readonly #of: Places;
   /** By topic and id. */
   readonly #seenUntil = new Map<string, number>();
   /** What each place was ever given to. */
   readonly #places = new Map<string, string>();
   /** The epoch of topics that are not known, since the last forgetting. */
   #unknownEpoch: string | undefined;
+
+  constructor(places: Places) {
+    this.#of = places;
+  }
+
+  /** Whether there is room for all of it, and if not, for which there is none. */
+  admits(items: readonly AppendItem[], now: number, refused: string | undefined): void {
+    const ids = new Set<string>();
+    const channels = new Map([...this.known].map(([topic, { channel }]) => [topic, channel]));
+    let expected: string | undefined;
+    for (const [index, { message, dedupe, history, retain, channel }] of items.entries()) {
+      const key = `${message.topic}\n${message.id}`;
+      if (dedupe && (ids.has(key) || (this.#seenUntil.get(key) ?? 0) > now)) continue;
+      if (dedupe) ids.add(key);
+      if (channels.has(message.topic) || (history === undefined && retain !== "set")) continue;
+      const name = channel?.name ?? "";
+      const taken = [...channels.values()];
+      const inChannel = taken.filter((one) => one === name).length;
+      if (channel !== undefined && inChannel >= this.#of.ofChannel) expected = `${index} channel`;
+      else if (taken.length >= this.#of.overall) expected = `${index} overall`;
+      if (expected !== undefined) break;
+      channels.set(message.topic, name);
+    }
+    this.#check(expected === refused, `refused was ${refused}, not ${expected}`);
+  }
 
   stored(item: AppendItem, { duplicate, position }: AppendReceipt, blocks: number, now: number) {
     const { message, history, retain } = item;
@@ -57,6 +90,7 @@ export class KeptModel {
     const known = before ?? this.#unknown();
     this.known.set(topic, known);
     known.changedAt = Math.max(known.changedAt, message.time);
+    known.channel = item.channel?.name ?? "";
     if (retain !== undefined) {
       known.retained = retain === "set" ? { message, blocks } : undefined;
     }
@@ -112,9 +146,10 @@ export class KeptModel {
     this.#same(`retained of ${filter}`, found, expected);
   }
 
-  trim({ topic, history, retained, forgetBefore }: KeptTrim, now: number): void {
+  trim({ topic, channel, history, retained, forgetBefore }: KeptTrim, now: number): void {
     const known = this.known.get(topic);
     if (known === undefined) return;
+    known.channel = channel ?? known.channel;
     known.entered = history === undefined ? [] : within(known.entered, history, now);
     const expiresAt = known.retained?.message.expiresAt ?? Number.POSITIVE_INFINITY;
     if (!retained || expiresAt <= now) known.retained = undefined;
@@ -126,7 +161,7 @@ export class KeptModel {
 
   #unknown(): Known {
     const epoch = this.#unknownEpoch;
-    return { epoch, offset: 0, changedAt: 0, entered: [], retained: undefined };
+    return { channel: "", epoch, offset: 0, changedAt: 0, entered: [], retained: undefined };
   }
 
   #hasEpoch(topic: string, known: Known, epoch: string): void {

@@ -15,15 +15,15 @@ interface Counted {
   readonly broker: TestBroker;
   readonly engine: MemoryEngine;
   readonly clock: ManualClock;
-  /** Rounds, and topics that were trimmed. */
-  readonly calls: { lists: number; largest: number };
+  /** Pages of all topics, and topics that were trimmed. */
+  readonly calls: { lists: number; trimmed: number; largest: number };
   /** Lets rounds begin until this holds. */
   until(holds: () => boolean): Promise<void>;
 }
 
 async function started(channels: object): Promise<Counted> {
   const clock = new ManualClock();
-  const calls = { lists: 0, largest: 0 };
+  const calls = { lists: 0, trimmed: 0, largest: 0 };
   let engine!: MemoryEngine;
   const broker = await startBroker({
     access: { channels },
@@ -37,6 +37,7 @@ async function started(channels: object): Promise<Counted> {
         return list.call(topics, after, limit);
       };
       topics.trim = (some) => {
+        calls.trimmed += some.length;
         calls.largest = Math.max(calls.largest, some.length);
         return trim.call(topics, some);
       };
@@ -124,4 +125,49 @@ test("[P-14.9] many topics are gone through in bounded parts; with none nothing 
   await put(broker, {});
   await until(() => engine.topics.totals.retainedMessages === 0);
   expect(calls.largest).toBe(256);
+});
+
+test("[P-14.9] a round goes through what is due, and through all when channels were changed", async () => {
+  const { broker, engine, clock, calls, until } = await started({});
+  await using _ = broker;
+  const maxAgeMs = 20 * ROUND_MS;
+  await put(broker, { retained: true, history: { maxAgeMs } });
+  using client = await WireClient.connect(broker.wsUrl);
+  for (let from = 0; from < 400; from += 200) {
+    const publish = Array.from({ length: 200 }, (_, i) => ({
+      ...{ topic: `a/${from + i}`, payload: 1, retain: true },
+      ...(from + i < 3 && { ttlMs: 5 * ROUND_MS }),
+    }));
+    await client.ok({ type: "batch", publish });
+    clock.advance(ROUND_MS / 2);
+  }
+  await until(() => calls.lists === 2);
+  const before = calls.trimmed;
+  await until(() => engine.topics.totals.retainedMessages === 397);
+  expect([calls.lists, calls.trimmed - before]).toEqual([2, 3]);
+  await until(() => engine.topics.totals.historyMessages === 0);
+  expect([calls.lists, calls.trimmed - before]).toEqual([2, 403]);
+  await put(broker, { retained: true, history: {} });
+  await until(() => calls.lists === 4);
+});
+
+test("[P-14.9] where places are short topics with nothing left are forgotten at once, the oldest first", async () => {
+  const { broker, engine, clock, until } = await started({});
+  await using _ = broker;
+  const history = { maxAgeMs: 10 * ROUND_MS };
+  await put(broker, { history, maxTopics: 16 });
+  const publish = async (topic: string) => {
+    const answer = await fetch(`${broker.httpUrl}/v1/topics/${topic}`, { method: "POST" });
+    return answer.status;
+  };
+  for (let n = 0; n < 16; n++) {
+    await publish(`a/${n}`);
+    clock.advance(1);
+  }
+  expect(await publish("a/x")).toBe(507);
+  await until(() => engine.topics.totals.topics < 16);
+  const { topics } = await engine.topics.list(undefined, 100);
+  expect(topics.map(({ topic }) => topic)).not.toContain("a/0");
+  expect(topics.length).toBe(14);
+  expect(await publish("a/x")).toBe(200);
 });

@@ -76,6 +76,7 @@ export async function metricsTableFaults(page: string): Promise<Finding[]> {
     gauges: () => ({}),
     counters: () => ({}),
     queues: () => [],
+    channels: () => [],
   });
   const wanted = [...(await metrics.render()).matchAll(/^# HELP (warren_\w+) (.*)$/gm)].map(
     ([, name, help]) => `| \`${name}\` | ${help} |`,
