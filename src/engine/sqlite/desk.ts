@@ -3,7 +3,7 @@ import { AckedTable } from "./acked-table.ts";
 import { AuditTable } from "./audit-table.ts";
 import { type Durability, explain, type OpenDatabase } from "./database.ts";
 import type { WriterFault, WriterReply, WriterRequest } from "./exchange.ts";
-import { closeKeeping, countOpening, openKeeping } from "./keeping.ts";
+import { checkpoint, closeKeeping, countOpening, openKeeping } from "./keeping.ts";
 import { RowReader } from "./reader.ts";
 import { RecordTable } from "./record-table.ts";
 import { ScheduledTable } from "./scheduled-table.ts";
@@ -79,9 +79,11 @@ export class StoreDesk {
         };
       case "close":
         this.closed = true;
-        if (this.#house !== undefined) closeKeeping(this.#house.database.database);
-        this.#house?.store.checkpoint();
-        this.#house?.database.close();
+        if (this.#house !== undefined) {
+          closeKeeping(this.#house.database.database);
+          checkpoint(this.#house.database.database);
+          this.#house.database.close();
+        }
         return { kind: "closed" };
     }
   }

@@ -1,7 +1,7 @@
 /**
- * What is known of the store as a whole: how often it was opened, and its name, with which the epochs of its topics begin. It is another one whenever offsets that
- * were given may be given again: when commits may have been lost with the power of the machine, and when
- * the file is a copy (docs/decisions/0032).
+ * What is known of the store as a whole: how often it was opened, and its name, with which the epochs of its
+ * topics begin. The name is another one whenever offsets that were given may be given again: when commits may
+ * have been lost with the power of the machine, and when the file is a copy (docs/decisions/0032).
  */
 import type { Database } from "bun:sqlite";
 import { readFileSync } from "node:fs";
@@ -51,6 +51,11 @@ export function countOpening(database: Database): number {
   const openings = ((row?.user_version ?? 0) % 2 ** 30) + 1;
   database.run(`PRAGMA user_version = ${openings}`);
   return openings;
+}
+
+/** Everything back into the one file, as far as readers let it. */
+export function checkpoint(database: Database): void {
+  database.run("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
 function mayHaveLost({ unsyncedBoot }: Row, boot: string): boolean {

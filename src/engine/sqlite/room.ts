@@ -39,6 +39,7 @@ export class Room {
       if (overflow === "reject" || isTooMuch) return "never";
       if (backlog.frozen || totals.unsure > 0) return "later";
       const victim = this.#next();
+      if (victim === undefined) continue;
       if (typeof victim === "string") return victim;
       this.victims.push(victim);
       this.#freedBytes += victim.bytes;
@@ -55,22 +56,22 @@ export class Room {
     for (const victim of this.victims) this.queue.settlement.displace(victim);
   }
 
-  #next(): Entry | RoomFound {
+  /** Undefined when one went whose time was over: the room that it leaves may be enough. */
+  #next(): Entry | RoomFound | undefined {
     const { totals, backlog, settlement } = this.queue;
-    for (;;) {
-      const found = backlog.yieldOne();
-      if (found === undefined) {
-        return totals.pendingMessages > 0 || this.#host.fetching ? "later" : "never";
-      }
-      if (found === "later") return found;
-      const rank = rankOf(found.lane);
-      if (totals.pendingByRank.some((count, other) => count > 0 && other > rank)) {
-        // What is on its way to disk is less urgent, and so the first to go.
-        backlog.putBack(found);
-        return "later";
-      }
-      if (found.expiresAt > this.#host.clock.now()) return found;
-      settlement.expire(found);
+    const found = backlog.yieldOne();
+    if (found === undefined) {
+      return totals.pendingMessages > 0 || this.#host.fetching ? "later" : "never";
     }
+    if (found === "later") return found;
+    const rank = rankOf(found.lane);
+    if (totals.pendingByRank.some((count, other) => count > 0 && other > rank)) {
+      // What is on its way to disk is less urgent, and so the first to go.
+      backlog.putBack(found);
+      return "later";
+    }
+    if (found.expiresAt > this.#host.clock.now()) return found;
+    settlement.expire(found);
+    return undefined;
   }
 }

@@ -3,7 +3,7 @@
  * knows rows and lanes, nothing of consumers or credit.
  */
 import type { Database, Statement } from "bun:sqlite";
-import { eq, sql } from "drizzle-orm";
+import { eq } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/bun-sqlite";
 import type { AckedTable } from "./acked-table.ts";
 import type { AuditTable } from "./audit-table.ts";
@@ -195,17 +195,9 @@ export class Store {
           this.#topics.enter(batch, skipped > 0);
           if (skipped > 0) skipped--;
           break;
-        case OPERATION.admit: {
-          const [bytes, within] = [batch.u32(), batch.u32()];
-          const refusal = this.#topicRoom.refusal(batch, now);
-          if (refusal !== undefined) {
-            refused.push({ question: questions, ...refusal });
-            batch.skip(bytes);
-            conditional += within;
-          }
-          questions++;
+        case OPERATION.admit:
+          conditional += this.#skipIfFull(batch, now, questions++, refused);
           break;
-        }
         case OPERATION.control:
           this.#control(JSON.parse(batch.text()) as Control, answers, now);
           break;
@@ -214,6 +206,16 @@ export class Store {
           if (skipped > 0) skipped--;
       }
     }
+  }
+
+  /** Reads past what is guarded where there is no room; returns how many conditional operations that were. */
+  #skipIfFull(batch: BatchReader, now: number, question: number, refused: RefusedTopic[]): number {
+    const [bytes, conditional] = [batch.u32(), batch.u32()];
+    const refusal = this.#topicRoom.refusal(batch, now);
+    if (refusal === undefined) return 0;
+    refused.push({ question, ...refusal });
+    batch.skip(bytes);
+    return conditional;
   }
 
   /** Whether the id was not seen; with `expiresAt` it has been from now on. */
@@ -390,10 +392,5 @@ export class Store {
     }
     this.#count(lane, -rows.length, -bytes);
     return { kind: "purged", messages: rows.length, delayed, bytes };
-  }
-
-  /** Everything back into the one file, as far as readers let it. */
-  checkpoint(): void {
-    this.#orm.run(sql`PRAGMA wal_checkpoint(TRUNCATE)`);
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The event loop's side of what topics keep: nothing of it but totals, of all and of each channel. The writer gives the offsets,
- * and reads are answered in order with commits.
+ * The event loop's side of what topics keep: nothing of it but totals, of all and of each channel. The
+ * writer gives the offsets, and reads are answered in order with commits.
  */
 import { WarrenError } from "../../errors.ts";
 import type { AppendItem, AppendReceipt, AppendRequest } from "../engine.ts";

@@ -179,6 +179,15 @@ export function describeOverflow(kind: EngineKind): void {
       expect(await idsOf(subject, "b")).toEqual(ids);
     });
 
+    test("[P-5.9] the room of one whose time is over is enough", async () => {
+      await using subject = await open();
+      await subject.define("a", { ...DROP, maxMessages: 1 });
+      const expiresAt = subject.clock.now();
+      await subject.append("a", { id: "1", expiresAt });
+      expect(await refusal(subject.append("a", { id: "2" }))).toBeUndefined();
+      expect(await idsOf(subject, "a")).toEqual(["2"]);
+    });
+
     test("[P-5.9] what waits for room is refused when its queue goes", async () => {
       await using subject = await open();
       await subject.define("a", { ...DROP, maxMessages: 1 });
