@@ -1,8 +1,10 @@
 /**
  * Reconnect storms: thousands of clients, each with a token of its own (ES256), lose their connections and come
- * back together. How long until all are in, what those who are in notice, and what it takes.
+ * back together. How long until all are in, what those who are in notice, and what it takes. In turn with it, as
+ * a control, the same against the bare server, which looks at no token and keeps nothing: what the machine and
+ * the runtime do to the others by themselves.
  *
- *     bun bench/storm.ts [--clients 5000] [storm…]
+ *     bun bench/storm.ts [--clients 5000] [--rounds 3] [storm…]
  */
 import { generateKeyPairSync } from "node:crypto";
 import { writeFileSync } from "node:fs";
@@ -12,7 +14,7 @@ import { SignJWT } from "jose";
 import { Crowd } from "./crowd/crowd.ts";
 import { type Echoes, machineMs, type Returns } from "./crowd/messages.ts";
 import { sleep } from "./load/timing.ts";
-import { abandonServers, ServerProcess, type Settings, withDataDir } from "./servers.ts";
+import { abandonServers, ServerProcess, type Settings, type Side, withDataDir } from "./servers.ts";
 
 const ISSUER = "https://issuer.test";
 const SECRET = "a secret for nothing but this benchmark";
@@ -29,19 +31,28 @@ interface Storm {
   readonly cut: boolean;
   /** What becomes of the server; the line between it and its clients breaks when absent. */
   readonly end?: "stop" | "kill";
+  /** The bare server tells nobody when to come again, and bounds nothing. */
+  readonly control: boolean;
 }
 
 const STORMS: readonly Storm[] = [
-  { name: "the line breaks", cut: true },
-  { name: "orderly restart", cut: false, end: "stop" },
-  { name: "kill -9", cut: false, end: "kill" },
-  { name: "kill -9, 3,000 connects a minute at most", cut: false, end: "kill", settings: RATED },
-  { name: "the line breaks, 3,000 connects a minute at most", cut: true, settings: RATED },
+  { name: "the line breaks", cut: true, control: true },
+  { name: "orderly restart", cut: false, end: "stop", control: false },
+  { name: "kill -9", cut: false, end: "kill", control: true },
+  {
+    ...{ name: "kill -9, 3,000 connects a minute at most", cut: false, end: "kill" },
+    ...{ settings: RATED, control: false },
+  },
+  {
+    ...{ name: "the line breaks, 3,000 connects a minute at most", cut: true },
+    ...{ settings: RATED, control: false },
+  },
 ];
 
 const COLUMNS = [
-  ...["storm", "broker back", "first in", "half", "last", "attempts", "answers", "server CPU"],
-  ...["RSS before", "peak", "event loop late by", "echo: p50", "p99", "most"],
+  ...["storm", "server", "round", "back after", "first in", "half", "last", "attempts", "answers"],
+  ...["server CPU", "RSS before", "peak", "loop late by", "echo before: p99"],
+  ...["meanwhile: p50", "p99", "most"],
 ];
 
 interface Keys {
@@ -89,9 +100,9 @@ async function echoing(others: Crowd, port: number, credential: string): Promise
 }
 
 const ms = (value: number) => value.toFixed(value < 10 ? 1 : 0);
-const mb = (bytes: number) => (bytes / 1024 / 1024).toFixed(0);
 
 interface House {
+  readonly side: Side;
   readonly dir: string;
   readonly keys: Keys;
   readonly crowds: readonly Crowd[];
@@ -101,9 +112,10 @@ interface House {
   readonly servers: ServerProcess[];
 }
 
-async function start({ dir, keys, servers }: House, more: Settings = {}): Promise<ServerProcess> {
+async function start(house: House, more: Settings = {}): Promise<ServerProcess> {
+  const { side, dir, keys, servers } = house;
   const settings = { ...keys.settings, ...more };
-  const server = await ServerProcess.start("warren", dir, settings, undefined, servers[0]?.port);
+  const server = await ServerProcess.start(side, dir, settings, undefined, servers[0]?.port);
   servers.push(server);
   return server;
 }
@@ -121,11 +133,13 @@ async function blow(house: House, { cut, end, settings }: Storm, server: ServerP
   const back = () =>
     Promise.all(crowds.map((crowd) => crowd.tell<Returns>({ kind: "come back", cut })));
   if (end === undefined) {
+    const calmFrom = machineMs();
     await echoing(others, server.port, keys.operator);
-    await sleep(1000);
+    await sleep(1500);
     const cpu = server.cpuUs();
     const from = machineMs();
-    return { from, readyMs: 0, returns: await back(), cpuUs: server.cpuUs() - cpu, server };
+    const returns = await back();
+    return { calmFrom, from, readyMs: 0, returns, cpuUs: server.cpuUs() - cpu, server };
   }
   const coming = back();
   await (end === "stop" ? server.stop() : server.kill());
@@ -134,7 +148,7 @@ async function blow(house: House, { cut, end, settings }: Storm, server: ServerP
   const readyMs = machineMs() - from;
   await echoing(others, next.port, keys.operator);
   const returns = await coming;
-  return { from, readyMs, returns, cpuUs: next.cpuUs(), server: next };
+  return { calmFrom: from, from, readyMs, returns, cpuUs: next.cpuUs(), server: next };
 }
 
 /** How late the server's own timers were, at worst: of the last 15 seconds. */
@@ -146,45 +160,68 @@ async function lagOf({ port }: ServerProcess, token: string): Promise<number> {
   return Number(seconds) * 1000;
 }
 
-async function measure(house: House, storm: Storm): Promise<void> {
+/** What one round has shown; in milliseconds and MB, the same order as the columns. */
+interface Shown {
+  readonly figures: readonly (number | undefined)[];
+  readonly answers: Readonly<Record<string, number>>;
+}
+
+async function measure(house: House, storm: Storm): Promise<Shown> {
+  const { side, keys, others } = house;
   const first = await start(house, storm.end === undefined ? storm.settings : {});
   await gather(house, first.port);
   const before = first.residentBytes().now;
-  const { from, readyMs, returns, cpuUs, server } = await blow(house, storm, first);
+  const { calmFrom, from, readyMs, returns, cpuUs, server } = await blow(house, storm, first);
   const at = returns.flatMap(({ backAtMs }) => backAtMs).sort((a, b) => a - b);
   const { peak } = server.residentBytes();
   const toMs = at.at(-1)!;
-  const echoes = await house.others.tell<Echoes>({ kind: "echoes", fromMs: from, toMs });
-  const lagMs = await lagOf(server, house.keys.operator);
-  const refusals: Record<string, number> = {};
-  for (const one of returns) {
-    for (const [name, times] of Object.entries(one.refusals)) {
-      refusals[name] = (refusals[name] ?? 0) + times;
+  const echoes = (fromMs: number, untilMs: number) =>
+    others.tell<Echoes>({ kind: "echoes", fromMs, toMs: untilMs });
+  const calm = calmFrom < from ? await echoes(calmFrom, from) : undefined;
+  const { p50Us, p99Us, mostUs } = await echoes(from, toMs);
+  const answers: Record<string, number> = {};
+  for (const { refusals } of returns) {
+    for (const [name, times] of Object.entries(refusals)) {
+      answers[name] = (answers[name] ?? 0) + times;
     }
   }
-  const answers = Object.entries(refusals).map(([name, times]) => `${name} × ${times}`);
-  const cells = [
-    storm.name,
-    ms(readyMs),
-    ...[at[0]!, at[at.length >> 1]!, toMs].map((time) => ms(time - from)),
+  const lagMs = side === "bare" ? undefined : await lagOf(server, keys.operator);
+  const figures = [
+    readyMs,
+    ...[at[0]!, at[at.length >> 1]!, toMs].map((time) => time - from),
     returns.reduce((sum, { attempts }) => sum + attempts, 0),
-    answers.join(", ") || "–",
-    ms(cpuUs / 1000),
-    ...[before, peak].map(mb),
-    ms(lagMs),
-    ...[echoes.p50Us, echoes.p99Us, echoes.mostUs].map((us) => ms(us / 1000)),
+    cpuUs / 1000,
+    ...[before, peak].map((bytes) => bytes / 1024 / 1024),
+    lagMs,
+    ...[calm?.p99Us, p50Us, p99Us, mostUs].map((us) => us && us / 1000),
   ];
-  console.log(`| ${cells.join(" | ")} |`);
+  return { figures, answers };
 }
 
-function withHouse(storm: Storm, clients: number): Promise<void> {
+function print(storm: string, side: Side, round: string, { figures, answers }: Shown): void {
+  const cells = figures.map((value) => (value === undefined ? "–" : ms(value)));
+  const named = Object.entries(answers).map(([name, times]) => `${name} × ${times}`);
+  cells.splice(5, 0, named.join(", ") || "–");
+  console.log(`| ${[storm, side, round, ...cells].join(" | ")} |`);
+}
+
+/** Of each figure by itself. */
+function medianOf(rounds: readonly Shown[]): Shown {
+  const figures = rounds[0]!.figures.map((_, column) => {
+    const values = rounds.flatMap(({ figures }) => figures[column] ?? []).sort((a, b) => a - b);
+    return values[values.length >> 1];
+  });
+  return { figures, answers: {} };
+}
+
+function oneRound(storm: Storm, side: Side, clients: number): Promise<Shown> {
   return withDataDir(async (dir) => {
     const crowds = Array.from({ length: CROWDS }, () => new Crowd());
     const others = new Crowd();
     const keys = await keysFor(clients, dir);
-    const house: House = { dir, keys, crowds, others, clients, servers: [] };
+    const house: House = { side, dir, keys, crowds, others, clients, servers: [] };
     try {
-      await measure(house, storm);
+      return await measure(house, storm);
     } finally {
       await Promise.all([...crowds, others].map((crowd) => crowd.end()));
       for (const server of house.servers) await server.stop();
@@ -197,8 +234,21 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 }
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { clients: { type: "string", default: "5000" } },
+  options: {
+    clients: { type: "string", default: "5000" },
+    rounds: { type: "string", default: "3" },
+  },
 });
 console.log(`| ${COLUMNS.join(" | ")} |\n|${"---|".repeat(COLUMNS.length)}`);
 const chosen = STORMS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
-for (const storm of chosen) await withHouse(storm, Number(values.clients));
+for (const storm of chosen) {
+  const sides: readonly Side[] = storm.control ? ["warren", "bare"] : ["warren"];
+  const shown = new Map(sides.map((side) => [side, [] as Shown[]]));
+  for (let round = 1; round <= Number(values.rounds); round++) {
+    for (const [side, rounds] of shown) {
+      rounds.push(await oneRound(storm, side, Number(values.clients)));
+      print(storm.name, side, String(round), rounds.at(-1)!);
+    }
+  }
+  for (const [side, rounds] of shown) print(storm.name, side, "median", medianOf(rounds));
+}

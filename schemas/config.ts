@@ -76,6 +76,7 @@ const LIMIT_TEXT: Readonly<Record<keyof Limits, readonly [unit: string, descript
   ],
   automaticBans: ["bans", "Bans made by rules; the oldest goes first."],
   verifiedTokens: ["tokens", "Verified tokens that are remembered, for those who come back."],
+  pendingHandshakes: ["handshakes", "Handshakes that wait while thousands connect; past it 503."],
   queues: ["queues", "Queues, without their dead-letter queues."],
   topicCache: ["topics", "Topics whose routes are remembered."],
   coalescedFrames: ["events", "Events of one route that leave as one message."],

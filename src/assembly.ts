@@ -260,6 +260,7 @@ export function accessOf(config: Config): AuthenticatorConfig {
     anonymous,
     clientPrincipal: tls.clientPrincipal,
     verifiedTokens: limits.verifiedTokens,
+    pendingHandshakes: limits.pendingHandshakes,
     clock: systemClock,
   };
 }

@@ -38,6 +38,8 @@ export interface Limits extends ClientLimits {
   automaticBans: number;
   /** Verified tokens that are remembered [P-14.1]; the one unused longest goes first. */
   verifiedTokens: number;
+  /** Handshakes that wait for their turn, and signatures that do; past it `busy` [P-1.4]. */
+  pendingHandshakes: number;
   queues: number;
   /** Topics whose routes are remembered; the oldest goes first. */
   topicCache: number;
@@ -108,6 +110,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   rateAccounts: 100_000,
   automaticBans: 10_000,
   verifiedTokens: 20_000,
+  pendingHandshakes: 20_000,
   queues: 10_000,
   topicCache: 65_536,
   coalescedFrames: 256,

@@ -34,7 +34,9 @@ export function createWebSocketListener(
   log: Logger,
 ): WebSocketListener {
   const protocols = [NativeProtocol.json(), NativeProtocol.msgpack()] as const;
-  const handshakes = new Turnstile(sessions.broker.clock);
+  const { departures, broker, limits } = sessions;
+  const seeingOff = () => departures.size > 0;
+  const handshakes = new Turnstile(broker.clock, limits.pendingHandshakes, seeingOff);
   return {
     handlers: handlersFor(sessions, log),
     async upgrade(request, server) {

@@ -6,6 +6,7 @@ import type { IssuerSettings } from "../../schemas/identity.ts";
 import { compilePlan, type Fault, grantFaults, type Plan } from "../broker/access.ts";
 import type { Clock } from "../clock.ts";
 import { WarrenError } from "../errors.ts";
+import { DEFAULT_LIMITS } from "../limits.ts";
 import {
   discoveryUrl,
   type KeySource,
@@ -61,6 +62,8 @@ export interface IssuersConfig {
   readonly clock: Clock;
   /** Verified tokens that are remembered, at most; without it none is. */
   readonly verifiedTokens?: number | undefined;
+  /** Signatures that wait for their turn, at most; as many as by default when absent. */
+  readonly pendingHandshakes?: number | undefined;
   /** Told when keys cannot be had; absent, nobody is. */
   readonly keysFailed?: ((issuer: string, reason: string) => void) | undefined;
 }
@@ -73,7 +76,8 @@ interface Entry {
 
 /** The settings must have no `issuerFaults`. Undefined when nobody's tokens are taken. */
 export function createIssuers(config: IssuersConfig): Issuers | undefined {
-  const turnstile = new Turnstile(config.clock);
+  const { pendingHandshakes = DEFAULT_LIMITS.pendingHandshakes } = config;
+  const turnstile = new Turnstile(config.clock, pendingHandshakes);
   const named = new Map(
     (config.issuers ?? []).map((one) => [one.issuer, entryOf(one, config, turnstile)]),
   );

@@ -160,12 +160,15 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   /** The socket is closed, with the code of the peer's close frame, or 1006 when there came none. */
   end(code: number): void {
     if (this.#state === "ended") return;
-    if (this.#state !== "leaving") {
-      const planned = isGoodbye(code) || this.#sessions.draining;
-      this.#letGo(planned, !planned);
-    }
+    const holds = this.#state !== "leaving";
     this.#state = "ended";
     this.throttle?.stop();
+    const planned = isGoodbye(code) || this.#sessions.draining;
+    if (holds) {
+      // Else what others give back would go from one who is gone to the next.
+      this.#work?.hold(true);
+      this.#sessions.departures.take(() => this.#letGo(planned, !planned));
+    }
     this.#sessions.remove(this);
   }
 

@@ -12,6 +12,7 @@ import type { Admission } from "../security/admission.ts";
 import type { Authenticator } from "../security/authenticator.ts";
 import type { Validity } from "../security/validity.ts";
 import { Deadlines } from "./deadlines.ts";
+import { Departures } from "./departures.ts";
 import { Eviction } from "./eviction.ts";
 import { OutboxTurn } from "./outbox.ts";
 import { Recall } from "./recall.ts";
@@ -53,6 +54,7 @@ export class Sessions {
   readonly review: RightsReview;
   readonly eviction: Eviction;
   readonly recall: Recall;
+  readonly departures: Departures;
   /** Connections opened since the start. */
   opened = 0;
   /** Counts up, 16 times in a heartbeat; cheaper than a clock where it is read for every message. */
@@ -78,6 +80,7 @@ export class Sessions {
     this.#clientLimits = { ...clientLimits(broker.limits) };
     this.outboxes = new OutboxTurn(() => broker.fanout.requestTurn(), deps.compressFrom);
     this.deadlines = new Deadlines(broker.clock);
+    this.departures = new Departures(broker.clock);
     this.review = new RightsReview(this, broker);
     broker.bindingsChanged = () => this.review.start();
     const { validity } = deps;
@@ -169,6 +172,7 @@ export class Sessions {
    */
   drain(): Promise<void> {
     this.#draining = true;
+    this.departures.finish();
     this.broker.presence.close();
     if (this.#all.length === 0) return Promise.resolve();
     return new Promise((resolve) => {
