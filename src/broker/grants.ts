@@ -3,7 +3,14 @@
  * principal. What they then allow is ruled in `access.ts`.
  */
 import { TypeCompiler } from "@sinclair/typebox/compiler";
-import { AllowGrant, DenyGrant, type Grant, QUALIFIERS } from "../../schemas/access.ts";
+import {
+  ACTIONS,
+  AllowGrant,
+  DENIABLE,
+  DenyGrant,
+  type Grant,
+  QUALIFIERS,
+} from "../../schemas/access.ts";
 import { WarrenError } from "../errors.ts";
 import { assertFilter } from "../topic.ts";
 
@@ -71,6 +78,9 @@ function better(path: string, message: string, grant: object): string {
   }
   if (/^\/allow\/\d+$/.test(path) && (grant as { allow: unknown[] }).allow.includes("receive")) {
     return "receive is allowed unless it is denied, so it cannot be allowed";
+  }
+  if (/^\/(?:allow|deny)\/\d+$/.test(path)) {
+    return `must be one of ${(path.startsWith("/allow") ? ACTIONS : DENIABLE).join(", ")}`;
   }
   return message;
 }

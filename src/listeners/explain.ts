@@ -105,10 +105,17 @@ async function livingSubjects(
 
 function thoughtUp(principal: string, query: Query, { roles }: Services): Rights {
   const claims = json(query.claims, "/claims");
-  const names = (query.roles ?? "").split(",").map((name) => name.trim());
+  const given = (query.roles ?? "").split(",").map((name) => name.trim());
+  const names = given.filter((name) => name !== "");
+  // It would give nothing, and whoever mistyped it would look for the reason elsewhere.
+  const unknown = names.find((name) => roles.get(name) === undefined);
+  if (unknown !== undefined) {
+    const pointer = "/roles";
+    throw new WarrenError("invalid_frame", `There is no role ${unknown}.`, { pointer });
+  }
   try {
     return roles.planned({
-      roles: names.filter((name) => name !== ""),
+      roles: names,
       grants: json(query.grants, "/grants"),
       source: { kind: "request" },
       variables: {

@@ -317,6 +317,8 @@ describe("[P-14.7] explain", () => {
     );
     expect(not.code).toBe(1);
     expect(JSON.parse(not.out)).toMatchObject({ principal: "bob", subjects: [{ allowed: false }] });
+    const ghost = await explain("publish", "x", "--principal", "bob", "--roles", "reader, ghost");
+    expect(ghost.err).toContain("There is no role ghost. (/roles)");
     expect((await explain("rule", "x", "--principal", "ada")).code).toBe(2);
     expect((await explain("publish", "x")).code).toBe(2);
     expect((await explain("publish", "x", "--principal", "nobody")).err).toContain("not_found");
