@@ -40,7 +40,9 @@ export function filterQuery(input: Input): URLSearchParams {
 export function timeFlag(input: Input, name: string): number | undefined {
   const text = textFlag(input, name);
   if (text === undefined) return undefined;
-  const time = /^\d{10,15}$/.test(text) ? Number(text) : Date.parse(text);
-  if (Number.isFinite(time)) return time;
+  // Fewer digits are seconds, which would be a day in 1970, or a year that a parser makes of them.
+  const isNumber = /^\d+$/.test(text);
+  const time = isNumber ? Number(text) : Date.parse(text);
+  if (isNumber ? /^\d{12,15}$/.test(text) : Number.isFinite(time)) return time;
   throw new UsageError(`--${name} must be a date such as 2026-11-21T03:00Z, or milliseconds`);
 }

@@ -88,7 +88,8 @@ export const connectionHandlers: Handlers<Operations> = {
     return audited(call, services, { action: "ban.put", on: id }, async () => {
       if (!Value.Check(BanId, id)) throw badId(id);
       const by = call.principal.name;
-      const ban: Ban = { id, ...checkedBan(call.body), createdAt: clock.now(), by };
+      const now = clock.now();
+      const ban: Ban = { id, ...checkedBan(call.body, now), createdAt: now, by };
       assertNotOneself(ban, call);
       const cleared = admission.bans.expired().filter((key) => key !== id);
       await engine.records.write([

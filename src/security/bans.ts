@@ -178,8 +178,13 @@ export class Bans {
 }
 
 /** The body with its range in one spelling; throws `invalid_frame` when it names nobody. */
-export function checkedBan(body: BanBody): BanBody {
-  const { principal, client, address } = body;
+export function checkedBan(body: BanBody, now: number): BanBody {
+  const { principal, client, address, expiresAt } = body;
+  // Seconds, say, where milliseconds belong: it would shut nobody out, and nobody would notice.
+  if (expiresAt !== undefined && expiresAt <= now) {
+    const why = "The ban would be over already.";
+    throw new WarrenError("invalid_frame", why, { pointer: "/expiresAt" });
+  }
   if (address !== undefined) {
     const range = parseRange(address);
     if (range !== undefined) return { ...body, address: canonicalRange(range) };

@@ -188,6 +188,8 @@ describe("[P-14.5] whom a ban means", () => {
       [{ reason: "x" }, 400, "invalid_frame"],
       [{ address: "203.0.113.0/64" }, 400, "invalid_frame"],
       [{ address: "everywhere" }, 400, "invalid_frame"],
+      [{ principal: "ada", expiresAt: Date.now() - 1 }, 400, "invalid_frame"],
+      [{ principal: "ada", expiresAt: Math.ceil(Date.now() / 1000) + 3600 }, 400, "invalid_frame"],
       [{ principal: "a\u0000b" }, 400, "invalid_frame"],
       [{ principal: "root" }, 409, "conflict"],
       [{ address: "0.0.0.0/0" }, 409, "conflict"],
@@ -208,7 +210,9 @@ test("[P-14.5] a ban outlives a restart; one that is over is gone with the next 
       await using broker = await startTestWarren({ ...BEHIND_A_PROXY, dataDir });
       const ask = await admin(broker);
       await ask("PUT", "bans/kept", { principal: "ada" });
-      await ask("PUT", "bans/over", { principal: "bob", expiresAt: 1000 });
+      const over = { id: "over", principal: "bob", expiresAt: 1000, createdAt: 1, by: "root" };
+      const change = { collection: "bans", key: "over", value: over } as const;
+      await broker.warren.broker.engine.records.write([change]);
     }
     await using broker = await startTestWarren({ ...BEHIND_A_PROXY, dataDir });
     const ask = await admin(broker);

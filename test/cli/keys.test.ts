@@ -37,8 +37,11 @@ test("[P-14.4, P-13.7] the time before which is a date or milliseconds", async (
     const [{ issuedBefore }] = jsonLines((await runCli([...words, time], { env })).out);
     expect(issuedBefore).toBe(Date.UTC(2026, 10, 1, 3));
   }
-  const wrong = await runCli([...words, "yesterday"], { env });
-  expect([wrong.code, wrong.err.includes("must be a date")]).toEqual([2, true]);
+  // A token says `iat` in seconds: taken for milliseconds it would spare every token.
+  for (const time of ["yesterday", "1795303638", "7"]) {
+    const wrong = await runCli([...words, time], { env });
+    expect([wrong.code, wrong.err.includes("must be a date")]).toEqual([2, true]);
+  }
 }, 60_000);
 
 test("[P-14.4, P-13.7] tokens are revoked, listed and restored", async () => {
