@@ -66,6 +66,8 @@ const LIMIT_TEXT: Readonly<Record<keyof Limits, readonly [unit: string, descript
   presenceListed: ["members", "Members of a topic that are listed at once."],
   historyMessages: ["messages", "Messages of the history that are asked for at a time."],
   payloadDepth: ["levels", "Nesting of a payload, 508 at most."],
+  turnBytes: ["bytes", "What is taken from one connection until others have their turn."],
+  heldInputBytes: ["bytes", "What was read of all connections and waits for its turn."],
   badFramesInARow: ["frames", "Frames that do not fit their schema before the connection closes."],
   handshakeTimeoutMs: ["ms", "Time to authenticate after connecting."],
   heartbeatMs: ["ms", "Silence after which a peer is pinged; after two of them it is closed."],

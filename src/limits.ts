@@ -25,6 +25,10 @@ export interface ClientLimits {
 }
 
 export interface Limits extends ClientLimits {
+  /** What one connection is read of, until others have their turn [P-11.2]; each message counts as 64 bytes more. */
+  turnBytes: number;
+  /** What was read of all connections and waits for its turn; past it turns are not kept. */
+  heldInputBytes: number;
   /** Depth of nesting in a payload; deeper ones would overflow the stack of an encoder. */
   payloadDepth: number;
   /** Frames that do not fit their schema, in a row, until the connection is closed [P-2.4]. */
@@ -102,6 +106,8 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   presenceInfoBytes: 1024,
   presenceListed: 1000,
   historyMessages: 1000,
+  turnBytes: 64 * 1024,
+  heldInputBytes: 64 * 1024 * 1024,
   payloadDepth: 64,
   badFramesInARow: 20,
   handshakeTimeoutMs: 10_000,

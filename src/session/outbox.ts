@@ -48,6 +48,7 @@ export class Outbox {
   // An idle connection holds no array: there are many of them.
   #frames: Bytes[] | undefined;
   #bytes = 0;
+  #closed = false;
 
   constructor(
     socket: Socket,
@@ -64,6 +65,7 @@ export class Outbox {
   }
 
   push(frame: Bytes): void {
+    if (this.#closed) return;
     const frames = this.#frames;
     if (frames === undefined) {
       this.#frames = [frame];
@@ -87,8 +89,14 @@ export class Outbox {
     if (sent <= 0) this.#owner.backlogged(sent === 0);
   }
 
-  /** The peer is gone. */
+  /** Nothing more of it leaves. */
   discard(): void {
     this.#frames = undefined;
+  }
+
+  /** The peer is gone: nothing is taken either. */
+  close(): void {
+    this.#closed = true;
+    this.discard();
   }
 }

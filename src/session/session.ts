@@ -16,10 +16,8 @@ import { CLOSE } from "../../schemas/errors.ts";
 import type { ClientFrameOf, FrameId, ServerFrame } from "../../schemas/frames.ts";
 import type { Principal } from "../broker/access.ts";
 import type { Bytes, Socket, Subscriber } from "../broker/route.ts";
-import type { Outcome } from "../engine/engine.ts";
-import { toWarrenError, WarrenError } from "../errors.ts";
+import { toWarrenError, type WarrenError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import type { Delivery } from "../message.ts";
 import { Credentials, type CredentialsOwner } from "./credentials.ts";
 import { isGoodbye, mayComeBack } from "./farewell.ts";
 import { Intake } from "./intake.ts";
@@ -27,15 +25,18 @@ import { LiveSubscriptions } from "./live.ts";
 import { Outbox, type OutboxOwner } from "./outbox.ts";
 import type { Protocol } from "./protocol.ts";
 import { Publisher } from "./publish.ts";
-import { errorFrame, notConsumed } from "./refusals.ts";
+import { errorFrame } from "./refusals.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Holdings } from "./sweep.ts";
 import type { Throttle } from "./throttle.ts";
-import { Work, type WorkListener } from "./work.ts";
+import { Work } from "./work.ts";
+
+/** What a message costs apart from its bytes, as if it were so many. */
+const MESSAGE_BYTES = 64;
 
 export type SessionState = "waiting" | "open" | "draining" | "leaving" | "ended";
 
-export class Session implements Subscriber, OutboxOwner, WorkListener, CredentialsOwner {
+export class Session implements Subscriber, OutboxOwner, CredentialsOwner {
   readonly id: string;
   readonly protocol: Protocol;
   readonly address: string;
@@ -53,6 +54,8 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   badFrames = 0;
   /** With which code and reason it will be closed, while it is leaving. */
   #farewell: readonly [code: number, reason: string] | undefined;
+  /** The code of a close that came while what was sent before it waited for its turn. */
+  #goneWith: number | undefined;
   /** Since when it is leaving, or its live subscriptions are suspended, in ticks of the sweep. */
   #behindSince = 0;
   /** When something last came from the peer, in ticks of the sweep. */
@@ -61,6 +64,8 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   throttle: Throttle | undefined;
   /** Kept by `Sessions`: the place in its list. */
   slot = -1;
+  /** Bytes that are taken from it until others have their turn. */
+  #share: number;
 
   constructor(
     sessions: Sessions,
@@ -72,6 +77,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.#sessions = sessions;
     this.protocol = protocol;
     this.address = address;
+    this.#share = sessions.limits.turnBytes;
     this.connectedAt = sessions.broker.clock.now();
     this.credentials = new Credentials(this, sessions, principal);
   }
@@ -127,8 +133,15 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
 
   #take(data: string | Buffer): void {
     if (this.over) return;
-    if (this.#intake?.shut) this.#intake.hold(() => this.#take(data));
-    else this.protocol.receive(this, data);
+    if (this.#intake?.shut) {
+      this.#intake.hold(() => this.#take(data), data.length);
+      return;
+    }
+    this.protocol.receive(this, data);
+    this.#share -= MESSAGE_BYTES + data.length;
+    if (this.#share > 0) return;
+    this.#share = this.limits.turnBytes;
+    this.intake.yieldTurn();
   }
 
   /** A sign of life other than a message [P-9.2]. */
@@ -137,13 +150,14 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   }
 
   get intake(): Intake {
-    this.#intake ??= new Intake(this.#socket, this.limits.pendingPublishes);
+    const { turns, limits } = this.#sessions;
+    this.#intake ??= new Intake(this.#socket, turns, limits.pendingPublishes);
     return this.#intake;
   }
 
   /** What is under way has to be decided first: what follows it has to wait, by `hold`. */
   get deciding(): boolean {
-    return this.#intake?.shut === true;
+    return this.#intake?.deciding === true;
   }
 
   /** The frame has to wait for what is being read for those before it, and what follows waits too. */
@@ -160,6 +174,13 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
   /** The socket is closed, with the code of the peer's close frame, or 1006 when there came none. */
   end(code: number): void {
     if (this.#state === "ended") return;
+    if (this.#intake?.behind) {
+      // What was sent before it is taken first, though nobody hears of it.
+      this.#outbox.close();
+      this.#goneWith = code;
+      this.#intake.hold(() => this.end(code));
+      return;
+    }
     const holds = this.#state !== "leaving";
     this.#state = "ended";
     this.throttle?.stop();
@@ -191,39 +212,10 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     return this.#live;
   }
 
-  /** Throws `forbidden`, `unknown_queue`, `conflict`, `too_many_subscriptions`, `invalid_frame`. */
-  consume({ queue, credit, id }: ClientFrameOf<"consume">): void {
-    const { broker } = this.#sessions;
-    this.credentials.assertMayConsume(queue, broker);
-    this.#work ??= new Work(broker, this);
-    this.#work.consume(queue, credit);
-    this.#ok(id);
-  }
-
-  /** Throws `unknown_queue`, `invalid_frame`. */
-  credit({ queue, credit, id }: ClientFrameOf<"credit">): void {
-    if (this.#work === undefined) throw notConsumed(queue);
-    this.#work.credit(queue, credit);
-    this.#ok(id);
-  }
-
-  /** Throws `unknown_queue`. */
-  cancel({ queue, id }: ClientFrameOf<"cancel">): void {
-    if (this.#work === undefined) throw notConsumed(queue);
-    this.#work.cancel(queue);
-    this.#ok(id);
-  }
-
-  /** Throws `stale_delivery`; other failures are answered later. */
-  settle(frame: ClientFrameOf<"ack" | "nack" | "reject" | "extend">, outcome: Outcome): void {
-    const { id, type, tags } = frame;
-    if (this.#work === undefined) {
-      throw new WarrenError("stale_delivery", undefined, { tags });
-    }
-    this.#work.settle(tags, outcome, (error) => {
-      if (error === undefined) this.#ok(id);
-      else this.refuse(id, type, error);
-    });
+  /** Its consumers, with the verbs that concern what they are handed. */
+  get work(): Work {
+    this.#work ??= new Work(this, this.#sessions.broker);
+    return this.#work;
   }
 
   /** Replaces the credentials [P-9.1]. What arrives meanwhile waits; the answer comes later. */
@@ -259,14 +251,6 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     if (!this.#intake?.pending && this.#state === "draining") {
       this.close(CLOSE.restart, "the broker restarts");
     }
-  }
-
-  delivered(delivery: Delivery): void {
-    if (!this.over) this.#outbox.push(this.protocol.encoder.delivery(delivery));
-  }
-
-  consumerEnded(queue: string, reason: WarrenError): void {
-    this.tell({ type: "notice", code: "consumer_ended", queue, reason: reason.code });
   }
 
   backlogged(dropped: boolean): void {
@@ -357,6 +341,10 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     this.#state = "leaving";
     this.#letGo(code === CLOSE.restart, mayComeBack(code));
     this.#behindSince = this.#sessions.tick;
+    if (this.#goneWith !== undefined) {
+      this.end(this.#goneWith);
+      return;
+    }
     this.#farewell = [code, reason];
     // A socket closed with a backlog stays open for as long as its peer does not read.
     if (this.#socket.getBufferedAmount() === 0) this.#socket.close(code, reason);
@@ -368,6 +356,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
    */
   #letGo(planned: boolean, lost: boolean): void {
     this.#outbox.discard();
+    this.#intake?.discard();
     this.#live?.clear(lost);
     if (planned) this.#work?.cancelAll();
     else this.#work?.disconnect();
@@ -383,7 +372,7 @@ export class Session implements Subscriber, OutboxOwner, WorkListener, Credentia
     if (!this.over) this.#outbox.push(frame);
   }
 
-  #ok(id: FrameId | undefined): void {
+  ok(id: FrameId | undefined): void {
     if (id !== undefined && !this.over) this.#outbox.push(this.protocol.encoder.ok(id));
   }
 

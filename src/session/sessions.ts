@@ -14,6 +14,7 @@ import type { Validity } from "../security/validity.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Departures } from "./departures.ts";
 import { Eviction } from "./eviction.ts";
+import { FairTurns } from "./fair-turns.ts";
 import { OutboxTurn } from "./outbox.ts";
 import { Recall } from "./recall.ts";
 import { RightsReview } from "./review.ts";
@@ -51,6 +52,7 @@ export class Sessions {
   readonly limits: Limits;
   readonly outboxes: OutboxTurn;
   readonly deadlines: Deadlines;
+  readonly turns: FairTurns;
   readonly review: RightsReview;
   readonly eviction: Eviction;
   readonly recall: Recall;
@@ -81,6 +83,7 @@ export class Sessions {
     this.outboxes = new OutboxTurn(() => broker.fanout.requestTurn(), deps.compressFrom);
     this.deadlines = new Deadlines(broker.clock);
     this.departures = new Departures(broker.clock);
+    this.turns = new FairTurns(broker.clock, broker.limits.heldInputBytes);
     this.review = new RightsReview(this, broker);
     broker.bindingsChanged = () => this.review.start();
     const { validity } = deps;

@@ -2,30 +2,23 @@
  * The consumers of one session [P-5.2] and the settling of what they were handed [P-5.4]. Tags are
  * unique in the broker's life, so a frame names tags only and the session finds whose they are.
  */
+import type { ClientFrameOf } from "../../schemas/frames.ts";
 import type { Broker } from "../broker/broker.ts";
 import type { Consumer, ConsumerHolder, DeliverySink, Outcome, Settled } from "../engine/engine.ts";
 import { WarrenError } from "../errors.ts";
 import type { Delivery } from "../message.ts";
 import { notConsumed } from "./refusals.ts";
-
-/** What the session is told by its consumers. */
-export interface WorkListener {
-  readonly id: string;
-  readonly principal: { readonly name: string } | undefined;
-  delivered(delivery: Delivery): void;
-  /** The consumer ended by no act of its own. */
-  consumerEnded(queue: string, reason: WarrenError): void;
-}
+import type { Session } from "./session.ts";
 
 export class Work {
   readonly #broker: Broker;
-  readonly #listener: WorkListener;
+  readonly #session: Session;
   readonly #consumers = new Map<string, QueueConsumer>();
   #held = false;
 
-  constructor(broker: Broker, listener: WorkListener) {
+  constructor(session: Session, broker: Broker) {
+    this.#session = session;
     this.#broker = broker;
-    this.#listener = listener;
   }
 
   get size(): number {
@@ -36,8 +29,9 @@ export class Work {
     return [...this.#consumers.keys()];
   }
 
-  /** Throws `unknown_queue`, `conflict`, `too_many_subscriptions`, `invalid_frame` (the credit). */
-  consume(queue: string, credit: number): void {
+  /** Throws `forbidden`, `unknown_queue`, `conflict`, `too_many_subscriptions`, `invalid_frame` (the credit). */
+  consume({ queue, credit, id }: ClientFrameOf<"consume">): void {
+    this.#session.credentials.assertMayConsume(queue, this.#broker);
     if (this.#consumers.has(queue)) {
       throw new WarrenError("conflict", "This connection already consumes the queue.", { queue });
     }
@@ -46,29 +40,32 @@ export class Work {
       throw new WarrenError("too_many_subscriptions", undefined, { limit });
     }
     this.#assertCredit(credit);
-    const consumer = new QueueConsumer(queue, this.#listener, this.#consumers);
+    const consumer = new QueueConsumer(queue, this.#session, this.#consumers);
     consumer.start(this.#broker);
     this.#consumers.set(queue, consumer);
     if (this.#held) consumer.hold(true);
     consumer.credit(credit);
+    this.#session.ok(id);
   }
 
   /** Throws `unknown_queue` when the queue is not consumed here, `invalid_frame`. */
-  credit(queue: string, credit: number): void {
+  credit({ queue, credit, id }: ClientFrameOf<"credit">): void {
+    const consumer = this.#consumer(queue);
     this.#assertCredit(credit);
-    this.#consumer(queue).credit(credit);
+    consumer.credit(credit);
+    this.#session.ok(id);
   }
 
   /** Throws `unknown_queue` when the queue is not consumed here. */
-  cancel(queue: string): void {
-    this.#consumer(queue).cancel();
-    this.#consumers.delete(queue);
+  cancel({ queue, id }: ClientFrameOf<"cancel">): void {
+    this.#cancel(queue);
+    this.#session.ok(id);
   }
 
   /** Cancels the consumers that `allowed` is false for; returns their queues. */
   retain(allowed: (queue: string) => boolean): string[] {
     const ended = [...this.#consumers.keys()].filter((queue) => !allowed(queue));
-    for (const queue of ended) this.cancel(queue);
+    for (const queue of ended) this.#cancel(queue);
     return ended;
   }
 
@@ -91,11 +88,18 @@ export class Work {
     for (const consumer of this.#consumers.values()) consumer.hold(held);
   }
 
-  /**
-   * All tags or none: `stale_delivery`, thrown or through `settled`, when one is not held here. `settled`
-   * is called once.
-   */
-  settle(tags: readonly number[], outcome: Outcome, settled: Settled): void {
+  /** All tags or none. Throws `stale_delivery` when one is not held here; other failures are answered later. */
+  settle(frame: ClientFrameOf<"ack" | "nack" | "reject" | "extend">, outcome: Outcome): void {
+    const { id, type, tags } = frame;
+    if (this.#consumers.size === 0) throw new WarrenError("stale_delivery", undefined, { tags });
+    this.#settle(tags, outcome, (error) => {
+      if (error === undefined) this.#session.ok(id);
+      else this.#session.refuse(id, type, error);
+    });
+  }
+
+  /** `stale_delivery` is thrown or comes through `settled`, which is called once. */
+  #settle(tags: readonly number[], outcome: Outcome, settled: Settled): void {
     if (this.#consumers.size === 1) {
       for (const only of this.#consumers.values()) only.settle(tags, outcome, settled);
       return;
@@ -113,6 +117,11 @@ export class Work {
     }
     const joint = jointly(byConsumer.size, settled);
     for (const [holder, its] of byConsumer) holder.settle(its, outcome, joint);
+  }
+
+  #cancel(queue: string): void {
+    this.#consumer(queue).cancel();
+    this.#consumers.delete(queue);
   }
 
   #holder(tag: number): QueueConsumer {
@@ -148,13 +157,13 @@ function jointly(parts: number, settled: Settled): Settled {
 
 class QueueConsumer implements DeliverySink {
   readonly #queue: string;
-  readonly #listener: WorkListener;
+  readonly #session: Session;
   readonly #siblings: Map<string, QueueConsumer>;
   #consumer!: Consumer;
 
-  constructor(queue: string, listener: WorkListener, siblings: Map<string, QueueConsumer>) {
+  constructor(queue: string, session: Session, siblings: Map<string, QueueConsumer>) {
     this.#queue = queue;
-    this.#listener = listener;
+    this.#session = session;
     this.#siblings = siblings;
   }
 
@@ -163,17 +172,19 @@ class QueueConsumer implements DeliverySink {
   }
 
   get holder(): ConsumerHolder {
-    const { id: session, principal } = this.#listener;
+    const { id: session, principal } = this.#session;
     return principal === undefined ? { session } : { session, principal: principal.name };
   }
 
   deliver(delivery: Delivery): void {
-    this.#listener.delivered(delivery);
+    const session = this.#session;
+    if (!session.over) session.reply(session.protocol.encoder.delivery(delivery));
   }
 
   ended(error: WarrenError): void {
     this.#siblings.delete(this.#queue);
-    this.#listener.consumerEnded(this.#queue, error);
+    const ended = { type: "notice", code: "consumer_ended", queue: this.#queue } as const;
+    this.#session.tell({ ...ended, reason: error.code });
   }
 
   credit(credit: number): void {

@@ -32,13 +32,13 @@ const VERBS: Verbs = {
   history: (session, frame) => session.live.history(frame),
   unsubscribe: (session, frame) => session.live.unsubscribe(frame),
   presence: (session, frame) => session.live.presence(frame),
-  consume: (session, frame) => session.consume(frame),
-  credit: (session, frame) => session.credit(frame),
-  cancel: (session, frame) => session.cancel(frame),
-  ack: (session, frame) => session.settle(frame, ACK),
+  consume: (session, frame) => session.work.consume(frame),
+  credit: (session, frame) => session.work.credit(frame),
+  cancel: (session, frame) => session.work.cancel(frame),
+  ack: (session, frame) => session.work.settle(frame, ACK),
   nack(session, frame) {
     const { delayMs, reason } = frame;
-    session.settle(frame, {
+    session.work.settle(frame, {
       kind: "nack",
       ...(delayMs !== undefined && { delayMs }),
       ...(reason !== undefined && { reason }),
@@ -46,11 +46,11 @@ const VERBS: Verbs = {
   },
   reject(session, frame) {
     const { reason } = frame;
-    session.settle(frame, { kind: "reject", ...(reason !== undefined && { reason }) });
+    session.work.settle(frame, { kind: "reject", ...(reason !== undefined && { reason }) });
   },
   extend(session, frame) {
     const { byMs } = frame;
-    session.settle(frame, { kind: "extend", ...(byMs !== undefined && { byMs }) });
+    session.work.settle(frame, { kind: "extend", ...(byMs !== undefined && { byMs }) });
   },
   auth: (session, frame) => session.auth(frame),
   ping: (session, frame) => session.ping(frame),
