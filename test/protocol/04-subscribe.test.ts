@@ -214,8 +214,11 @@ describe("slow consumers", () => {
     // How much the system takes before the broker sees that nobody reads is its own business.
     const isSeen = () => [...broker.warren.sessions].some((one) => one.holdings.live?.suspended);
     let total = 0;
-    for (let i = 0; i < 3000 || (!isSeen() && i < 60_000); i += 20) {
+    let unseenTotal = 0;
+    // And on for a while, so that there is something to miss.
+    for (let i = 0; i < 3000 || (i < unseenTotal + 1000 && i < 60_000); i += 20) {
       total += 20;
+      if (!isSeen()) unseenTotal = total;
       publisher.send(
         Array.from({ length: 4 }, (_, j) => ({
           type: "publish",
