@@ -24,6 +24,8 @@ import { LifeClock, type SimTime } from "./time.ts";
 
 export const LIMITS = {
   ...DEFAULT_LIMITS,
+  turnBytes: 300,
+  heldInputBytes: 4000,
   heartbeatMs: 3000,
   presenceGraceMs: 2500,
   presenceAnnounced: 5,
