@@ -127,8 +127,8 @@ function optionsOf({ cert, key, ca, minVersion, clientCertificate }: TlsMaterial
 }
 
 function certificateOf(socket: TLSSocket): ClientCertificate | undefined | "refused" {
-  const { raw, valid_to: validTo } = socket.getPeerCertificate() ?? {};
+  const { raw, valid_from: validFrom, valid_to: validTo } = socket.getPeerCertificate() ?? {};
   if (raw === undefined) return undefined;
   if (!socket.authorized) return "refused";
-  return { der: raw, validTo: Date.parse(validTo) };
+  return { der: raw, validFrom: Date.parse(validFrom), validTo: Date.parse(validTo) };
 }

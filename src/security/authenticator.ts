@@ -212,8 +212,8 @@ class ConfiguredAuthenticator implements Authenticator {
       variables: { principal: name },
     });
     const rates = this.#ratesOf(rule.roles);
-    const expiresAt = certificate.validTo;
-    return { name, rights, ...(rates && { rates }), expiresAt, credential: {} };
+    const { validFrom: issuedAt, validTo: expiresAt } = certificate;
+    return { name, rights, ...(rates && { rates }), expiresAt, credential: { issuedAt } };
   }
 
   #byClaims({ claims, bounds, vouchedFor }: Vouched): Principal {

@@ -29,7 +29,8 @@ export interface TlsMaterial {
 /** A client's certificate whose signature and dates have been verified. */
 export interface ClientCertificate {
   readonly der: Buffer;
-  /** Milliseconds since 1970 UTC. */
+  /** Milliseconds since 1970 UTC, both. */
+  readonly validFrom: number;
   readonly validTo: number;
 }
 

@@ -107,6 +107,28 @@ describe.skipIf(made === undefined)("[P-14.3] a client's certificate says who it
     expect((await fetch(`${broker.httpUrl}/metrics`, { tls } as never)).status).toBe(401);
   });
 
+  test("[P-14.4] one that is lost is taken back, and one that was issued later is good", async () => {
+    const access = { ...TOKENS_ONLY, tls: tlsOf("request", "cn") };
+    await using broker = await startBroker({ access });
+    const tls = withCertificate(made!.device);
+    const issued = Date.parse(new X509Certificate(tls.cert).validFrom);
+    const headers = { Authorization: `Bearer ${await tokenFor("operator")}` };
+    const revoke = async (issuedBefore: number) => {
+      const body = JSON.stringify({ principal: "device-1", issuedBefore });
+      const request = { method: "POST", headers, body, tls: without() };
+      const answer = await fetch(`${broker.httpUrl}/admin/v1/revocations`, request as never);
+      expect(answer.status).toBe(200);
+    };
+    using before = await WireClient.connect(broker.wsUrl, { tls });
+    await revoke(issued);
+    await before.ok({ type: "ping" });
+    using client = await WireClient.connect(broker.wsUrl, { tls });
+    await revoke(issued + 1);
+    for (const one of [before, client]) expect((await one.closed()).code).toBe(4401);
+    const answer = await fetch(`${broker.httpUrl}/admin/v1/queues`, { tls } as never);
+    expect((await answer.json()) as object).toMatchObject({ code: "token_revoked" });
+  });
+
   test("pages of the same origin are known as such behind the gate", async () => {
     const access = { ...TOKENS_ONLY, tls: tlsOf("require") };
     await using broker = await startBroker({ access });
