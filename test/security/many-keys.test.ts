@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { makeKey } from "../../src/security/keys.ts";
 import { TOKENS_ONLY, tokenFor } from "../harness/tokens.ts";
 import { startTestWarren } from "../harness/warren.ts";
+import { WireClient } from "../harness/wire-client.ts";
 
 const KEYS = 100_000;
 const A_WRITE = 10_000;
@@ -35,6 +36,16 @@ test("[P-14.2] 100,000 keys are there after a restart, each found by its id", as
   const peer = { address: "127.0.0.1" };
   for (const [at, key] of some.entries()) {
     expect((await authenticator.authenticate(key, peer)).name).toBe(`device-${at * A_WRITE}`);
+  }
+  // Over the socket too, for the last one; what only looks like one of them is none.
+  const last = some.at(-1) as string;
+  const wsUrl = `${again.url.replace("http", "ws")}/ws`;
+  using client = await WireClient.connect(wsUrl, { token: last });
+  expect(client.welcome.principal).toBe(`device-${KEYS - A_WRITE}`);
+  await client.ok({ type: "publish", topic: `devices/device-${KEYS - A_WRITE}/t` });
+  for (const wrong of [`${last.slice(0, -4)}AAAA`, last.replace(/^wk_[^_]*/, "wk_nobody")]) {
+    const headers = { Authorization: `Bearer ${wrong}` };
+    expect((await again.json("GET", "/admin/v1/info", undefined, headers)).status).toBe(401);
   }
   const lookups = performance.now();
   for (let i = 0; i < 10_000; i++) await authenticator.authenticate(some[i % some.length], peer);
