@@ -42,7 +42,12 @@ export function createWebSocketListener(
     async upgrade(request, server) {
       try {
         // Those who are connected are served between those who come.
-        await handshakes.pass();
+        const turn = handshakes.pass();
+        if (turn !== undefined) {
+          await turn;
+          // Who has given up meanwhile takes nothing from the others, neither time nor a rate.
+          if (request.signal.aborted) return new Response(null, { status: 408 });
+        }
         return await admit(request, server, sessions, frontier, protocols);
       } catch (thrown) {
         const error = toWarrenError(thrown);

@@ -97,6 +97,24 @@ for (const encoding of ENCODINGS) {
   });
 }
 
+test("[P-14.11] who gives up while he waits to be let in costs nothing more", async () => {
+  await using broker = await startBroker({ access: TOKENS_ONLY, deps: { clock: slowClock() } });
+  const { refusals } = broker.warren.broker;
+  const peers = await Promise.all(
+    Array.from({ length: 300 }, () => HostilePeer.dial(broker.wsUrl)),
+  );
+  for (const peer of peers) peer.write(upgradeRequest(peer.host, "Authorization: Bearer a.b.c"));
+  await eventually(
+    () => refusals.count > 0,
+    () => "the first refusal",
+  );
+  for (const peer of peers) peer.socket.destroy();
+  // Whoever comes now waits behind them all.
+  using client = await WireClient.connect(broker.wsUrl, { token: await tokenFor("ada") });
+  await client.ok({ type: "ping" });
+  expect(refusals.count).toBeLessThan(200);
+});
+
 test("[P-9.3] a broker that stops while a crowd is leaving lets go of everything first", async () => {
   const broker = await startBroker({ deps: { clock: slowClock() } });
   const { sessions, broker: inner } = broker.warren;
