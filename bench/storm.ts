@@ -43,10 +43,6 @@ const STORMS: readonly Storm[] = [
     ...{ name: "kill -9, 3,000 connects a minute at most", cut: false, end: "kill" },
     ...{ settings: RATED, control: false },
   },
-  {
-    ...{ name: "the line breaks, 3,000 connects a minute at most", cut: true },
-    ...{ settings: RATED, control: false },
-  },
 ];
 
 const COLUMNS = [
@@ -168,7 +164,7 @@ interface Shown {
 
 async function measure(house: House, storm: Storm): Promise<Shown> {
   const { side, keys, others } = house;
-  const first = await start(house, storm.end === undefined ? storm.settings : {});
+  const first = await start(house);
   await gather(house, first.port);
   const before = first.residentBytes().now;
   const { calmFrom, from, readyMs, returns, cpuUs, server } = await blow(house, storm, first);
