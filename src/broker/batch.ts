@@ -2,7 +2,7 @@
  * Several publishes that are stored and seen together or not at all [P-5.14]: one operation of the engine,
  * then all of them live, in their order, then the answers.
  */
-import type { AppendReceipt, BatchRequest } from "../engine/engine.ts";
+import type { AppendItem, AppendReceipt, BatchRequest } from "../engine/engine.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Broker } from "./broker.ts";
 import { assertRetainable, isStored, type Publication } from "./publication.ts";
@@ -34,9 +34,9 @@ export function publishBatch(broker: Broker, publications: readonly Publication[
     for (const publication of publications) publication.refused(error);
     return;
   }
+  const store = new BatchStore(broker, judged, entries);
   // Later publishes to topics that no queue keeps are seen after these.
   for (const entry of entries) entry.pendingStores++;
-  const store = new BatchStore(broker, judged, entries);
   if (store.items.length > 0) broker.engine.appendBatch(store);
   else store.stored([]);
 }
@@ -47,26 +47,22 @@ export function withIndex(error: WarrenError, index: number): WarrenError {
 }
 
 function usable(publication: Publication, entry: TopicEntry): TopicEntry {
-  const { topic, reserved, waiting, pendingStores } = entry;
-  if (reserved) {
+  if (entry.reserved) {
+    const { topic } = entry;
     throw new WarrenError("forbidden", "Topics that begin with $ belong to the broker.", { topic });
   }
   assertRetainable({ retain: publication.retain }, entry);
-  // The topic has just lost its queues, and what was on its way to them is not stored yet.
-  if (waiting !== undefined || (!isStored(publication, entry) && pendingStores > 0)) {
-    throw new WarrenError("busy", undefined, { topic });
-  }
   return entry;
 }
 
 class BatchStore implements BatchRequest {
-  /** Those that a queue or their topic keeps. */
+  /** All of them, so that each has its place in the order of its topic; none where nothing has to be waited for. */
   readonly items: BatchRequest["items"];
   readonly #broker: Broker;
   readonly #publications: readonly Publication[];
   readonly #entries: readonly TopicEntry[];
-  /** Which of all the items are. */
-  readonly #kept: readonly number[];
+  /** Which of them are stored. */
+  readonly #kept: readonly boolean[];
 
   constructor(
     broker: Broker,
@@ -76,35 +72,39 @@ class BatchStore implements BatchRequest {
     this.#broker = broker;
     this.#publications = publications;
     this.#entries = entries;
-    this.#kept = [...entries.keys()].filter((index) =>
-      isStored(publications[index]!, entries[index]!),
+    this.#kept = publications.map((one, index) => isStored(one, entries[index]!));
+    const isAtOnce = entries.every(
+      ({ pendingStores }, index) => !this.#kept[index] && pendingStores === 0,
     );
-    this.items = this.#kept.map((index) => {
-      const { message, dueAt, dedupe, invalid, retain } = publications[index]!;
-      const { queues, history, keeping } = entries[index]!;
-      const more = {
-        ...(keeping !== undefined && { channel: keeping }),
-        ...(dueAt !== undefined && { dueAt }),
-        ...(retain !== undefined && { retain }),
-        ...(invalid !== undefined ? { invalid } : history !== undefined && { history }),
-      };
-      return { message, queues, dedupe, ...more };
-    });
+    this.items = isAtOnce ? [] : publications.map((one, index) => this.#item(one, index));
   }
 
   stored(receipts: readonly AppendReceipt[]): void {
-    const byIndex = new Map(this.#kept.map((index, at) => [index, receipts[at]!]));
     for (const [index, publication] of this.#publications.entries()) {
-      const receipt = byIndex.get(index) ?? this.#broker.notKept(publication);
-      this.#broker.stored(publication, this.#entries[index]!, receipt);
+      const receipt = this.#kept[index] ? receipts[index] : undefined;
+      const told = receipt ?? this.#broker.notKept(publication);
+      this.#broker.stored(publication, this.#entries[index]!, told);
     }
   }
 
-  failed(error: WarrenError, at?: number): void {
-    const index = at === undefined ? undefined : this.#kept[at];
+  failed(error: WarrenError, index?: number): void {
     const told = index === undefined ? error : withIndex(error, index);
     for (const [at, publication] of this.#publications.entries()) {
       this.#broker.failed(publication, this.#entries[at]!, told);
     }
+  }
+
+  #item({ message, dueAt, dedupe, invalid, retain }: Publication, index: number): AppendItem {
+    if (!this.#kept[index]) return { message, queues: [], dedupe: false };
+    const { queues, history, keeping } = this.#entries[index]!;
+    return {
+      message,
+      queues,
+      dedupe,
+      ...(keeping !== undefined && { channel: keeping }),
+      ...(dueAt !== undefined && { dueAt }),
+      ...(retain !== undefined && { retain }),
+      ...(invalid !== undefined ? { invalid } : history !== undefined && { history }),
+    };
   }
 }

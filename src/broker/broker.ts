@@ -6,7 +6,6 @@
 import type { Clock, Random } from "../clock.ts";
 import type {
   AppendReceipt,
-  AppendRequest,
   Consumer,
   DeliverySink,
   Engine,
@@ -15,11 +14,11 @@ import type {
 } from "../engine/engine.ts";
 import type { Collection } from "../engine/records.ts";
 import { isDeadLetterName, ownerOfDeadLetters } from "../engine/rules.ts";
-import type { HistoryBounds, KeepingChannel } from "../engine/topics.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Message } from "../message.ts";
 import type { Deniable, Explanation, Rights } from "./access.ts";
+import { Passage, Store } from "./appends.ts";
 import { Fanout } from "./fanout.ts";
 import { Presence } from "./presence.ts";
 import { isStored, Misfit, notRetained, type Publication } from "./publication.ts";
@@ -182,7 +181,6 @@ export class Broker {
     }
     const judged = entry.channel === undefined ? publication : this.judge(publication, entry);
     if (judged instanceof WarrenError) this.#refuse(publication, judged);
-    else if (entry.waiting !== undefined) entry.waiting.push(judged);
     else this.#take(judged, entry);
   }
 
@@ -246,22 +244,26 @@ export class Broker {
   }
 
   #take(publication: Publication, entry: TopicEntry): void {
-    const { message } = publication;
     if (isStored(publication, entry)) this.#store(publication, entry);
     else if (publication instanceof Misfit) {
       this.#refuse(publication, publication.refusal);
     } else if (entry.pendingStores > 0) {
-      // The topic lost its queues while publishes are on their way to them: these are seen first.
-      entry.waiting = [publication];
-    } else if (publication.dedupe && !this.#isNew(message)) {
-      this.counters.published++;
-      this.counters.duplicates++;
-      publication.accepted({ messageId: message.id, queues: 0, duplicate: true });
+      // What is on its way into the store is seen first: this goes the same way, and leaves nothing there.
+      entry.pendingStores++;
+      this.engine.append(new Passage(this, publication, entry));
     } else {
-      this.fanout.publish(message, entry.routes, publication.except);
-      this.counters.published++;
-      publication.accepted({ messageId: message.id, queues: 0, duplicate: false });
+      this.#live(publication, entry);
     }
+  }
+
+  /** Nothing is stored of it. */
+  #live(publication: Publication, { routes }: TopicEntry): void {
+    const { message, except, dedupe } = publication;
+    const duplicate = dedupe && !this.#isNew(message);
+    if (duplicate) this.counters.duplicates++;
+    else this.fanout.publish(message, routes, except);
+    this.counters.published++;
+    publication.accepted({ messageId: message.id, queues: 0, duplicate });
   }
 
   #store(publication: Publication, entry: TopicEntry): void {
@@ -277,7 +279,7 @@ export class Broker {
     return this.#recentIds.add(message.topic, message.id, message.time);
   }
 
-  /** What became of a message of a batch that no queue keeps. */
+  /** What becomes of a message that nobody keeps. */
   notKept({ dedupe, message }: Publication): AppendReceipt {
     const duplicate = dedupe && !this.#isNew(message);
     if (duplicate) this.counters.duplicates++;
@@ -305,13 +307,22 @@ export class Broker {
             ...(position !== undefined && { position }),
           },
     );
-    this.#answered(entry);
+    entry.pendingStores--;
   }
 
   /** The engine could not store the message: nobody will see it [P-3.6]. */
   failed(publication: Publication, entry: TopicEntry, error: WarrenError): void {
     this.#refuse(publication, overtaken(error));
-    this.#answered(entry);
+    entry.pendingStores--;
+  }
+
+  /** What was on its way before it has been stored, or was refused. */
+  passed(publication: Publication, entry: TopicEntry, error?: WarrenError): void {
+    // It needs no store, and behind one that has failed nothing of the topic is stored before it.
+    const isInTurn = error === undefined || error.code === "storage_unavailable";
+    if (isInTurn) this.#live(publication, this.router.lookup(entry.topic, entry));
+    else this.#refuse(publication, error);
+    entry.pendingStores--;
   }
 
   #refuse(publication: Publication, error: WarrenError): void {
@@ -319,61 +330,12 @@ export class Broker {
     if (error.code === "too_many_topics") this.counters.topicsRefused++;
     publication.refused(error);
   }
-
-  #answered(entry: TopicEntry): void {
-    entry.pendingStores--;
-    const waiting = entry.waiting;
-    if (waiting === undefined || entry.pendingStores > 0) return;
-    entry.waiting = undefined;
-    for (const publication of waiting) {
-      // Taking one may have to wait again, and then so do all behind it.
-      if (entry.waiting !== undefined) (entry.waiting as Publication[]).push(publication);
-      else this.#take(publication, this.router.lookup(entry.topic, entry));
-    }
-  }
 }
 
 /** A publish waited for room in a queue, and that was removed: sent again it goes where the topic leads then. */
 function overtaken(error: WarrenError): WarrenError {
   if (error.code !== "unknown_queue") return error;
   return new WarrenError("busy", "A queue of this topic was removed meanwhile.", error.detail);
-}
-
-/** A publish on its way through the engine. */
-class Store implements AppendRequest {
-  readonly message: Message;
-  readonly queues: readonly string[];
-  readonly dedupe: boolean;
-  declare readonly dueAt?: number;
-  declare readonly invalid?: string;
-  declare readonly history?: HistoryBounds;
-  declare readonly retain?: "set" | "clear";
-  declare readonly channel?: KeepingChannel;
-  readonly #broker: Broker;
-  readonly #publication: Publication;
-  readonly #entry: TopicEntry;
-
-  constructor(broker: Broker, publication: Publication, entry: TopicEntry) {
-    this.message = publication.message;
-    this.queues = entry.queues;
-    this.dedupe = publication.dedupe;
-    if (publication.dueAt !== undefined) this.dueAt = publication.dueAt;
-    if (publication.invalid !== undefined) this.invalid = publication.invalid;
-    else if (entry.history !== undefined) this.history = entry.history;
-    if (publication.retain !== undefined) this.retain = publication.retain;
-    if (entry.keeping !== undefined) this.channel = entry.keeping;
-    this.#broker = broker;
-    this.#publication = publication;
-    this.#entry = entry;
-  }
-
-  stored(receipt: AppendReceipt): void {
-    this.#broker.stored(this.#publication, this.#entry, receipt);
-  }
-
-  failed(error: WarrenError): void {
-    this.#broker.failed(this.#publication, this.#entry, error);
-  }
 }
 
 /** `binding` is one that brings into the queue what these rights keep from being shown. */

@@ -10,7 +10,6 @@ import type { HistoryBounds, KeepingChannel } from "../engine/topics.ts";
 import type { Limits } from "../limits.ts";
 import { assertTopic, hasWildcard } from "../topic.ts";
 import type { Channel, ChannelBook } from "./channels.ts";
-import type { Publication } from "./publication.ts";
 import { type EventEncoder, Route } from "./route.ts";
 import { FilterTrie } from "./trie.ts";
 
@@ -39,8 +38,6 @@ export class TopicEntry {
   cached = true;
   /** Publishes to this topic that the engine has not answered yet. */
   pendingStores = 0;
-  /** Publishes that must not overtake the pending ones, in order [P-3.7]. */
-  waiting: Publication[] | undefined;
 
   constructor(topic: string) {
     this.topic = topic;
@@ -166,7 +163,7 @@ export class Router {
     for (const [topic, entry] of this.#old) {
       // Its order is being kept: a second entry for the topic would know nothing of it. How many
       // there can be is bounded by the engine's own bound on pending operations.
-      if (entry.pendingStores > 0 || entry.waiting !== undefined) kept.set(topic, entry);
+      if (entry.pendingStores > 0) kept.set(topic, entry);
       else entry.cached = false;
     }
     this.#old = this.#young;

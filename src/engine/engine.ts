@@ -80,7 +80,7 @@ export interface AppendReceipt {
 /** A message and where it is to go. */
 export interface AppendItem {
   readonly message: Message;
-  /** Names of existing queues, each once; at least one where the topic keeps nothing of it. */
+  /** Names of existing queues, each once; with none, and nothing to be kept, it has its place in the order only. */
   readonly queues: readonly string[];
   /** Present: the topic keeps a history within these bounds, and this is its newest message. */
   readonly history?: HistoryBounds;

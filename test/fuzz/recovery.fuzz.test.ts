@@ -60,8 +60,7 @@ class Author {
 
   #send(frame: Frame, messages: readonly Frame[]): void {
     const note = (ok: Frame) => {
-      // A batch that comes between what is stored and what is not has to come again [P-5.14].
-      if (ok.code === "busy" && frame.type === "batch") return;
+      if (ok.type !== "ok") throw new Error(`${frame.type}: ${ok.code}`);
       for (const [index, { topic, payload, retain }] of messages.entries()) {
         const { offset } = (ok.results ?? [ok])[index];
         if (offset !== undefined) this.at.get(topic)?.set(offset, payload.n);

@@ -7,6 +7,7 @@ import { DEFAULT_LIMITS } from "../../src/limits.ts";
 import { ManualClock } from "../harness/manual-clock.ts";
 import { startBroker, type TestBroker } from "../harness/start-broker.ts";
 import { TOKENS_ONLY, tokenFor } from "../harness/tokens.ts";
+import { startTestWarren } from "../harness/warren.ts";
 import { ENCODINGS, type Frame, WireClient } from "../harness/wire-client.ts";
 
 const CHANNELS = {
@@ -113,6 +114,37 @@ for (const encoding of ENCODINGS) {
       });
       await client.ok({ type: "publish", topic: "other", retain: false });
       expect(await client.ok({ type: "subscribe", filter: "v/#" })).toMatchObject({ retained: 0 });
+    });
+
+    test("[P-5.14, P-3.7] a batch keeps its place behind values that are on their way", async () => {
+      // On disk, so that what is stored takes a while.
+      await using warren = await startTestWarren({ channels: CHANNELS });
+      const url = `${warren.url.replace("http", "ws")}/ws`;
+      using reader = await WireClient.connect(url, { encoding });
+      using client = await WireClient.connect(url, { encoding });
+      await reader.ok({ type: "subscribe", filter: "v/+" });
+      const answers: Promise<Frame>[] = [];
+      let n = 0;
+      const message = (more: object = {}) => ({ topic: "v/a", payload: ++n, ...more });
+      for (let round = 0; round < 30; round++) {
+        answers.push(client.request({ type: "publish", ...message({ retain: true }) }));
+        const publish = [message(), message({ topic: "v/plain" }), message({ retain: true })];
+        answers.push(client.request({ type: "batch", publish }));
+        answers.push(client.request({ type: "publish", ...message({ topic: "v/plain" }) }));
+        answers.push(client.request({ type: "publish", ...message() }));
+        answers.push(client.request({ type: "batch", publish: [message(), message()] }));
+      }
+      for (const answer of await Promise.all(answers)) expect(answer.type).toBe("ok");
+      const seen = await events(reader, n);
+      const of = (wanted: string) =>
+        seen.filter(({ topic }) => topic === wanted).map(({ payload }) => payload);
+      for (const topic of ["v/a", "v/plain"]) {
+        expect(of(topic)).toEqual(of(topic).toSorted((a, b) => a - b));
+      }
+      expect(of("v/plain").length).toBe(60);
+      const ok = await client.ok({ type: "subscribe", filter: "v/a" });
+      expect(ok.retained).toBe(1);
+      expect((await events(client, 1))[0]!.payload).toBe(n - 4);
     });
 
     test("[P-5.14] a batch sets and takes away, in order", async () => {
