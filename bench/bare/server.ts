@@ -65,6 +65,7 @@ function handle(ws: ServerWebSocket<Peer>, frame: Frame): void {
     floor?.reject(ws.data, frame.tags ?? []);
   } else {
     if (frame.type === "subscribe") subscribe(ws, frame.filter ?? "");
+    else if (frame.type === "unsubscribe") ws.unsubscribe(frame.filter ?? "");
     else if (frame.type === "consume") floor?.consume(ws.data, frame.credit ?? 0);
     ws.send(JSON.stringify({ type: "ok", id: frame.id }));
   }
