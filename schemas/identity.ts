@@ -92,7 +92,7 @@ export interface IssuerSettings {
 }
 
 export const CLIENT_CERTIFICATE = ["none", "request", "require"] as const;
-export const PRINCIPAL_FIELDS = ["cn", "san:dns", "san:uri", "san:email"] as const;
+export const PRINCIPAL_FIELDS = ["cn", "subject", "san:dns", "san:uri", "san:email"] as const;
 export type PrincipalField = (typeof PRINCIPAL_FIELDS)[number];
 
 const literals = <const Names extends readonly string[]>(names: Names) =>
@@ -109,7 +109,7 @@ export const ClientPrincipal = Type.Object(
   {
     ...closed,
     description:
-      "The principal of a client certificate: `from` cn, san:dns, san:uri or san:email; `prefix`; and its " +
+      "The principal of a client certificate: `from` cn, subject, san:dns, san:uri or san:email; `prefix`; and its " +
       "rights, `roles` and `grants`.",
   },
 );

@@ -40,7 +40,7 @@ export class Authority implements Disposable {
     const names =
       altNames === undefined ? "" : `subjectAltName=@names\n[names]\n${lines.join("\n")}`;
     writeFileSync(at("ext"), `basicConstraints=CA:FALSE\n${names}\n`);
-    openssl("req", ...newKey(keyFile), "-out", at("csr"), "-subj", subject);
+    openssl("req", "-utf8", ...newKey(keyFile), "-out", at("csr"), "-subj", subject);
     const by = ["-CA", this.caFile, "-CAkey", this.#keyFile, "-CAcreateserial", "-days", "2"];
     openssl("x509", "-req", "-in", at("csr"), "-out", certFile, "-extfile", at("ext"), ...by);
     const [cert, key] = [readFileSync(certFile, "utf8"), readFileSync(keyFile, "utf8")];

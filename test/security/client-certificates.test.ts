@@ -50,6 +50,7 @@ const without = () => ({ ca: made!.authority.ca });
 describe.skipIf(made === undefined)("[P-14.3] a client's certificate says who it is", () => {
   test.each<[PrincipalField, string]>([
     ["cn", "device-1"],
+    ["subject", "CN=device-1,O=Plant"],
     ["san:dns", "d1.example"],
     ["san:uri", "urn:device:1"],
     ["san:email", "d1@example.org"],
@@ -188,6 +189,26 @@ describe.skipIf(made === undefined)("[P-14.3] names are read from the certificat
     expect(certificateNames(der, "cn")).toEqual(["a, DNS:boss"]);
     expect(certificateNames(der, "san:uri")).toEqual(["urn:x"]);
     expect(certificateName(der, "san:dns")).toBeUndefined();
+  });
+
+  test("a whole subject is written as RFC 4514 has it, and no two alike", () => {
+    const subjects = [
+      ["/CN=a, DNS:boss", "CN=a\\, DNS:boss"],
+      ["/O=x\\/y/CN=#1 ", "CN=\\#1\\ ,O=x/y"],
+      ['/C=FR/ST=Rhône/O=A\\+B;C/CN=<"q"\\\\>', 'CN=\\<\\"q\\"\\\\\\>,O=A\\+B\\;C,ST=Rhône,C=FR'],
+      [
+        "/DC=org/DC=example/UID=u1/emailAddress=e@x.org",
+        "emailAddress=e@x.org,UID=u1,DC=example,DC=org",
+      ],
+      ["/CN=one/CN=two", "CN=two,CN=one"],
+      ["/CN=one,CN\\=two", "CN=one\\,CN=two"],
+      ["/title=Dr/CN=d", "CN=d,2.5.4.12=#0c024472"],
+      ["/OU=u+CN=d", "CN=d+OU=u"],
+    ] as const;
+    subjects.forEach(([subject, text], at) => {
+      const der = derOf(made!.authority.make(`subject-${at}`, subject));
+      expect(certificateName(der, "subject")).toBe(text);
+    });
   });
 
   test("of several names none is chosen", () => {
