@@ -7,6 +7,9 @@
 import type { Socket } from "../broker/route.ts";
 import type { FairTurns, Waiting } from "./fair-turns.ts";
 
+/** Twice what one read of a socket brings; only what was compressed can be more. */
+const THROTTLED_BYTES_MAX = 1024 * 1024;
+
 /** Something that was read already, and has to wait. */
 interface Held {
   readonly bytes: number;
@@ -26,9 +29,14 @@ export class Intake implements Waiting {
   /** It has had its share, and waits for its next turn. */
   #waits = false;
   #stopped = false;
-  /** What had been read already when one of these two came, and how much of it was taken. */
+  /** The connection has ended: nothing more comes, and what is held is taken however fast it came. */
+  #last = false;
+  /** So much is held that it is taken at once. */
+  #forced = false;
+  /** What had been read already when it had to stop, how many of it were taken, and how large the others are. */
   #held: (Held | undefined)[] = [];
   #taken = 0;
+  #heldBytes = 0;
 
   constructor(socket: Socket, turns: FairTurns, maxPending: number) {
     this.#socket = socket;
@@ -38,16 +46,17 @@ export class Intake implements Waiting {
 
   /** Whether what arrives has to be held. */
   get shut(): boolean {
-    return this.#deciding || this.#waits;
+    return this.stopped || (this.#waits && !this.#forced);
   }
 
-  get deciding(): boolean {
-    return this.#deciding;
+  /** Nothing more may take effect for now, not even what has come with what did. */
+  get stopped(): boolean {
+    return this.#deciding || (this.#throttled && !this.#last && !this.#forced);
   }
 
-  /** It has input that only waits for its turn. */
+  /** It has input that waits for nothing but its time. */
   get behind(): boolean {
-    return this.#waits && !this.#deciding && this.#holds;
+    return !this.#deciding && this.#holds;
   }
 
   get #holds(): boolean {
@@ -66,7 +75,7 @@ export class Intake implements Waiting {
   /** Reads nothing more until it is told otherwise. */
   throttle(on: boolean): void {
     this.#throttled = on;
-    this.#readOrNot();
+    this.#goOn();
   }
 
   published(): void {
@@ -90,9 +99,14 @@ export class Intake implements Waiting {
 
   openGate(): void {
     this.#deciding = false;
-    if (this.#waits) return;
-    if (this.#holds) this.yieldTurn();
-    else this.#readOrNot();
+    this.#goOn();
+  }
+
+  /** The connection has ended: `act` comes after all that is held. */
+  end(act: () => void): void {
+    this.#held.push({ bytes: 0, act });
+    this.#last = true;
+    this.#goOn();
   }
 
   /** It has had its share: what else was read waits until those had theirs who wait already. */
@@ -102,17 +116,24 @@ export class Intake implements Waiting {
     this.#turns.join(this);
   }
 
-  /** Keeps what was read, for when it is no longer shut; `bytes` is its size where that is not held elsewhere. */
-  hold(act: () => void, bytes = 0): void {
+  /**
+   * Keeps what was read, for when it is no longer shut; `bytes` is its size where that is not held elsewhere. False: a
+   * connection that is over its rates has sent more than one read can bring.
+   */
+  hold(act: () => void, bytes = 0): boolean {
     this.#held.push({ bytes, act });
-    this.#turns.heldBytes += bytes;
+    this.#count(bytes);
     this.#readOrNot();
-    if (this.#waits && this.#turns.isFull) this.#takeAll();
+    if (this.#turns.isFull) this.#takeAll();
+    return !this.#throttled || this.#heldBytes <= THROTTLED_BYTES_MAX;
   }
 
   takeTurn(): void {
-    if (!this.#waits) return;
     this.#waits = false;
+    this.#take();
+  }
+
+  #take(): void {
     const held = this.#held;
     let at = this.#taken;
     // What one of these holds is the rest of itself, so it comes before the others.
@@ -121,7 +142,7 @@ export class Intake implements Waiting {
     while (at < held.length && !this.shut) {
       const { act, bytes } = held[at]!;
       held[at++] = undefined;
-      this.#turns.heldBytes -= bytes;
+      this.#count(-bytes);
       act();
     }
     if (at < held.length) {
@@ -133,14 +154,26 @@ export class Intake implements Waiting {
 
   /** Nothing of what is held is wanted any more. */
   discard(): void {
-    for (const one of this.#held) this.#turns.heldBytes -= one?.bytes ?? 0;
+    for (const one of this.#held) this.#count(-(one?.bytes ?? 0));
     this.#held = [];
     this.#taken = 0;
     this.#readOrNot();
   }
 
   #takeAll(): void {
-    while (this.behind) this.takeTurn();
+    this.#forced = true;
+    while (this.behind) this.#take();
+    this.#forced = false;
+  }
+
+  #goOn(): void {
+    if (this.#holds && !this.stopped) this.yieldTurn();
+    else this.#readOrNot();
+  }
+
+  #count(bytes: number): void {
+    this.#heldBytes += bytes;
+    this.#turns.heldBytes += bytes;
   }
 
   /** Before something is held, reading on costs nothing: mostly there is nothing more. */

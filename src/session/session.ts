@@ -127,16 +127,16 @@ export class Session implements Subscriber, OutboxOwner, CredentialsOwner {
   receive(data: string | Buffer): void {
     this.heardAt = this.#sessions.tick;
     if (this.over) return;
+    const shut = this.#intake?.shut === true;
     this.throttle?.read(data);
-    this.#take(data);
+    if (!shut) this.#take(data);
+    else if (!this.intake.hold(() => this.#take(data), data.length)) {
+      this.close(CLOSE.abuse, "too much at once");
+    }
   }
 
   #take(data: string | Buffer): void {
     if (this.over) return;
-    if (this.#intake?.shut) {
-      this.#intake.hold(() => this.#take(data), data.length);
-      return;
-    }
     this.protocol.receive(this, data);
     this.#share -= MESSAGE_BYTES + data.length;
     if (this.#share > 0) return;
@@ -155,9 +155,9 @@ export class Session implements Subscriber, OutboxOwner, CredentialsOwner {
     return this.#intake;
   }
 
-  /** What is under way has to be decided first: what follows it has to wait, by `hold`. */
-  get deciding(): boolean {
-    return this.#intake?.deciding === true;
+  /** What follows has to wait, by `hold`: for what is being decided, or for being over its rates no longer. */
+  get stopped(): boolean {
+    return this.#intake?.stopped === true;
   }
 
   /** The frame has to wait for what is being read for those before it, and what follows waits too. */
@@ -178,7 +178,7 @@ export class Session implements Subscriber, OutboxOwner, CredentialsOwner {
       // What was sent before it is taken first, though nobody hears of it.
       this.#outbox.close();
       this.#goneWith = code;
-      this.#intake.hold(() => this.end(code));
+      this.#intake.end(() => this.end(code));
       return;
     }
     const holds = this.#state !== "leaving";

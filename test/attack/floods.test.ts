@@ -69,7 +69,13 @@ describe("topics", () => {
     await flood(0, 200_000);
     const before = await residentMiB(broker.child.pid);
     await flood(200_000, 300_000);
-    const grown = (await residentMiB(broker.child.pid)) - before;
+    // What is kept only grows; what comes and goes is not always collected when it is looked at.
+    let least = await residentMiB(broker.child.pid);
+    for (let from = 500_000; from < 700_000; from += 50_000) {
+      await flood(from, 50_000);
+      least = Math.min(least, await residentMiB(broker.child.pid));
+    }
+    const grown = least - before;
     // Kept, they would be 65 MiB of text alone, and each has an entry of some hundred bytes besides.
     expect(grown).toBeLessThan(80);
   });

@@ -127,7 +127,7 @@ export class NativeProtocol implements Protocol {
 
 function handleFrom(session: Session, frames: readonly unknown[], start: number): void {
   for (let i = start; i < frames.length && !session.over; i++) {
-    if (session.deciding) {
+    if (session.stopped) {
       session.hold(() => handleFrom(session, frames, i));
       return;
     }
