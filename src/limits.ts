@@ -141,7 +141,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   replayBytes: 256 * 1024,
   retainedMessages: 1024,
   pendingReads: 64,
-  readsAtOnce: 16,
+  readsAtOnce: 4,
   drainMs: 10_000,
 };
 

@@ -11,9 +11,12 @@ import type { Limits } from "../limits.ts";
 import { assertTopic, hasWildcard } from "../topic.ts";
 import type { Channel, ChannelBook } from "./channels.ts";
 import { type EventEncoder, Route } from "./route.ts";
+import { TopicCache } from "./topic-cache.ts";
 import { FilterTrie } from "./trie.ts";
 
 const STALE = -1;
+/** Of the cache, for topics without routes, queues and channel. */
+const IDLE_SHARE = 32;
 const NO_ROUTES: readonly Route[] = [];
 const NO_QUEUES: readonly string[] = [];
 const NO_FILTERS: readonly string[] = [];
@@ -53,6 +56,9 @@ interface FilterTargets {
 
 export class Router {
   readonly #limits: Limits;
+  readonly #known: TopicCache;
+  /** Topics that concern nobody: a flood of them is not to drive out the others, nor to be held in memory. */
+  readonly #idle: TopicCache;
   readonly #filters = new FilterTrie<FilterTargets>();
   readonly #bindings = new Map<string, readonly string[]>();
   readonly #found: FilterTargets[] = [];
@@ -60,17 +66,14 @@ export class Router {
   channels: Pick<ChannelBook, "find" | "mayRetain" | "maxTopicsOf"> | undefined;
   /** How often they have changed. */
   channelChanges = 0;
-  /** Two generations: an answer that was not asked for while half the cache was filled is dropped. */
-  #young = new Map<string, TopicEntry>();
-  #old = new Map<string, TopicEntry>();
-  /** How many young ones there may be until the old ones are dropped. */
-  #mostYoung: number;
   #version = 0;
   #routes = 0;
 
   constructor(limits: Limits) {
     this.#limits = limits;
-    this.#mostYoung = limits.topicCache / 2;
+    const idle = Math.ceil(limits.topicCache / IDLE_SHARE);
+    this.#idle = new TopicCache(idle);
+    this.#known = new TopicCache(limits.topicCache - idle);
   }
 
   get routes(): number {
@@ -82,7 +85,7 @@ export class Router {
   }
 
   get cachedTopics(): number {
-    return this.#young.size + this.#old.size;
+    return this.#known.size + this.#idle.size;
   }
 
   /**
@@ -146,30 +149,15 @@ export class Router {
   }
 
   #entry(topic: string): TopicEntry {
-    const young = this.#young.get(topic);
-    if (young !== undefined) return young;
-    let entry = this.#old.get(topic);
-    if (entry === undefined) {
-      assertTopic(topic, this.#limits);
-      entry = new TopicEntry(topic);
-    } else this.#old.delete(topic);
-    if (this.#young.size >= this.#mostYoung) this.#age();
-    this.#young.set(topic, entry);
+    const cached = this.#known.get(topic) ?? this.#idle.get(topic);
+    if (cached !== undefined) return cached;
+    assertTopic(topic, this.#limits);
+    const entry = new TopicEntry(topic);
+    this.#match(entry);
+    const { routes, queues, channel } = entry;
+    const isIdle = routes.length === 0 && queues.length === 0 && channel === undefined;
+    (isIdle ? this.#idle : this.#known).add(entry);
     return entry;
-  }
-
-  #age(): void {
-    const kept = new Map<string, TopicEntry>();
-    for (const [topic, entry] of this.#old) {
-      // Its order is being kept: a second entry for the topic would know nothing of it. How many
-      // there can be is bounded by the engine's own bound on pending operations.
-      if (entry.pendingStores > 0) kept.set(topic, entry);
-      else entry.cached = false;
-    }
-    this.#old = this.#young;
-    this.#young = kept;
-    // With many kept there is as much room again, or each new topic would go through all of them.
-    this.#mostYoung = Math.max(this.#limits.topicCache / 2, 2 * kept.size);
   }
 
   #match(entry: TopicEntry): void {
@@ -205,7 +193,7 @@ export class Router {
   #invalidate(filter: string): void {
     if (hasWildcard(filter)) this.#version++;
     else {
-      const entry = this.#young.get(filter) ?? this.#old.get(filter);
+      const entry = this.#known.peek(filter) ?? this.#idle.peek(filter);
       if (entry !== undefined) entry.version = STALE;
     }
   }
