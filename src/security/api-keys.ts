@@ -73,7 +73,7 @@ export class ApiKeys {
     else this.#stored.set(id, value);
     if (this.get(id) === undefined) this.#ids.delete(id);
     else this.#ids.add(id);
-    if (before !== undefined && before.hash !== value?.hash) this.withdrawn();
+    if (before !== undefined && !sameHash(before.hash, value?.hash)) this.withdrawn();
   }
 
   /** The key with this secret; an unknown id takes as long as a wrong secret. It may have expired. */

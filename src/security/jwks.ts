@@ -87,11 +87,19 @@ export class KeySet {
   }
 
   #age(): number {
-    return this.#options.clock.now() - this.#loadedAt;
+    return this.#now() - this.#loadedAt;
+  }
+
+  /** A clock that was set back neither keeps withdrawn keys for longer nor new ones away. */
+  #now(): number {
+    const now = this.#options.clock.now();
+    this.#loadedAt = Math.min(this.#loadedAt, now);
+    this.#triedAt = Math.min(this.#triedAt, now);
+    return now;
   }
 
   #renew(): Promise<void> {
-    const now = this.#options.clock.now();
+    const now = this.#now();
     if (this.#loading === undefined && now - this.#triedAt >= KEYS_ATTEMPT_MS) {
       this.#triedAt = now;
       this.#loading = this.#load().finally(() => {

@@ -48,5 +48,6 @@ function randomText(bytes: number): string {
 /** Whether two hashes are the same, in the same time whichever they are; an absent one is none's. */
 export function sameHash(one: string, other: string | undefined): boolean {
   const kept = other === undefined ? NO_HASH : Buffer.from(other, "hex");
-  return timingSafeEqual(Buffer.from(one, "hex"), kept) && other !== undefined;
+  const given = Buffer.from(one, "hex");
+  return given.length === kept.length && timingSafeEqual(given, kept) && other !== undefined;
 }

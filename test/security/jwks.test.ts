@@ -55,6 +55,22 @@ describe("[P-14.1] fetched keys", () => {
     expect(state.loads).toBe(2);
   });
 
+  test("are asked for as ever once a clock was set back", async () => {
+    const { state, kids, clock } = keySet(holding("a", "leaked"));
+    await kids("a");
+    clock.advance(-24 * 3_600_000);
+    state.answer = holding("a", "new");
+    expect(await kids("a")).toEqual(["a"]);
+    clock.advance(KEYS_ATTEMPT_MS);
+    expect(await kids("new")).toEqual(["new"]);
+    clock.advance(-24 * 3_600_000);
+    state.answer = holding("new");
+    expect(await kids("a")).toEqual(["a"]);
+    clock.advance(KEYS_MAX_AGE_MS + 1);
+    expect(await kids("a")).toEqual([]);
+    expect(state.loads).toBe(3);
+  });
+
   test("are gone when the issuer has taken them back", async () => {
     const { state, kids, clock } = keySet(holding("a", "leaked"));
     expect(await kids("leaked")).toEqual(["leaked"]);

@@ -75,6 +75,15 @@ describe("[P-13.2] finding a key", () => {
     expect(ring.find(`wk_one_${one.hash}`)).toBeUndefined();
   });
 
+  test("one whose stored hash is none opens nothing, and breaks nothing", () => {
+    const keys = new ApiKeys();
+    const stored = { id: "ci", principal: "ci", createdAt: 0, createdBy: "op" };
+    for (const hash of ["", "00", "no hash", "ab".repeat(33)]) {
+      keys.recordChanged("ci", { ...stored, hash });
+      expect(keys.find(makeKey("ci").key)).toBeUndefined();
+    }
+  });
+
   test("an empty ring knows no key", () => {
     expect(new ApiKeys([]).find(one.key)).toBeUndefined();
   });
