@@ -7,7 +7,7 @@ import type { Principal } from "../broker/access.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import { decodeMsgpack } from "../protocols/native/msgpack.ts";
 import type { Credential } from "../security/authenticator.ts";
-import { findCredential, redactUrl } from "../security/credentials.ts";
+import { certificateFor, findCredential, redactUrl } from "../security/credentials.ts";
 import { auditUntold, type Change, changeOf } from "./audit.ts";
 import {
   checked,
@@ -35,7 +35,7 @@ export function createHttpHandler(services: Services, frontier: Frontier): HttpH
     try {
       response = await respond(request, server, services, frontier, who);
     } catch (thrown) {
-      response = renderFailure(thrown, request, services, who);
+      response = renderFailure(counted(thrown, who, services), request, services, who);
     }
     for (const [name, value] of Object.entries(cors)) response.headers.set(name, value);
     secure(response.headers);
@@ -55,16 +55,21 @@ async function respond(
   who.address = address;
   assertOrigin(request, origins);
   assertNotForged(request, origins);
-  if (request.method === "OPTIONS") return new Response(null, { status: 204 });
+  if (request.method === "OPTIONS") {
+    count(who, services);
+    return new Response(null, { status: 204 });
+  }
   const { name, params } = matchOperation(request.method, url.pathname);
   const operation: Operation = OPERATIONS[name];
   if (services.phase() === "starting" && operation.access !== "nobody") {
     throw new WarrenError("busy", "The broker is starting.");
   }
   if (operation.access !== "nobody") services.admission.request(address);
-  const credential = findCredential(request, origins) ?? server.certificate;
+  const credential =
+    findCredential(request, origins) ?? certificateFor(request, origins, server.certificate);
   const principal = await principalOf(operation, credential, who, services);
   who.change = changeOf(name, operation, params);
+  who.isCounted = true;
   const meter = services.admission.meterOf({ address, principal });
   const call = {
     request,
@@ -91,10 +96,34 @@ async function respond(
 /** Who asks, as far as it is known by now. */
 interface Who {
   address?: string;
+  /** It counts for its rates already. */
+  isCounted?: boolean;
   principal?: Principal;
   /** What was to be changed, once it is certain that the asker has the right to. */
   change?: Change | undefined;
 }
+
+/** A request that comes no further counts as any other. Throws `banned`, `rate_limited`. */
+function count(who: Who, { admission }: Services): void {
+  const { address = "", principal } = who;
+  who.isCounted = true;
+  admission.request(address);
+  admission.meterOf({ address, principal });
+}
+
+/** What a request is refused for, in the end: who is refused too often has an answer that says so [P-14.11]. */
+function counted(thrown: unknown, who: Who, services: Services): unknown {
+  if (who.isCounted === true || who.address === undefined) return thrown;
+  if (thrown instanceof WarrenError && OVER.has(thrown.code)) return thrown;
+  try {
+    count(who, services);
+    return thrown;
+  } catch (over) {
+    return over;
+  }
+}
+
+const OVER: ReadonlySet<string> = new Set(["banned", "rate_limited"]);
 
 async function principalOf(
   operation: Operation,

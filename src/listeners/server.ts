@@ -144,7 +144,7 @@ function serve<Data>(
   tls: TlsMaterial | undefined,
   gate?: () => TlsGate | undefined,
 ): Server<Data> {
-  const { hostname, port, admit, http, upgrade, webSocketPath } = options;
+  const { hostname, port } = options;
   const secure = tls !== undefined || gate !== undefined;
   return Bun.serve<Data>({
     hostname,
@@ -157,27 +157,35 @@ function serve<Data>(
     websocket: options.webSocket,
     ...(tls !== undefined && { tls: bunTls(tls) }),
     async fetch(request, server) {
-      // The address of a request is put together with its Host, which may be missing or anything.
-      const url = URL.parse(request.url);
-      // Several come joined by a comma: whoever forwarded them may have gone by another one.
-      if (url === null || request.headers.get("host")?.includes(",") === true) {
-        const why = "The Host is missing or is none, or there are several.";
-        return problemResponse(new WarrenError("invalid_frame", why));
-      }
-      const named = options.certificatesName;
-      const peer = gate === undefined ? server : gatePeer(request, server, gate(), named);
-      if (peer === undefined) return problemResponse(new WarrenError("forbidden"));
-      try {
-        admit(request);
-      } catch (error) {
-        return problemResponse(toWarrenError(error));
-      }
-      if (url.pathname === webSocketPath) return upgrade(request, peer);
-      const answer = await http(request, peer);
-      if (secure) answer.headers.set("Strict-Transport-Security", STRICT_TRANSPORT);
+      const answer = await answerTo(request, server, options, gate);
+      if (secure) answer?.headers.set("Strict-Transport-Security", STRICT_TRANSPORT);
       return answer;
     },
   });
+}
+
+/** Undefined once the connection is a WebSocket. */
+function answerTo<Data>(
+  request: Request,
+  server: Server<Data>,
+  { admit, http, upgrade, webSocketPath, certificatesName }: ListenOptions<Data>,
+  gate: (() => TlsGate | undefined) | undefined,
+): Promise<Response | undefined> | Response | undefined {
+  // The address of a request is put together with its Host, which may be missing or anything.
+  const url = URL.parse(request.url);
+  // Several come joined by a comma: whoever forwarded them may have gone by another one.
+  if (url === null || request.headers.get("host")?.includes(",") === true) {
+    const why = "The Host is missing or is none, or there are several.";
+    return problemResponse(new WarrenError("invalid_frame", why));
+  }
+  const peer = gate === undefined ? server : gatePeer(request, server, gate(), certificatesName);
+  if (peer === undefined) return problemResponse(new WarrenError("forbidden"));
+  try {
+    admit(request);
+  } catch (error) {
+    return problemResponse(toWarrenError(error));
+  }
+  return url.pathname === webSocketPath ? upgrade(request, peer) : http(request, peer);
 }
 
 /** Bun's types leave out that it takes the number of a TLS version. */

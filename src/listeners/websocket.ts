@@ -7,7 +7,12 @@ import type { ServerWebSocket, WebSocketHandler } from "bun";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { NativeProtocol } from "../protocols/native/native.ts";
-import { findCredential, redactUrl, TOKEN_SUBPROTOCOL } from "../security/credentials.ts";
+import {
+  certificateFor,
+  findCredential,
+  redactUrl,
+  TOKEN_SUBPROTOCOL,
+} from "../security/credentials.ts";
 import { Turnstile } from "../security/turnstile.ts";
 import { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
@@ -99,15 +104,21 @@ async function admit(
   { origins, addresses }: Frontier,
   protocols: readonly [NativeProtocol, NativeProtocol],
 ): Promise<Response | undefined> {
-  if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") return upgradeRequired();
-  assertRoom(sessions);
   const { authenticator, admission } = sessions;
   const address = addresses.of(request.headers, server.requestIP(request)?.address ?? "");
+  if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
+    // No handshake, but a request like any other.
+    admission.request(address);
+    admission.meterOf({ address, principal: undefined });
+    return upgradeRequired();
+  }
+  assertRoom(sessions);
   admission.knock(address);
   assertOrigin(request, origins);
   const offer = request.headers.get("sec-websocket-protocol");
   const protocol = negotiate(offer, protocols);
-  const credential = findCredential(request, origins) ?? server.certificate;
+  const credential =
+    findCredential(request, origins) ?? certificateFor(request, origins, server.certificate);
   const principal =
     credential === undefined && !authenticator.anonymousAllowed
       ? undefined

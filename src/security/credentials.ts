@@ -63,6 +63,19 @@ function cookie(headers: Headers, url: string, origins: OriginCheck): string | u
   return origins.knows(headers.get("origin"), url) ? cookieValue(headers) : undefined;
 }
 
+/**
+ * A browser shows its certificate with any page's request too, so beside an origin it counts as the cookie does.
+ * Clients that are no browsers name no origin.
+ */
+export function certificateFor<T>(
+  { headers, url }: Request,
+  origins: OriginCheck,
+  certificate: T | undefined,
+): T | undefined {
+  const origin = headers.get("origin");
+  return origin === null || origins.knows(origin, url) ? certificate : undefined;
+}
+
 function cookieValue(headers: Headers): string | undefined {
   for (const item of headers.get("cookie")?.split(";") ?? []) {
     const at = item.indexOf("=");

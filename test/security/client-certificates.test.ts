@@ -140,6 +140,30 @@ describe.skipIf(made === undefined)("[P-14.3] a client's certificate says who it
     expect(await status(broker.httpUrl.replace("https", "http"))).toBe(403);
   });
 
+  test("[P-14.12] a browser shows it for any page, so a page that * lets in does not come by it", async () => {
+    const page = "https://app.example";
+    const roles = { operator: { grants: EVERYTHING } };
+    const tls = tlsOf("request", "cn", { roles: ["operator"] });
+    const access = { roles, tls, allowedOrigins: ["*", page] };
+    await using broker = await startBroker({ access });
+    const shown = withCertificate(made!.device);
+    const publish = async (Origin?: string) => {
+      const headers = { "Content-Type": "text/plain", ...(Origin && { Origin }) };
+      const request = { method: "POST", body: "x", headers, tls: shown };
+      const { status } = await fetch(`${broker.httpUrl}/v1/topics/of/it`, request as never);
+      return status;
+    };
+    for (const origin of [undefined, page, broker.httpUrl]) expect(await publish(origin)).toBe(200);
+    for (const origin of ["https://evil.example", "null"]) expect(await publish(origin)).toBe(401);
+    using known = await WireClient.connect(broker.wsUrl, { tls: shown, headers: { Origin: page } });
+    expect(known.welcome.principal).toBe("device-1");
+    const headers = { Origin: "https://evil.example" };
+    using strange = await WireClient.open(broker.wsUrl, { tls: shown, headers });
+    expect(await strange.request({ type: "subscribe", filter: "#" })).toMatchObject({
+      code: "unauthenticated",
+    });
+  });
+
   test.skipIf(!existsSync("/proc/net/tcp"))(
     "[P-14.3] who goes around the gate is nobody, whatever it says",
     async () => {

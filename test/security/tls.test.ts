@@ -1,6 +1,6 @@
 /** TLS at the broker itself: wss and https, renewing the certificate, settings that are not safe [P-14.3]. */
 import { afterAll, describe, expect, test } from "bun:test";
-import { chmodSync, copyFileSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -40,6 +40,8 @@ function filesOf(name: string, { certFile, keyFile }: MadeCertificate) {
   return files;
 }
 
+const halfOf = (pem: string) => pem.slice(0, pem.length / 2);
+
 /** The common name of the certificate that a new connection is shown, and its TLS version. */
 function shown(url: string, versions: object = {}): Promise<string> {
   const { port, hostname } = new URL(url);
@@ -74,6 +76,24 @@ describe.skipIf(made === undefined)("[P-14.3] the broker's certificate", () => {
       expect(answer.headers.get("Strict-Transport-Security")).toBe("max-age=31536000");
     },
   );
+
+  test("every answer says to come by TLS, refusals and those at /ws too", async () => {
+    await using broker = await startBroker({ access: { ...TOKENS_ONLY, tls: pair(made!.first) } });
+    const upgrade = { Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13" };
+    const handshake = { ...upgrade, "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==" };
+    for (const [path, status, headers] of [
+      ["/healthz", 200, {}],
+      ["/nowhere", 404, {}],
+      ["/admin/v1/info", 401, {}],
+      ["/ws", 426, {}],
+      ["/ws", 401, { ...handshake, Authorization: "Bearer wrong" }],
+      ["/healthz", 400, { Host: "a.example,b.example" }],
+    ] as const) {
+      const answer = await fetch(`${broker.httpUrl}${path}`, { headers, tls } as never);
+      const said = answer.headers.get("Strict-Transport-Security");
+      expect([path, answer.status, said]).toEqual([path, status, "max-age=31536000"]);
+    }
+  });
 
   test("plain http gets no answer there, and old TLS no handshake", async () => {
     await using broker = await startBroker({ access: { tls: pair(made!.first) } });
@@ -142,6 +162,34 @@ describe.skipIf(made === undefined)("[P-14.3] the broker's certificate", () => {
     expect(broker.log.join("")).toContain("is not that of the certificate");
     expect(broker.log.join("")).not.toContain("PRIVATE KEY");
   });
+
+  const NEW_FILES: [string, (files: ReturnType<typeof filesOf>) => void][] = [
+    ["a certificate that is not there", ({ certFile }) => unlinkSync(certFile)],
+    ["an empty certificate", ({ certFile }) => writeFileSync(certFile, "")],
+    ["half a certificate", ({ certFile }) => writeFileSync(certFile, halfOf(made!.second.cert))],
+    ["half a key", ({ keyFile }) => writeFileSync(keyFile, halfOf(made!.first.key))],
+    ["a key that others can read", ({ keyFile }) => chmodSync(keyFile, 0o644)],
+    ["no PEM at all", ({ certFile }) => writeFileSync(certFile, Buffer.alloc(4096, 0xff))],
+  ];
+  test.each(NEW_FILES)(
+    "and connections stay through %s, then comes the good one",
+    async (_, spoil) => {
+      const files = filesOf("spoilt", made!.first);
+      await using broker = await startBroker({ access: { ...TOKENS_ONLY, tls: files } });
+      const token = await tokenFor("ada");
+      using client = await WireClient.connect(broker.wsUrl, { token, tls });
+      spoil(files);
+      for (let n = 0; n < 3; n++) broker.warren.reload();
+      await client.ok({ type: "ping" });
+      expect(await shown(broker.httpUrl)).toStartWith("first");
+      expect(broker.log.join("")).toContain("certificate");
+      rmSync(files.keyFile, { force: true });
+      filesOf("spoilt", made!.second);
+      broker.warren.reload();
+      expect(await shown(broker.httpUrl)).toStartWith("second");
+      await client.ok({ type: "ping" });
+    },
+  );
 
   test("is looked at again and again, and a change is seen", async () => {
     const files = filesOf("watched", made!.first);
