@@ -16,6 +16,7 @@ import { Turns } from "./collections/turns.ts";
 import { type Config, configSecrets } from "./config.ts";
 import type { Engine, EngineHealth } from "./engine/engine.ts";
 import { SqliteEngine } from "./engine/sqlite/engine.ts";
+import { ExpiringRecords } from "./listeners/expiring-records.ts";
 import { channelGauges, createFigures, queueGauges } from "./listeners/figures.ts";
 import { Leases } from "./listeners/leases.ts";
 import type { Listener } from "./listeners/server.ts";
@@ -119,6 +120,7 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
     keys,
     keyUse,
     revocations,
+    expiring: expiringOf(engine, admission, revocations),
     tasks: tasksOf(broker, newId),
     turns: { queues: new Turns(), channels: new Turns(), roles: new Turns() },
     leases: new Leases(engine, clock, limits),
@@ -216,6 +218,19 @@ function revocationsOf(broker: Broker): Revocations {
     revocations.recordChanged(id, one as Revocation | undefined),
   );
   return revocations;
+}
+
+function expiringOf(
+  { records }: Engine,
+  { bans }: Admission,
+  revocations: Revocations,
+): Services["expiring"] {
+  return {
+    bans: new ExpiringRecords(records, "bans", (atMost) => bans.expired(atMost)),
+    revocations: new ExpiringRecords(records, "revocations", (atMost) =>
+      revocations.expired(atMost),
+    ),
+  };
 }
 
 /** Who is still to be served, and who waits and is told when that is over. */

@@ -2,7 +2,6 @@
 import { Value } from "@sinclair/typebox/value";
 import { type Ban, BanId } from "../../schemas/bans.ts";
 import { CLOSE } from "../../schemas/errors.ts";
-import type { RecordChange } from "../engine/records.ts";
 import { WarrenError } from "../errors.ts";
 import { AddressRanges, parseAddress, parseRange } from "../security/addresses.ts";
 import { checkedBan, shutsOut } from "../security/bans.ts";
@@ -20,8 +19,6 @@ type Operations =
   | "getBan"
   | "deleteBan";
 
-/** Records of bans that are over and go with one change. */
-const CLEARED_AT_ONCE = 1000;
 /** Connections that are ended in one turn of the event loop, at 60 to 70 µs each. */
 const ENDED_AT_ONCE = 32;
 
@@ -84,18 +81,14 @@ export const connectionHandlers: Handlers<Operations> = {
 
   async putBan(call, services) {
     const id = param(call, "id");
-    const { clock, engine, admission } = services;
+    const { clock, expiring } = services;
     return audited(call, services, { action: "ban.put", on: id }, async () => {
       if (!Value.Check(BanId, id)) throw badId(id);
       const by = call.principal.name;
       const now = clock.now();
       const ban: Ban = { id, ...checkedBan(call.body, now), createdAt: now, by };
       assertNotOneself(ban, call);
-      const cleared = admission.bans.expired().filter((key) => key !== id);
-      await engine.records.write([
-        ...cleared.slice(0, CLEARED_AT_ONCE).map((key) => change(key, undefined)),
-        change(id, ban),
-      ]);
+      await expiring.bans.put(id, ban);
       return ban;
     });
   },
@@ -109,13 +102,13 @@ export const connectionHandlers: Handlers<Operations> = {
 
   async deleteBan(call, services) {
     const id = param(call, "id");
-    const { engine, admission } = services;
+    const { expiring, admission } = services;
     await audited(call, services, { action: "ban.delete", on: id }, async () => {
       if (admission.bans.forgive(id)) return;
-      if (!engine.records.all("bans").has(id)) {
+      if (!expiring.bans.has(id)) {
         throw new WarrenError("not_found", `There is no ban ${id}.`, { id });
       }
-      await engine.records.write([change(id, undefined)]);
+      await expiring.bans.remove(id);
     });
     return undefined;
   },
@@ -141,10 +134,6 @@ function choice({ principal, client, address }: Choice): Chosen {
     if (client !== undefined && who?.client !== client) return false;
     return inRange?.(from) !== false;
   };
-}
-
-function change(key: string, value: Ban | undefined): RecordChange {
-  return { collection: "bans", key, value };
 }
 
 /** Whoever shuts himself out could not undo it. */

@@ -1,15 +1,11 @@
 /** Credentials that operators take back [P-14.4]. */
 import type { Revocation } from "../../schemas/revocations.ts";
-import type { RecordChange } from "../engine/records.ts";
 import { WarrenError } from "../errors.ts";
 import { revocationOf, takesBack } from "../security/revocations.ts";
 import { audited } from "./audit.ts";
 import { type Call, type Handlers, param, type Services } from "./services.ts";
 
 type Operations = "listRevocations" | "addRevocation" | "getRevocation" | "deleteRevocation";
-
-/** Records of revocations that are over and go with one change. */
-const CLEARED_AT_ONCE = 1000;
 
 export const revocationHandlers: Handlers<Operations> = {
   async listRevocations({ query }, { revocations }) {
@@ -19,14 +15,12 @@ export const revocationHandlers: Handlers<Operations> = {
   },
 
   addRevocation(call, services) {
-    const { engine, revocations, clock } = services;
+    const { expiring, clock } = services;
     const { jti, principal, client, ...rest } = call.body;
     const add = async () => {
       const made = revocationOf(call.body, clock.now(), call.principal.name);
       assertNotOneself(made, call);
-      const over = revocations.expired(CLEARED_AT_ONCE).filter((id) => id !== made.id);
-      const cleared = over.map((id) => change(id, undefined));
-      await engine.records.write([...cleared, change(made.id, made)]);
+      await expiring.revocations.put(made.id, made);
       return made;
     };
     const named = { jti, principal, client, ...rest };
@@ -44,7 +38,7 @@ export const revocationHandlers: Handlers<Operations> = {
     const on = param(call, "id");
     await audited(call, services, { action: "revocation.delete", on }, async () => {
       existing(call, services);
-      await services.engine.records.write([change(on, undefined)]);
+      await services.expiring.revocations.remove(on);
     });
     return undefined;
   },
@@ -59,10 +53,6 @@ function assertNotOneself(made: Revocation, { principal }: Pick<Call, "principal
       "that spares them.",
     { principal: principal.name },
   );
-}
-
-function change(key: string, value: Revocation | undefined): RecordChange {
-  return { collection: "revocations", key, value };
 }
 
 function existing(call: Pick<Call, "params">, { revocations }: Services): Revocation {

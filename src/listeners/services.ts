@@ -21,6 +21,7 @@ import type { Revocations } from "../security/revocations.ts";
 import type { Standing } from "../security/standing.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Webhooks } from "../webhooks/webhooks.ts";
+import type { ExpiringRecords } from "./expiring-records.ts";
 import type { Leases } from "./leases.ts";
 import type { Waits } from "./waits.ts";
 
@@ -44,6 +45,7 @@ export interface Services {
   readonly keys: ApiKeys;
   readonly keyUse: KeyUse;
   readonly revocations: Revocations;
+  readonly expiring: Readonly<Record<"bans" | "revocations", ExpiringRecords>>;
   readonly leases: Leases;
   readonly tasks: Tasks;
   /** Changes that begin from how things are take turns, or one would undo another. */

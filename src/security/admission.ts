@@ -121,12 +121,16 @@ export class Admission {
     }
   }
 
-  /** Who is refused and comes again all the same gets nearer to a ban each time. */
+  /**
+   * Who is refused and comes again all the same gets nearer to a ban each time; not for what all together have too
+   * much of, or a few could have everybody else shut out.
+   */
   #counted<T>(who: Known, action: () => T): T {
     try {
       return action();
     } catch (error) {
-      this.offence(who);
+      const isOfAll = error instanceof WarrenError && error.detail?.scope === "overall";
+      if (!isOfAll) this.offence(who);
       throw error;
     }
   }

@@ -77,8 +77,9 @@ export class Bans {
 
   /** Shuts somebody out for a while. */
   banForAWhile(target: Target, reason: string, durationMs: number): Ban {
-    const whom = [target.address, target.principal, target.client].filter((part) => part);
-    const id = `auto:${Bun.hash(whom.join("\0")).toString(36)}`;
+    // No name holds a control character, so none can be taken for another.
+    const whom = [target.address, target.principal, target.client].join("\0");
+    const id = `auto:${Bun.hash(whom).toString(36)}`;
     const before = this.#automatic.get(id);
     if (before !== undefined) this.#drop(this.#automatic, id, before);
     const now = this.#clock.now();
@@ -127,10 +128,15 @@ export class Bans {
     return count;
   }
 
-  /** Ids of records whose time is over. */
-  expired(): string[] {
+  /** Ids of records whose time is over, at most so many. */
+  expired(atMost: number): string[] {
     const now = this.#clock.now();
-    return [...this.#kept].filter(([, entry]) => !inForce(entry, now)).map(([id]) => id);
+    const ids: string[] = [];
+    for (const [id, entry] of this.#kept) {
+      if (ids.length === atMost) break;
+      if (!inForce(entry, now)) ids.push(id);
+    }
+    return ids;
   }
 
   /** The ban that shuts this one out; without a principal, only what its address alone is banned for. */

@@ -36,7 +36,9 @@ export class KeySet {
   #keys: readonly JWK[] | undefined;
   #material: ReadonlySet<string> = new Set();
   #loadedAt = 0;
-  #renewalWanted = false;
+  /** How often it was said that they are others by now, and how often that was when they were last asked for. */
+  #expirations = 0;
+  #heeded = 0;
   #triedAt = Number.NEGATIVE_INFINITY;
   #loading: Promise<void> | undefined;
   /** Counts the times that keys were read. */
@@ -72,18 +74,24 @@ export class KeySet {
 
   /** The next token asks for the keys anew. */
   expire(): void {
-    this.#renewalWanted = true;
+    this.#expirations++;
     this.#triedAt = Number.NEGATIVE_INFINITY;
   }
 
   async #freshen(): Promise<void> {
     if (this.#isDue()) await this.#renew();
+    // It may have been said while they were on their way.
+    if (this.#isExpired) await this.#renew();
     if (this.#keys !== undefined && this.#age() <= KEYS_STALE_MS) return;
     throw new WarrenError("busy", "The keys of the token's issuer cannot be had at the moment.");
   }
 
   #isDue(): boolean {
-    return this.#keys === undefined || this.#renewalWanted || this.#age() > KEYS_MAX_AGE_MS;
+    return this.#keys === undefined || this.#isExpired || this.#age() > KEYS_MAX_AGE_MS;
+  }
+
+  get #isExpired(): boolean {
+    return this.#expirations !== this.#heeded;
   }
 
   #age(): number {
@@ -111,12 +119,13 @@ export class KeySet {
 
   async #load(): Promise<void> {
     const { load, clock, failed } = this.#options;
+    const expirations = this.#expirations;
     try {
       this.#keys = usableKeys(await load());
       this.#material = new Set(this.#keys.map(materialOf));
       this.#loadedAt = clock.now();
       this.#revision++;
-      this.#renewalWanted = false;
+      this.#heeded = expirations;
     } catch (error) {
       failed(error instanceof Error ? error.message : String(error));
     }

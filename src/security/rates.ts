@@ -68,8 +68,9 @@ export class Rates {
     const all = this.#perMinute(overall.connectionsPerMinute);
     const one = this.#perMinute(each.connectionsPerMinute);
     const now = this.now();
-    this.#assertTurn(all, this.overall, "overall");
+    // Its own first: for that of all it is not to blame.
     this.#assertTurn(one, account, "address");
+    this.#assertTurn(all, this.overall, "overall");
     if (all !== undefined) this.overall.connects = all.charged(this.overall.connects, now, 1);
     if (one !== undefined && account !== undefined) {
       account.connects = one.charged(account.connects, now, 1);
@@ -112,10 +113,10 @@ export class Rates {
   assertMayLogin(address: string): void {
     const { overall, address: each } = this.settings;
     const account = this.#addressIf(each.failedLoginsPerMinute, address);
-    const all = this.#perMinute(overall.failedLoginsPerMinute);
-    this.#assertNow(all, this.overall.failedLogins, "overall", "failed logins");
     const one = this.#perMinute(each.failedLoginsPerMinute);
     this.#assertNow(one, account?.failedLogins, "address", "failed logins");
+    const all = this.#perMinute(overall.failedLoginsPerMinute);
+    this.#assertNow(all, this.overall.failedLogins, "overall", "failed logins");
   }
 
   loginFailed(address: string): void {
@@ -250,7 +251,7 @@ export class Rates {
     return quota;
   }
 
-  /** Quotas hold no state of anyone's, so there is one for each rate: as many as settings name. */
+  /** Quotas hold no state of anyone's, so there is one for each rate: as many as settings and roles name. */
   #quota(key: string, make: () => Quota | undefined): Quota | undefined {
     if (!this.#quotas.has(key)) this.#quotas.set(key, make());
     return this.#quotas.get(key);

@@ -9,7 +9,7 @@ import { type PageQuery, pageByName } from "../collections/page.ts";
 import { SortedNames } from "../collections/sorted-names.ts";
 import { WarrenError } from "../errors.ts";
 
-type Target = Pick<Revocation, "jti" | "principal" | "client">;
+type Target = { readonly [K in "jti" | "principal" | "client"]?: string | undefined };
 
 /** What a revocation may name, each a bit of its kind. */
 const JTI = 1;
@@ -85,21 +85,14 @@ export class Revocations {
    * What takes these credentials back, the soonest for live connections; undefined when nothing does.
    * Somebody without credentials has none to be taken.
    */
-  find({ name, client, credential }: Principal): Revocation | undefined {
-    if (this.#byId.size === 0 || credential === undefined) return undefined;
-    const { jti, issuedAt } = credential;
+  find(principal: Principal): Revocation | undefined {
+    if (this.#byId.size === 0) return undefined;
     let soonest: Revocation | undefined;
     for (const kind of KINDS) {
       if (this.#ofKind[kind] === 0) continue;
-      if ((kind & JTI && jti === undefined) || (kind & CLIENT && client === undefined)) continue;
-      const found = this.#byTarget.get(
-        textOf(
-          kind & JTI ? jti : undefined,
-          kind & PRINCIPAL ? name : undefined,
-          kind & CLIENT ? client : undefined,
-        ),
-      );
-      if (found === undefined || !this.#inForce(found) || !covers(found, issuedAt)) continue;
+      const target = targetIn(principal, kind);
+      const found = target === undefined ? undefined : this.#byTarget.get(target);
+      if (found === undefined || !this.#inForce(found) || !covers(found, principal)) continue;
       if (soonest === undefined || endOf(found) < endOf(soonest)) soonest = found;
     }
     return soonest;
@@ -116,20 +109,10 @@ export class Revocations {
   }
 }
 
-/** Whether it takes these credentials back, as far as their time goes. */
-export function takesBack(
-  revocation: Revocation,
-  { name, client, credential }: Principal,
-): boolean {
-  if (credential === undefined) return false;
-  const is = (named: string | undefined, own: string | undefined) =>
-    named === undefined || named === own;
-  return (
-    is(revocation.jti, credential.jti) &&
-    is(revocation.principal, name) &&
-    is(revocation.client, client) &&
-    covers(revocation, credential.issuedAt)
-  );
+/** Whether it takes these credentials back, be it over or not. */
+export function takesBack(revocation: Revocation, principal: Principal): boolean {
+  const target = targetIn(principal, kindOf(revocation));
+  return target === keyOf(revocation) && covers(revocation, principal);
 }
 
 /** When live connections with such credentials end. */
@@ -162,20 +145,29 @@ export function revocationOf(body: RevocationBody, createdAt: number, by: string
   };
 }
 
-/** What does not say when it was issued counts as old. */
-function covers({ issuedBefore }: Revocation, issuedAt: number | undefined): boolean {
+/** Whether it is meant for credentials of that age; what does not say when it was issued counts as old. */
+function covers({ issuedBefore }: Revocation, { credential }: Principal): boolean {
+  const issuedAt = credential?.issuedAt;
   return issuedBefore === undefined || issuedAt === undefined || issuedAt < issuedBefore;
+}
+
+/** The target of this kind that means these credentials; undefined where they lack something that it names. */
+function targetIn({ name, client, credential }: Principal, kind: number): string | undefined {
+  if (credential === undefined) return undefined;
+  const { jti } = credential;
+  if ((kind & JTI && jti === undefined) || (kind & CLIENT && client === undefined)) return undefined;
+  return keyOf({
+    jti: kind & JTI ? jti : undefined,
+    principal: kind & PRINCIPAL ? name : undefined,
+    client: kind & CLIENT ? client : undefined,
+  });
 }
 
 function kindOf({ jti, principal, client }: Target): number {
   return (jti ? JTI : 0) | (principal ? PRINCIPAL : 0) | (client ? CLIENT : 0);
 }
 
-function keyOf({ jti, principal, client }: Target): string {
-  return textOf(jti, principal, client);
-}
-
 /** No name holds a control character, so none can be taken for another. */
-function textOf(jti = "", principal = "", client = ""): string {
+function keyOf({ jti = "", principal = "", client = "" }: Target): string {
   return `${jti}\0${principal}\0${client}`;
 }

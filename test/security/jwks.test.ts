@@ -71,6 +71,20 @@ describe("[P-14.1] fetched keys", () => {
     expect(state.loads).toBe(3);
   });
 
+  test("that were being read when they were said to be others are read again", async () => {
+    const { promise, resolve } = Promise.withResolvers<object>();
+    const { state, kids, set } = keySet(promise);
+    const early = kids("leaked");
+    set.expire();
+    state.answer = holding("a");
+    const late = kids("leaked");
+    resolve(holding("a", "leaked"));
+    expect(await early).toEqual([]);
+    expect(await late).toEqual([]);
+    expect(await kids("a")).toEqual(["a"]);
+    expect(state.loads).toBe(2);
+  });
+
   test("are gone when the issuer has taken them back", async () => {
     const { state, kids, clock } = keySet(holding("a", "leaked"));
     expect(await kids("leaked")).toEqual(["leaked"]);
