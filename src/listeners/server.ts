@@ -96,13 +96,13 @@ class BunListener<Data> implements Listener {
 
   publish(routeName: string, bytes: string | Uint8Array<ArrayBuffer>, compress: boolean): number {
     // Left to itself Bun compresses.
-    const sent = this.#current.publish(routeName, bytes, compress);
-    if (this.#earlier.size === 0) return sent;
-    let most = sent;
+    let sent = this.#current.publish(routeName, bytes, compress);
     for (const server of this.#earlier.keys()) {
-      most = Math.max(most, server.publish(routeName, bytes, compress));
+      const also = server.publish(routeName, bytes, compress);
+      // That somebody takes no more is to be known, whoever else does: it is below 0.
+      sent = sent < 0 || also < 0 ? -1 : Math.max(sent, also);
     }
-    return most;
+    return sent;
   }
 
   renew(tls: TlsMaterial): void {
