@@ -50,6 +50,7 @@ export interface WarrenDeps {
   readonly resolve: Resolve;
 }
 
+const newId = () => Bun.randomUUIDv7();
 /** Shorter messages hardly shrink. */
 const COMPRESS_FROM_BYTES = 1024;
 
@@ -83,7 +84,6 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
   const engine = deps.engine ?? new SqliteEngine({ dataDir, durability, clock, random, limits });
   const compressFrom = config.compression === "on" ? COMPRESS_FROM_BYTES : Number.POSITIVE_INFINITY;
   const routes = new ServerRoutes(compressFrom);
-  const newId = () => Bun.randomUUIDv7();
   const healthChanged = (health: EngineHealth) => logHealth(log, health);
   const webhooks = new Webhooks({ engine, clock, random, resolve, log });
   const broker = new Broker({
@@ -121,7 +121,7 @@ export function assemble(config: Config, deps: Partial<WarrenDeps>): House {
     keyUse,
     revocations,
     expiring: expiringOf(engine, admission, revocations),
-    tasks: tasksOf(broker, newId),
+    tasks: tasksOf(broker),
     turns: { queues: new Turns(), channels: new Turns(), roles: new Turns() },
     leases: new Leases(engine, clock, limits),
     webhooks,
@@ -205,7 +205,7 @@ function keysOf(config: Config, broker: Broker): Pick<Services, "keys" | "keyUse
   return { keys, keyUse: new KeyUse({ keys, clock, write }) };
 }
 
-function tasksOf(broker: Broker, newId: () => string): Tasks {
+function tasksOf(broker: Broker): Tasks {
   const { engine, clock } = broker;
   const tasks = new Tasks({ engine, clock, newId });
   broker.watchRecords("tasks", (id) => tasks.recordChanged(id));

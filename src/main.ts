@@ -169,8 +169,7 @@ function warningsOf(config: Config, { services }: House): Exposure[] {
 /** A certificate that cannot be used is not taken; the one before it stays. */
 function renewCertificate(listener: Listener, { tls }: Config, { log, clock }: Services): void {
   try {
-    listener.renew(readTls(tls, clock.now()));
-    log.info("the certificate was renewed");
+    if (listener.renew(readTls(tls, clock.now()))) log.info("the certificate was renewed");
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     log.error("the certificate was not renewed", { reason });

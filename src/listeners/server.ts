@@ -58,8 +58,8 @@ export interface Listener {
   readonly url: string;
   /** To every socket that has joined the route, whichever certificate it came under. */
   publish(routeName: string, bytes: string | Uint8Array<ArrayBuffer>, compress: boolean): number;
-  /** New connections see this certificate; those that are open stay open. */
-  renew(tls: TlsMaterial): void;
+  /** New connections see this certificate; those that are open stay open. False: it is the one in use. */
+  renew(tls: TlsMaterial): boolean;
   /** Takes no more connections, and resolves when there are none; with `force` ends them. */
   stop(force?: boolean): Promise<void>;
 }
@@ -84,12 +84,14 @@ export async function listen<Data>(options: ListenOptions<Data>): Promise<Listen
 class BunListener<Data> implements Listener {
   readonly #options: ListenOptions<Data>;
   #current: Server<Data>;
+  #tls: TlsMaterial | undefined;
   /** Servers of earlier certificates that still have connections. */
   readonly #earlier = new Map<Server<Data>, Promise<void>>();
   readonly url: string;
 
   constructor(options: ListenOptions<Data>) {
     this.#options = options;
+    this.#tls = options.tls;
     this.#current = serve(options, options.tls);
     this.url = this.#current.url.origin;
   }
@@ -105,7 +107,9 @@ class BunListener<Data> implements Listener {
     return sent;
   }
 
-  renew(tls: TlsMaterial): void {
+  renew(tls: TlsMaterial): boolean {
+    // Each server more is one more to publish to, for as long as somebody is connected to it.
+    if (Bun.deepEquals(tls, this.#tls)) return false;
     // A certificate that Bun will not have must not cost the one that works.
     void serve({ ...this.#options, hostname: "127.0.0.1", port: 0 }, tls).stop(true);
     const old = this.#current;
@@ -114,6 +118,8 @@ class BunListener<Data> implements Listener {
     const ended = old.stop().finally(() => this.#earlier.delete(old));
     this.#earlier.set(old, ended);
     this.#current = serve({ ...this.#options, port: port ?? this.#options.port }, tls);
+    this.#tls = tls;
+    return true;
   }
 
   async stop(force = false): Promise<void> {

@@ -65,9 +65,10 @@ export class TlsGate {
     return port === undefined ? undefined : this.#peers.get(port);
   }
 
-  /** New connections see the new certificate; those that are open stay. */
-  renew(material: TlsMaterial): void {
+  /** New connections see the new certificate; those that are open stay. Always true. */
+  renew(material: TlsMaterial): true {
     this.#server.setSecureContext(optionsOf(material));
+    return true;
   }
 
   /** Takes no more connections. */

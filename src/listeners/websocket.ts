@@ -13,6 +13,7 @@ import {
   redactUrl,
   TOKEN_SUBPROTOCOL,
 } from "../security/credentials.ts";
+import type { OriginCheck } from "../security/origins.ts";
 import { Turnstile } from "../security/turnstile.ts";
 import { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
@@ -45,7 +46,11 @@ export function createWebSocketListener(
   return {
     handlers: handlersFor(sessions, log),
     async upgrade(request, server) {
+      const peer = server.requestIP(request)?.address ?? "";
+      const address = frontier.addresses.of(request.headers, peer);
       try {
+        // Who is banned takes no place among those who wait.
+        sessions.admission.request(address);
         // Those who are connected are served between those who come.
         const turn = handshakes.pass();
         if (turn !== undefined) {
@@ -53,14 +58,12 @@ export function createWebSocketListener(
           // Who has given up meanwhile takes nothing from the others, neither time nor a rate.
           if (request.signal.aborted) return new Response(null, { status: 408 });
         }
-        return await admit(request, server, sessions, frontier, protocols);
+        return await admit({ request, server, address }, sessions, frontier.origins, protocols);
       } catch (thrown) {
         const error = toWarrenError(thrown);
         if (error.code === "internal") {
           log.error("upgrade failed", { url: redactUrl(request.url), error: error.cause });
         }
-        const peer = server.requestIP(request)?.address ?? "";
-        const address = frontier.addresses.of(request.headers, peer);
         sessions.broker.refusals.note(error, { address });
         return problemResponse(error);
       }
@@ -97,18 +100,21 @@ function handlersFor({ limits, outboxes }: Sessions, log: Logger): WebSocketHand
   } as WebSocketHandler<Session>;
 }
 
+interface Comer {
+  readonly request: Request;
+  readonly server: Peer<Session>;
+  readonly address: string;
+}
+
 async function admit(
-  request: Request,
-  server: Peer<Session>,
+  { request, server, address }: Comer,
   sessions: Sessions,
-  { origins, addresses }: Frontier,
+  origins: OriginCheck,
   protocols: readonly [NativeProtocol, NativeProtocol],
 ): Promise<Response | undefined> {
   const { authenticator, admission } = sessions;
-  const address = addresses.of(request.headers, server.requestIP(request)?.address ?? "");
   if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
     // No handshake, but a request like any other.
-    admission.request(address);
     admission.meterOf({ address, principal: undefined });
     return upgradeRequired();
   }

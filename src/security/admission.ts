@@ -54,7 +54,7 @@ export class Admission {
     this.#counted(who, () => this.rates.named(who));
   }
 
-  /** A request by itself, before it is known whose. Throws `banned`, `rate_limited`. */
+  /** Somebody comes, for a request or a connection, and nothing is spent on it yet. Throws `banned`. */
   request(address: string): void {
     this.#assertNotBanned({ address, principal: undefined });
   }

@@ -38,7 +38,8 @@ export type Credential = string | ClientCertificate;
 export interface Authenticator {
   /**
    * The principal of a credential; undefined stands for no credential. Rejects with
-   * `unauthenticated` or `token_expired`, or with `busy` when an issuer's keys cannot be had.
+   * `unauthenticated`, `token_expired` or `token_revoked`, or with `busy` when an issuer's keys cannot be had;
+   * behind the door with `banned` and `rate_limited` too.
    */
   authenticate(credential: Credential | undefined, peer: { address: string }): Promise<Principal>;
   /** Everyone is let in and may do everything: there is nothing to tell anyone apart by. */

@@ -155,7 +155,8 @@ function covers({ issuedBefore }: Revocation, { credential }: Principal): boolea
 function targetIn({ name, client, credential }: Principal, kind: number): string | undefined {
   if (credential === undefined) return undefined;
   const { jti } = credential;
-  if ((kind & JTI && jti === undefined) || (kind & CLIENT && client === undefined)) return undefined;
+  if ((kind & JTI && jti === undefined) || (kind & CLIENT && client === undefined))
+    return undefined;
   return keyOf({
     jti: kind & JTI ? jti : undefined,
     principal: kind & PRINCIPAL ? name : undefined,

@@ -153,3 +153,26 @@ test("[P-1.4, P-14.11] handshakes past those that may wait are 503, to come agai
   using client = await WireClient.connect(broker.wsUrl);
   await client.ok({ type: "ping" });
 });
+
+test("[P-14.5, P-14.11] who is banned takes nobody's place among those who wait to be let in", async () => {
+  const access = { trustedProxies: ["127.0.0.1"] };
+  await using broker = await startBroker({ access, limits: { pendingHandshakes: 20 } });
+  const { bans } = broker.warren.sessions.admission;
+  bans.banForAWhile({ address: "203.0.113.7" }, "a flood", 600_000);
+  const peers = await Promise.all(
+    Array.from({ length: 301 }, () => HostilePeer.dial(broker.wsUrl)),
+  );
+  const [guest, ...banned] = peers;
+  for (const peer of banned) {
+    peer.write(upgradeRequest(peer.host, "X-Forwarded-For: 203.0.113.7"));
+  }
+  guest!.write(upgradeRequest(guest!.host, "X-Forwarded-For: 203.0.113.8"));
+  await eventually(
+    () => peers.every(({ head, text }) => head !== "" || text.includes("\r\n\r\n")),
+    () => "an answer to each",
+  );
+  const statuses = new Set(banned.map(({ text }) => text.slice(9, 12)));
+  expect([...statuses]).toEqual(["403"]);
+  expect(guest!.head).toStartWith("HTTP/1.1 101");
+  for (const peer of peers) peer.socket.destroy();
+});

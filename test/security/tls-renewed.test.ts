@@ -64,4 +64,20 @@ describe.skipIf(made === undefined)("[P-14.3] behind a renewed certificate", () 
     const events = slow.frames.filter(({ type }: Frame) => type === "event");
     expect(events.length + missed).toBe(published);
   });
+
+  test("[P-14.3, P-3.2] one that is still the same parts nobody from those who come later", async () => {
+    use(first);
+    await using broker = await startBroker({ access: { tls: files } });
+    const tls = { ca: authority.ca };
+    using before = await WireClient.connect(broker.wsUrl, { tls });
+    await before.ok({ type: "subscribe", filter: "t" });
+    // As for a change of keys: everything is read anew.
+    broker.warren.reload();
+    using after = await WireClient.connect(broker.wsUrl, { tls });
+    await after.ok({ type: "subscribe", filter: "t" });
+    await after.ok({ type: "publish", topic: "t", payload: 1, echo: false });
+    await after.ok({ type: "publish", topic: "t", payload: 2 });
+    expect((await before.expect("event")).payload).toBe(1);
+    expect((await after.expect("event")).payload).toBe(2);
+  });
 });
