@@ -12,6 +12,8 @@ import { redact } from "../log.ts";
 export const REFUSALS_TOGETHER_MS = 10_000;
 /** Different refusals that are counted at a time; further ones are counted by their code alone. */
 const KINDS_AT_MOST = 1000;
+/** The same of one principal or address: by himself nobody pushes what others did out of the trail. */
+const KINDS_OF_ONE = 20;
 /** Longest names that go into an entry; what clients send may be anything. */
 const TEXT_AT_MOST = 256;
 
@@ -34,6 +36,8 @@ export class RefusalTrail {
   readonly #audit: AuditTrail;
   readonly #clock: Clock;
   readonly #kinds = new Map<string, Kind>();
+  /** How many of them are whose. */
+  readonly #ofOne = new Map<string, number>();
   #timer: Timer | undefined;
   /** All refusals since the start. */
   count = 0;
@@ -53,28 +57,33 @@ export class RefusalTrail {
     const asWhole = code === "forbidden" ? "connect" : "authenticate";
     const action = typeof detail?.action === "string" ? detail.action : asWhole;
     const on = typeof detail?.on === "string" ? clip(detail.on) : undefined;
-    const full = this.#kinds.size >= KINDS_AT_MOST;
     const name = principal === undefined ? undefined : clip(principal.name);
-    const verb = `access.${action}`;
+    const who = name ?? address ?? "";
+    const mine = this.#ofOne.get(who) ?? 0;
+    const isFull = this.#kinds.size >= KINDS_AT_MOST;
     const key = `${action}\n${code}\n${name ?? ""}\n${on ?? ""}`;
-    const known = this.#kinds.get(key) ?? (full ? this.#kinds.get(code) : undefined);
+    const rest = isFull ? code : mine >= KINDS_OF_ONE ? `${code}\n${who}` : key;
+    const known = this.#kinds.get(key) ?? this.#kinds.get(rest);
     if (known !== undefined) {
       known.more++;
       return;
     }
-    const time = this.#clock.now();
-    const told: AuditEntry = {
-      time,
-      action: verb,
+    const entry: AuditEntry = {
+      time: this.#clock.now(),
+      action: `access.${action}`,
       outcome: "refused",
       code,
-      ...(name !== undefined && { principal: name }),
-      ...(id !== undefined && { session: id }),
-      ...(address !== undefined && address !== "" && { address }),
-      ...(on !== undefined && { on: redact(on) }),
+      ...(!isFull && {
+        ...(name !== undefined && { principal: name }),
+        ...(address !== undefined && address !== "" && { address }),
+      }),
+      ...(rest === key && {
+        ...(id !== undefined && { session: id }),
+        ...(on !== undefined && { on: redact(on) }),
+      }),
     };
-    const entry = full ? { time, action: verb, outcome: "refused" as const, code } : told;
-    this.#kinds.set(full ? code : key, { entry, more: 0 });
+    this.#kinds.set(rest, { entry, more: 0 });
+    this.#ofOne.set(who, mine + 1);
     this.#audit.write({ ...entry, count: 1 });
     this.#timer ??= this.#clock.after(REFUSALS_TOGETHER_MS, () => this.flush());
   }
@@ -88,6 +97,7 @@ export class RefusalTrail {
       if (more > 0) this.#audit.write({ ...entry, time, count: more });
     }
     this.#kinds.clear();
+    this.#ofOne.clear();
   }
 }
 

@@ -54,7 +54,8 @@ export function secretKeys(secrets: readonly string[]): KeySource {
     fit: secretAlgorithms(text),
   }));
   return {
-    algorithms: secretAlgorithms(secrets[0] ?? ""),
+    // Those of each: what the one before signed with a longer hash is good as long as it is.
+    algorithms: [...new Set(shared.flatMap(({ fit }) => fit))],
     revision: 0,
     keysFor: async ({ alg }) => shared.flatMap(({ key, fit }) => (fit.includes(alg) ? [key] : [])),
     refresh: () => undefined,

@@ -6,7 +6,7 @@ import { compileSchema } from "../../src/broker/payload-schema.ts";
 import { Payload } from "../../src/payload.ts";
 import { filterContains, filterMatches } from "../../src/topic.ts";
 import { fuzzSeeds } from "../harness/seeded-random.ts";
-import { type BrokerOptions, startBroker } from "../harness/start-broker.ts";
+import { type BrokerOptions, startBroker, type TestBroker } from "../harness/start-broker.ts";
 import { TOKENS_ONLY, tokenFor } from "../harness/tokens.ts";
 import { ENCODINGS, WireClient } from "../harness/wire-client.ts";
 
@@ -23,6 +23,13 @@ async function started(options: BrokerOptions = {}) {
     return { status: answer.status, body: text === "" ? undefined : JSON.parse(text) };
   };
   return { broker, ask };
+}
+
+/** What `/metrics` says of payloads that did not fit. */
+async function invalid({ httpUrl }: TestBroker): Promise<number> {
+  const headers = { Authorization: `Bearer ${await tokenFor("operator")}` };
+  const text = await (await fetch(`${httpUrl}/metrics`, { headers })).text();
+  return Number(/^warren_invalid_total (\d+)$/m.exec(text)?.[1]);
 }
 
 describe("[P-13.8] channels are stored", () => {
@@ -152,8 +159,14 @@ for (const encoding of ENCODINGS) {
         detail: { channel: "t", pointer: "/payload/degrees" },
       });
       expect((await publish({})).detail.pointer).toBe("/payload");
+      expect(await invalid(broker)).toBe(2);
       await ask("PUT", "/t", { filter: "t/#", schema, onInvalid: "count" });
+      await client.ok({ type: "subscribe", filter: "t/#" });
       expect((await publish({ degrees: -51 })).type).toBe("ok");
+      // Only counted: whoever listens sees it as ever.
+      expect((await client.expect("event")).payload).toEqual({ degrees: -51 });
+      expect((await publish({ degrees: -49 })).type).toBe("ok");
+      expect(await invalid(broker)).toBe(3);
     });
 
     test("[P-14.10] or goes to the dead letters, unseen by live subscribers", async () => {

@@ -33,9 +33,9 @@ function authenticatorOf(
   });
 }
 
-function signed(claims: Record<string, unknown>, secret = SECRET): Promise<string> {
+function signed(claims: Record<string, unknown>, secret = SECRET, alg = "HS256"): Promise<string> {
   return new SignJWT({ iss: ISSUER, sub: "ada", ...claims })
-    .setProtectedHeader({ alg: "HS256" })
+    .setProtectedHeader({ alg })
     .sign(new TextEncoder().encode(secret));
 }
 
@@ -89,6 +89,26 @@ describe("[P-14.1] the previous secret verifies while the secret is changed", ()
     const after = authenticatorOf([{ issuer: ISSUER, secret: SECRET }]);
     await expect(after.authenticate(await signed({}, OLDER), PEER)).rejects.toThrow(/signature/);
   });
+});
+
+test("[P-14.1] with the hashes that it is long enough for, be the one in use shorter or longer", async () => {
+  const short = SECRET.slice(0, 40);
+  for (const [now, before] of [
+    [short, OLDER],
+    [OLDER, short],
+  ] as const) {
+    const both = authenticatorOf([{ issuer: ISSUER, secret: now, previousSecret: before }], {
+      jwtSecret: now,
+      jwtPreviousSecret: before,
+    });
+    for (const iss of [ISSUER, undefined]) {
+      const enter = async (secret: string, alg: string) =>
+        (await both.authenticate(await signed({ iss }, secret, alg), PEER)).name;
+      for (const alg of ["HS256", "HS384", "HS512"]) expect(await enter(OLDER, alg)).toBe("ada");
+      expect(await enter(short, "HS256")).toBe("ada");
+      await expect(enter(short, "HS512")).rejects.toThrow();
+    }
+  }
 });
 
 describe("[P-14.1] a token gives no more than its issuer may", () => {

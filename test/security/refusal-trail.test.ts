@@ -39,10 +39,32 @@ test("[P-14.8] the first is told at once, the rest with its count when ten secon
 
 test("[P-14.8] a flood of different ones is counted by its code", () => {
   const { entries, clock, refusals } = trail();
-  for (let i = 0; i < 5000; i++) refusals.note(refusal(`t/${i}`), ADA);
+  for (let i = 0; i < 5000; i++) {
+    refusals.note(refusal(`t/${i}`), { principal: { name: `one of ${i % 1000}` } });
+  }
   expect(entries.length).toBeLessThan(1010);
+  expect(entries.length).toBeGreaterThan(990);
   clock.advance(REFUSALS_TOGETHER_MS);
   expect(entries.reduce((sum, { count = 0 }) => sum + count, 0)).toBe(5000);
+});
+
+test("[P-14.8] one who is refused ever new things has few entries, whoever else is told of", () => {
+  const { entries, clock, refusals } = trail();
+  const bob = { principal: { name: "bob" }, address: "10.0.0.2" };
+  for (let i = 0; i < 5000; i++) {
+    refusals.note(refusal(`t/${i}`), ADA);
+    refusals.note(refusal(`nobody/${i}`), { address: "10.0.0.3" });
+  }
+  refusals.note(refusal("his"), bob);
+  const of = (address: string) => entries.filter((entry) => entry.address === address);
+  for (const address of ["10.0.0.1", "10.0.0.3"]) expect(of(address).length).toBeLessThan(25);
+  expect(of("10.0.0.2")).toMatchObject([{ principal: "bob", on: "his" }]);
+  clock.advance(REFUSALS_TOGETHER_MS);
+  for (const address of ["10.0.0.1", "10.0.0.3"]) {
+    expect(of(address).reduce((sum, { count = 0 }) => sum + count, 0)).toBe(5000);
+  }
+  refusals.note(refusal("t/1"), ADA);
+  expect(entries.at(-1)).toMatchObject({ principal: "ada", on: "t/1", count: 1 });
 });
 
 test("[P-14.8] other errors are none", () => {
