@@ -15,6 +15,9 @@ const HASH = 35;
 const DOLLAR = 36;
 const PLUS = 43;
 const SLASH = 47;
+/** Of ASCII. */
+const FIRST_PRINTED = 32;
+const LAST_PRINTED = 126;
 
 /** Throws `invalid_topic` when `topic` may not be published to; the message says which rule it breaks. */
 export function assertTopic(topic: string, bounds: TopicBounds): void {
@@ -125,6 +128,22 @@ function isParentOfHash(filter: string, at: number): boolean {
 }
 
 function commonFault(text: string, bounds: TopicBounds): string | undefined {
+  return isPlain(text, bounds) ? undefined : rareFault(text, bounds);
+}
+
+/** Whether nothing is wrong with it that one look at each character does not tell: so it is with nearly all. */
+function isPlain(text: string, { topicBytes, topicLevels }: TopicBounds): boolean {
+  if (text.length === 0 || text.length > topicBytes) return false;
+  let levels = 1;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code < FIRST_PRINTED || code > LAST_PRINTED) return false;
+    if (code === SLASH) levels++;
+  }
+  return levels <= topicLevels;
+}
+
+function rareFault(text: string, bounds: TopicBounds): string | undefined {
   if (text.length === 0) return "is empty";
   const { read, written } = encoder.encodeInto(text, scratch);
   if (read < text.length || written > bounds.topicBytes) {
@@ -134,17 +153,20 @@ function commonFault(text: string, bounds: TopicBounds): string | undefined {
   if (/[\u0000-\u001f\u007f-\u009f]/.test(text)) return "holds a control character";
   if (!text.isWellFormed()) return "is not well-formed Unicode";
   let levels = 1;
-  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) === 47) levels++;
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) === SLASH) levels++;
   if (levels > bounds.topicLevels) return `has more than ${bounds.topicLevels} levels`;
   return undefined;
 }
 
 function wildcardFault(filter: string): string | undefined {
-  const levels = filter.split("/");
-  for (let i = 0; i < levels.length; i++) {
-    const level = levels[i]!;
-    if (level === "#" && i < levels.length - 1) return "has # before its last level";
-    if (level.length > 1 && /[+#]/.test(level)) return "has + or # inside a level";
+  const last = filter.length - 1;
+  for (let i = 0; i <= last; i++) {
+    const code = filter.charCodeAt(i);
+    if (code !== HASH && code !== PLUS) continue;
+    const begins = i === 0 || filter.charCodeAt(i - 1) === SLASH;
+    const ends = i === last || filter.charCodeAt(i + 1) === SLASH;
+    if (!begins || !ends) return "has + or # inside a level";
+    if (code === HASH && i < last) return "has # before its last level";
   }
   return undefined;
 }

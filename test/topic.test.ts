@@ -34,6 +34,10 @@ describe("[P-3.1] what may be a topic or a filter", () => {
     ["a\u0085b", "control character"],
     [ASTRAL.slice(0, 1), "not well-formed"],
     ["$inbox/s/1", undefined],
+    [" /~", undefined],
+    ["a\u001f", "control character"],
+    [`${"x/".repeat(16)}\u0000`, "control character"],
+    [`${"x".repeat(256)}\u0000`, "longer than 256 bytes"],
   ];
   const topics: typeof both = [
     ["a/+", "holds + or #"],
@@ -47,6 +51,14 @@ describe("[P-3.1] what may be a topic or a filter", () => {
     ["a/b#", "inside a level"],
     ["a+/b", "inside a level"],
     ["++", "inside a level"],
+    ["##", "inside a level"],
+    ["#a", "inside a level"],
+    ["a/#b", "inside a level"],
+    ["+/b+c/#", "inside a level"],
+    ["#/a+", "# before its last level"],
+    ["a/#/", "# before its last level"],
+    ["+/+/", undefined],
+    ["/#", undefined],
   ];
   const ruleOf = (check: () => void): string | undefined => {
     try {
@@ -76,6 +88,22 @@ describe("[P-3.1] what may be a topic or a filter", () => {
         want,
       ));
   }
+  test("what is wrong with any filter is what its levels say", () => {
+    const [seed = 1] = fuzzSeeds(1);
+    const text = fc.string({ unit: fc.constantFrom("a", "é", "+", "#", "/"), maxLength: 8 });
+    fc.assert(
+      fc.property(text.filter(Boolean), (some) => {
+        const levels = some.split("/");
+        const faulty = levels.findIndex((level, at) =>
+          level === "#" ? at < levels.length - 1 : level.length > 1 && /[+#]/.test(level),
+        );
+        const early = levels[faulty] === "#" ? "# before its last level" : "inside a level";
+        const got = ruleOf(() => assertFilter(some, BOUNDS));
+        expectRule(got, faulty < 0 ? undefined : early);
+      }),
+      { seed, numRuns: 3000 },
+    );
+  });
   test("the error carries the text, cut short", () => {
     try {
       assertTopic("y".repeat(5000), BOUNDS);

@@ -83,31 +83,34 @@ export class Fanout {
   join(subscriber: Subscriber, route: Route): void {
     this.settle(route);
     route.members.add(subscriber);
-    subscriber.socket.subscribe(route.name);
+    if (route.aired) subscriber.socket.subscribe(route.name);
+    else if (route.members.size > 1) air(route);
   }
 
   leave(subscriber: Subscriber, route: Route): void {
-    // A socket that is closed cannot publish any more, nor does it receive what it was to be spared.
-    if (route.pendingExcept === subscriber) route.pendingExcept = undefined;
-    this.settle(route);
+    const spared = route.pendingExcept === subscriber;
+    // What it is spared leaves without it, and not by its socket: one that is closed cannot publish any more.
+    if (spared) route.pendingExcept = undefined;
+    else this.settle(route);
     this.drop(subscriber, route);
+    if (spared) this.settle(route);
   }
 
   /** Takes a member off that has no use any more for what is pending. */
   drop(subscriber: Subscriber, route: Route): void {
-    subscriber.socket.unsubscribe(route.name);
+    if (route.aired) subscriber.socket.unsubscribe(route.name);
     route.members.delete(subscriber);
     if (route.lagging?.delete(subscriber) && route.lagging.size === 0) route.lagging = undefined;
     if (route.members.size > 0) return;
     this.#congested.delete(route);
     // Another route of this name may have members before this one would have been flushed.
-    route.pending.length = 0;
+    route.pending = undefined;
     route.pendingBytes = 0;
   }
 
   /** What is pending leaves now: before the route's membership changes, or because it is full. */
   settle(route: Route): void {
-    if (route.pending.length === 0) return;
+    if (route.pendingBytes === 0) return;
     this.#flushSessions();
     this.#flush(route);
   }
@@ -116,7 +119,7 @@ export class Fanout {
   suspend(subscriber: Subscriber, route: Route): void {
     if (!route.members.has(subscriber) || route.lagging?.has(subscriber)) return;
     this.settle(route);
-    subscriber.socket.unsubscribe(route.name);
+    if (route.aired) subscriber.socket.unsubscribe(route.name);
     route.lagging ??= new Map();
     route.lagging.set(subscriber, route.events);
   }
@@ -128,7 +131,7 @@ export class Fanout {
     this.settle(route);
     route.lagging?.delete(subscriber);
     if (route.lagging?.size === 0) route.lagging = undefined;
-    subscriber.socket.subscribe(route.name);
+    if (route.aired) subscriber.socket.subscribe(route.name);
     return route.events - since;
   }
 
@@ -157,12 +160,13 @@ export class Fanout {
 
   #queue(route: Route, bytes: Bytes, now: number, except: Subscriber | undefined): void {
     if (route.pendingExcept !== except) this.settle(route);
-    const { pending } = route;
     if (!this.#turnRequested && this.#mayLeaveAtOnce(now, route.members.size)) {
       this.#send(route, bytes, except);
       return;
     }
     route.pendingExcept = except;
+    route.pending ??= [];
+    const { pending } = route;
     if (pending.length === 0) {
       this.#dirty.push(route);
       this.requestTurn();
@@ -179,9 +183,9 @@ export class Fanout {
 
   #flush(route: Route): void {
     const { pending, pendingExcept } = route;
-    const first = pending[0];
+    const first = pending?.[0];
     // Flushing the sessions may have closed one, and with it this route.
-    if (first === undefined) return;
+    if (pending === undefined || first === undefined) return;
     const bytes = pending.length === 1 ? first : route.encoder.batch(pending);
     pending.length = 0;
     route.pendingBytes = 0;
@@ -199,6 +203,7 @@ export class Fanout {
   }
 
   #send(route: Route, bytes: Bytes, except: Subscriber | undefined): void {
+    if (!route.aired) air(route);
     const sent =
       except === undefined
         ? this.#publisher.publish(route.name, bytes)
@@ -228,4 +233,15 @@ export class Fanout {
     for (let i = 0; i < dirty.length; i++) this.#flush(dirty[i]!);
     dirty.length = 0;
   };
+}
+
+/**
+ * Its members' sockets are subscribed when the first event leaves, or when there are two: Bun's part of a subscribe
+ * is a large one, and of the many filters of one connection most never have an event.
+ */
+function air(route: Route): void {
+  route.aired = true;
+  for (const member of route.members) {
+    if (!route.lagging?.has(member)) member.socket.subscribe(route.name);
+  }
 }

@@ -72,8 +72,10 @@ export class Route {
   lagging: Map<Subscriber, number> | undefined;
   /** How many events this route has seen. */
   events = 0;
-  /** Events of this turn, encoded, not yet handed to Bun. */
-  readonly pending: Bytes[] = [];
+  /** Whether the sockets of its members are subscribed to its name. */
+  aired = false;
+  /** Events of this turn, encoded, not yet handed to Bun; of most routes there never are any. */
+  pending: Bytes[] | undefined;
   pendingBytes = 0;
   /** Whom the pending events are kept from: the publisher of `echo: false` [P-3.2]. */
   pendingExcept: Subscriber | undefined;
@@ -85,7 +87,7 @@ export class Route {
     this.encoder = encoder;
   }
 
-  /** Members that Bun's publish reaches. */
+  /** Members that Bun's publish reaches, or will. */
   get listening(): number {
     return this.members.size - (this.lagging?.size ?? 0);
   }

@@ -51,7 +51,8 @@ export class TopicEntry {
 /** What hangs on one filter. */
 interface FilterTargets {
   readonly routes: Route[];
-  readonly queues: string[];
+  /** Most filters have none, and there are many filters. */
+  queues: string[] | undefined;
 }
 
 export class Router {
@@ -99,13 +100,20 @@ export class Router {
     return entry;
   }
 
-  /** The route of the filter in that encoding, made if there is none. The filter must be valid. */
+  /** The route of the filter in that encoding; undefined where nobody is on it. */
+  route(filter: string, encoder: EventEncoder): Route | undefined {
+    const targets = this.#filters.get(filter);
+    return targets && routeIn(targets, encoder);
+  }
+
+  /** The same, made if there is none. The filter must be valid. */
   openRoute(filter: string, encoder: EventEncoder): Route {
-    const targets = this.#targets(filter);
-    const existing = targets.routes.find((route) => route.encoder === encoder);
+    const targets = this.#filters.get(filter);
+    const existing = targets && routeIn(targets, encoder);
     if (existing !== undefined) return existing;
     const route = new Route(filter, encoder);
-    targets.routes.push(route);
+    if (targets !== undefined) targets.routes.push(route);
+    else this.#filters.set(filter, { routes: [route], queues: undefined });
     this.#routes++;
     this.#invalidate(filter);
     return route;
@@ -124,13 +132,17 @@ export class Router {
     const before = this.#bindings.get(queue) ?? [];
     for (const filter of new Set(filters)) {
       if (before.includes(filter)) continue;
-      this.#targets(filter).queues.push(queue);
+      const targets = this.#filters.get(filter);
+      if (targets === undefined) this.#filters.set(filter, { routes: [], queues: [queue] });
+      else if (targets.queues === undefined) targets.queues = [queue];
+      else targets.queues.push(queue);
       this.#invalidate(filter);
     }
     for (const filter of before) {
       const targets = this.#filters.get(filter);
-      if (filters.includes(filter) || targets === undefined) continue;
+      if (filters.includes(filter) || targets?.queues === undefined) continue;
       take(targets.queues, queue);
+      if (targets.queues.length === 0) targets.queues = undefined;
       this.#release(filter, targets);
     }
     if (filters.length === 0) this.#bindings.delete(queue);
@@ -164,9 +176,9 @@ export class Router {
     const found = this.#found;
     this.#filters.match(entry.topic, found);
     entry.routes = found.length === 0 ? NO_ROUTES : found.flatMap((targets) => targets.routes);
-    entry.queues = found.every((targets) => targets.queues.length === 0)
+    entry.queues = found.every((targets) => targets.queues === undefined)
       ? NO_QUEUES
-      : [...new Set(found.flatMap((targets) => targets.queues))];
+      : [...new Set(found.flatMap((targets) => targets.queues ?? NO_QUEUES))];
     const channel = this.channels?.find(entry.topic);
     entry.channel = channel;
     entry.history = channel?.history;
@@ -176,17 +188,8 @@ export class Router {
     found.length = 0;
   }
 
-  #targets(filter: string): FilterTargets {
-    let targets = this.#filters.get(filter);
-    if (targets === undefined) {
-      targets = { routes: [], queues: [] };
-      this.#filters.set(filter, targets);
-    }
-    return targets;
-  }
-
   #release(filter: string, targets: FilterTargets): void {
-    if (targets.routes.length === 0 && targets.queues.length === 0) this.#filters.delete(filter);
+    if (targets.routes.length === 0 && targets.queues === undefined) this.#filters.delete(filter);
     this.#invalidate(filter);
   }
 
@@ -197,6 +200,12 @@ export class Router {
       if (entry !== undefined) entry.version = STALE;
     }
   }
+}
+
+function routeIn({ routes }: FilterTargets, encoder: EventEncoder): Route | undefined {
+  // There are as many as encodings.
+  for (let i = 0; i < routes.length; i++) if (routes[i]!.encoder === encoder) return routes[i];
+  return undefined;
 }
 
 function take<T>(items: T[], item: T): boolean {

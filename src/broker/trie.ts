@@ -1,7 +1,7 @@
 /**
  * Filters and the topics they match [P-3.1]: a value for each filter, and all values whose filter
- * matches a topic. Filters without a wildcard are looked up by name, so that a hundred thousand
- * devices with a topic each cost a map entry each; only wildcards live in the tree.
+ * matches a topic. A filter is looked up by its name; without a wildcard that is all, so that a hundred thousand
+ * devices with a topic each cost a map entry each. Only wildcards live in the tree too.
  */
 import { hasWildcard } from "../topic.ts";
 
@@ -17,52 +17,44 @@ interface Node<Value> {
 }
 
 export class FilterTrie<Value> {
-  readonly #literal = new Map<string, Value>();
+  /** Of every filter, so that whoever comes and goes walks down the tree only to change it. */
+  readonly #values = new Map<string, Value>();
   readonly #root: Node<Value> = emptyNode();
   #wildcards = 0;
 
   /** How many filters have a value. */
   get size(): number {
-    return this.#literal.size + this.#wildcards;
+    return this.#values.size;
   }
 
   get(filter: string): Value | undefined {
-    if (!hasWildcard(filter)) return this.#literal.get(filter);
-    const levels = filter.split("/");
-    const open = levels.at(-1) === "#";
-    let node: Node<Value> | undefined = this.#root;
-    for (let i = 0; i < levels.length - (open ? 1 : 0) && node !== undefined; i++) {
-      node = childOf(node, levels[i]!);
-    }
-    return open ? node?.below : node?.value;
+    return this.#values.get(filter);
   }
 
   set(filter: string, value: Value): void {
-    if (!hasWildcard(filter)) {
-      this.#literal.set(filter, value);
-      return;
-    }
+    const before = this.#values.size;
+    this.#values.set(filter, value);
+    if (!hasWildcard(filter)) return;
+    if (this.#values.size > before) this.#wildcards++;
     const levels = filter.split("/");
     const open = levels.at(-1) === "#";
     let node = this.#root;
     for (let i = 0; i < levels.length - (open ? 1 : 0); i++) node = grow(node, levels[i]!);
-    if ((open ? node.below : node.value) === undefined) this.#wildcards++;
     if (open) node.below = value;
     else node.value = value;
   }
 
   /** Forgets the filter and every level that nothing else needs. */
   delete(filter: string): void {
-    if (!hasWildcard(filter)) this.#literal.delete(filter);
-    else if (this.get(filter) !== undefined) {
-      this.#wildcards--;
-      prune(this.#root, filter.split("/"), 0);
-    }
+    if (!this.#values.delete(filter) || !hasWildcard(filter)) return;
+    this.#wildcards--;
+    prune(this.#root, filter.split("/"), 0);
   }
 
   /** Adds to `found` the value of every filter that matches `topic`, in no particular order. */
   match(topic: string, found: Value[]): void {
-    const literal = this.#literal.get(topic);
+    // A topic holds no wildcard, so what has its name is no filter of the tree.
+    const literal = this.#values.get(topic);
     if (literal !== undefined) found.push(literal);
     if (this.#wildcards === 0) return;
     const levels = topic.split("/");

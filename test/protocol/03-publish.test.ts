@@ -96,6 +96,23 @@ for (const encoding of ENCODINGS) {
       expect(await of(one, 4)).toEqual([1, 1, 4, 4]);
     });
 
+    test("[P-3.2] echo:false keeps the message from a publisher who then unsubscribes too", async () => {
+      await using broker = await startBroker();
+      using one = await WireClient.connect(broker.wsUrl, { encoding });
+      using two = await WireClient.connect(broker.wsUrl, { encoding });
+      for (const client of [one, two]) await client.ok({ type: "subscribe", filter: "room" });
+      one.send([
+        // Its answer makes what follows wait for the end of the turn.
+        { type: "ping", id: 1 },
+        { type: "publish", topic: "room", payload: 1, echo: false },
+        { type: "unsubscribe", id: 2, filter: "room" },
+      ]);
+      for (const id of [1, 2])
+        expect(await one.expect(() => true)).toMatchObject({ type: "ok", id });
+      expect((await two.expect("event")).payload).toBe(1);
+      expect(await one.everythingUntilNow()).toEqual([]);
+    });
+
     test("[P-3.2] a retained value that no channel keeps is not_supported", async () => {
       await using broker = await startBroker();
       using client = await WireClient.connect(broker.wsUrl, { encoding });

@@ -49,3 +49,23 @@ for (const [what, before, asked] of ASKED) {
     expect(core.presence.frames).toBe(frames);
   });
 }
+
+test("[P-4.3, P-4.7] who does not read what is replayed anew leaves nothing", async () => {
+  const channels = { kept: { filter: "kept/#", history: { maxMessages: 10 } } };
+  await using broker = await startBroker({ access: { channels } });
+  using slow = await WireClient.connect(broker.wsUrl);
+  for (const filter of ["kept/1", "kept/2", "kept/3"]) await slow.ok({ type: "subscribe", filter });
+  const { broker: core, sessions } = broker.warren;
+  const [session] = [...sessions];
+  Object.assign(session!.socket, { send: () => 0 });
+  // The answer to the first makes the second wait for the end of the turn; before that it is off the air.
+  const publish = { type: "publish", topic: "kept/1", id: 1 };
+  slow.send([publish, publish, { type: "subscribe", filter: "kept/1", last: 1 }]);
+  await slow.closed();
+  await eventually(
+    () => sessions.size === 0,
+    () => `nobody; there are ${sessions.size}`,
+  );
+  expect(core.counters.subscriptions).toBe(0);
+  expect(core.counters.routes).toBe(0);
+});
