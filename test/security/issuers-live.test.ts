@@ -1,6 +1,8 @@
 /** Issuers at the real interface: keys over HTTP, rotation, order of frames, in both encodings [P-14.1]. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
+import { KEYS_ATTEMPT_MS, KEYS_MAX_AGE_MS } from "../../src/security/jwks.ts";
+import { JumpingClock } from "../harness/jumping-clock.ts";
 import { startBroker } from "../harness/start-broker.ts";
 import { ENCODINGS, WireClient } from "../harness/wire-client.ts";
 
@@ -8,7 +10,16 @@ const GRANTS = [{ allow: ["publish", "subscribe"], on: ["#"] }];
 
 /** An identity provider on this machine, whose keys can be changed. */
 async function startIssuer() {
-  const state = { kid: "first", pair: await generateKeyPair("ES256"), asked: 0, name: "" };
+  const state = {
+    kid: "first",
+    pair: await generateKeyPair("ES256"),
+    asked: 0,
+    name: "",
+    /** Keys from before that are still published. */
+    older: [] as object[],
+    /** What its document says instead of what is so. */
+    says: {} as object,
+  };
   const answering = Promise.withResolvers<void>();
   answering.resolve();
   let gate = answering.promise;
@@ -19,11 +30,14 @@ async function startIssuer() {
       state.asked++;
       const { pathname } = new URL(request.url);
       if (pathname === "/.well-known/openid-configuration") {
-        return Response.json({ issuer: state.name, jwks_uri: `${url}/keys` });
+        return Response.json({ issuer: state.name, jwks_uri: `${url}/keys`, ...state.says });
       }
+      if (pathname === "/moved") return Response.redirect(`${url}/keys`);
+      if (pathname === "/none") return Response.json({ keys: [] });
+      if (pathname === "/secret") return Response.json({ keys: [{ kty: "oct", k: "c2VjcmV0" }] });
       await gate;
       const jwk = { ...(await exportJWK(state.pair.publicKey)), kid: state.kid, alg: "ES256" };
-      return Response.json({ keys: [jwk] });
+      return Response.json({ keys: [...state.older, jwk] });
     },
   });
   const url: string = server.url.origin;
@@ -108,6 +122,64 @@ describe("[P-14.1] when things change or fail", () => {
     expect(answer.status).toBe(503);
     expect(await answer.json()).toMatchObject({ code: "busy" });
     expect(broker.log.join("")).toContain("does not name itself as the issuer");
+  });
+
+  const lies: [string, (url: string) => object, RegExp][] = [
+    ["names itself with a slash", (url) => ({ issuer: `${url}/` }), /does not name itself/],
+    ["names itself in capitals", (url) => ({ issuer: url.toUpperCase() }), /does not name itself/],
+    ["names many", (url) => ({ issuer: [url] }), /does not name itself/],
+    ["has no keys", () => ({ jwks_uri: undefined }), /names no jwks_uri/],
+    ["has its keys in a list", (url) => ({ jwks_uri: [`${url}/keys`] }), /names no jwks_uri/],
+    ["has its keys in a file", () => ({ jwks_uri: "file:///etc/passwd" }), /https/],
+    [
+      "has its keys behind a password",
+      (url) => ({ jwks_uri: `${url.replace("//", "//user:pass@")}/keys` }),
+      /name or a password/,
+    ],
+    ["has its keys behind a redirect", (url) => ({ jwks_uri: `${url}/moved` }), /redirects/],
+    ["has a key set without keys", (url) => ({ jwks_uri: `${url}/none` }), /no key that verifies/],
+    ["shows secrets", (url) => ({ jwks_uri: `${url}/secret` }), /whoever reads it/],
+  ];
+  test.each(lies)("an issuer whose document %s lets nobody in", async (_, says, why) => {
+    await using broker = await startBroker({ access: settings() });
+    issuer.state.says = says(issuer.url);
+    const headers = { Authorization: `Bearer ${await issuer.token("ada")}` };
+    const ask = () => fetch(`${broker.httpUrl}/v1/topics/a`, { method: "POST", headers });
+    const answer = await ask();
+    issuer.state.says = {};
+    expect([answer.status, answer.headers.get("Retry-After")]).toEqual([503, "1"]);
+    expect(broker.log.join("")).toMatch(why);
+    // Once it says what is so, and is asked again, its tokens are good.
+    broker.warren.reload();
+    expect((await ask()).status).toBe(200);
+  });
+
+  test("keys that rotate while hundreds connect: nobody who is genuine is refused, and two are asked for", async () => {
+    const clock = new JumpingClock();
+    clock.jump(Date.now() - clock.now());
+    await using broker = await startBroker({ access: settings(), deps: { clock } });
+    const enter = async (token: string) => {
+      const headers = { Authorization: `Bearer ${token}` };
+      const request = { method: "POST", headers };
+      return (await fetch(`${broker.httpUrl}/v1/topics/a`, request)).status;
+    };
+    const names = Array.from({ length: 100 }, (_, n) => `device-${n}`);
+    const old = await Promise.all(names.map((name) => issuer.token(name)));
+    expect(await enter(old[0]!)).toBe(200);
+    const before = issuer.state.asked;
+    const { kid, pair } = issuer.state;
+    issuer.state.older = [{ ...(await exportJWK(pair.publicKey)), kid, alg: "ES256" }];
+    await issuer.rotate("next");
+    const fresh = await Promise.all(names.map((name) => issuer.token(name)));
+    clock.jump(KEYS_ATTEMPT_MS);
+    const all = await Promise.all([...old, ...fresh].map(enter));
+    expect(new Set(all)).toEqual(new Set([200]));
+    expect(issuer.state.asked - before).toBe(2);
+    issuer.state.older = [];
+    clock.jump(KEYS_MAX_AGE_MS + 1);
+    expect(new Set(await Promise.all(fresh.map(enter)))).toEqual(new Set([200]));
+    expect(new Set(await Promise.all(old.map(enter)))).toEqual(new Set([401]));
+    expect(issuer.state.asked - before).toBe(4);
   });
 
   test("a flood of unknown key ids asks the issuer once", async () => {

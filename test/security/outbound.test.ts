@@ -10,6 +10,8 @@ import {
 const inside = { allowPrivate: true };
 const outside = { allowPrivate: false };
 
+const BOMB = Bun.gzipSync(new Uint8Array(100_000_000).fill(32));
+
 let asked = 0;
 const server = Bun.serve({
   port: 0,
@@ -20,6 +22,9 @@ const server = Bun.serve({
     if (pathname === "/away") return Response.redirect("http://169.254.169.254/", 302);
     if (pathname === "/near") return Response.redirect("/ok", 302);
     if (pathname === "/large") return new Response(new Uint8Array(ANSWER_BYTES_MAX + 1));
+    if (pathname === "/bomb") {
+      return new Response(BOMB, { headers: { "Content-Encoding": "gzip" } });
+    }
     if (pathname === "/text") return new Response("no json");
     if (pathname === "/ok") return Response.json({ host: request.headers.get("Host") });
     return new Response("", { status: 404 });
@@ -64,6 +69,16 @@ describe("[P-14.1] a URL is refused before anything is asked", () => {
     ["https://0177.0.0.1/", /private/],
     ["https://[::ffff:10.0.0.1]/", /private/],
     ["https://[::1]/", /private/],
+    ["https://[::ffff:7f00:1]/", /private/],
+    ["https://[64:ff9b::a00:1]/", /private/],
+    ["https://127.1:8443/", /private/],
+    ["https://0/", /private/],
+    ["https://LOCALHOST:443/", /private/],
+    ["https://%6cocalhost/", /private/],
+    ["https:/\\10.0.0.1/", /private/],
+    ["https://169.254.169.254.:443/latest", /private/],
+    ["https://[fe80::1%25eth0]/", /not a URL/],
+    ["https://id.example:99999/", /not a URL/],
     ["not a URL", /not a URL/],
   ])("%s", async (url, why) => {
     expect(urlFault(url, outside)).toMatch(why);
@@ -105,6 +120,8 @@ describe("[P-14.1] what is fetched", () => {
 
   test("no more than its bound is read, and it must be JSON with status 200", async () => {
     await expect(fetchJson(at("/large"), inside)).rejects.toThrow(/over 262144 bytes/);
+    // A quarter of a megabyte that unpacks to a hundred.
+    await expect(fetchJson(at("/bomb"), inside)).rejects.toThrow(/over 262144 bytes/);
     await expect(fetchJson(at("/text"), inside)).rejects.toThrow(/JSON/);
     await expect(fetchJson(at("/none"), inside)).rejects.toThrow(/answered 404/);
   });
