@@ -1,6 +1,6 @@
 /**
- * Refusals for lack of rights or credentials, on their way to the audit trail [P-14.8]. A client that tries
- * the same thing again and again is one entry at once, and one more with the count of the rest when ten
+ * Refusals for lack of rights or credentials, or by a ban, on their way to the audit trail [P-14.8]. A client that
+ * tries the same thing again and again is one entry at once, and one more with the count of the rest when ten
  * seconds are over: an audit trail that a stranger can flood is none.
  */
 import type { Clock, Timer } from "../clock.ts";
@@ -17,7 +17,9 @@ const KINDS_OF_ONE = 20;
 /** Longest names that go into an entry; what clients send may be anything. */
 const TEXT_AT_MOST = 256;
 
-const REFUSALS = ["forbidden", "unauthenticated", "token_expired", "token_revoked"];
+const REFUSALS = ["forbidden", "unauthenticated", "token_expired", "token_revoked", "banned"];
+/** Where nothing else is said, what was refused is to come in at all; else it was the credential. */
+const AT_THE_DOOR = ["forbidden", "banned"];
 
 /** Whose doing was refused; `id` is that of a session. */
 export interface Refused {
@@ -54,7 +56,7 @@ export class RefusalTrail {
   note({ code, detail }: WarrenError, { principal, id, address }: Refused): void {
     if (!REFUSALS.includes(code)) return;
     this.count++;
-    const asWhole = code === "forbidden" ? "connect" : "authenticate";
+    const asWhole = AT_THE_DOOR.includes(code) ? "connect" : "authenticate";
     const action = typeof detail?.action === "string" ? detail.action : asWhole;
     const on = typeof detail?.on === "string" ? clip(detail.on) : undefined;
     const name = principal === undefined ? undefined : clip(principal.name);

@@ -121,6 +121,10 @@ for (const encoding of ENCODINGS) {
     await other.ok({ type: "ping" });
     expect(await answersTo(broker, "ada", "203.0.113.7")).toEqual(SHUT_OUT);
     expect(await answersTo(broker, "ada", "203.0.113.8")).toEqual(LET_IN);
+    // Who was shut out is told of, be it by an operator or by a rule [P-14.8].
+    const { entries } = (await ask("GET", "audit?action=access.connect&outcome=refused")).body;
+    const told = { code: "banned", address: "203.0.113.7" };
+    expect(entries).toMatchObject([{ ...told }, { ...told, principal: "ada", count: 1 }]);
     expect((await ask("DELETE", "bans/b1")).status).toBe(204);
     expect(await answersTo(broker, "ada", "203.0.113.7")).toEqual(LET_IN);
     expect((await ask("DELETE", "bans/b1")).status).toBe(404);
