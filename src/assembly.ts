@@ -160,12 +160,12 @@ export function rulesOf(
   const channelsChanged = () => {
     broker.router.channelsChanged();
     broker.presence.rulesChanged();
-    roles.grantEveryone(channels.everyone());
+    roles.changed();
   };
   const channels = new ChannelBook(config.channels, channelsChanged, broker.counters);
   broker.router.channels = channels;
   broker.presence.rules = channels;
-  roles.grantEveryone(channels.everyone());
+  roles.grantEveryone(() => channels.everyone());
   broker.watchRecords("roles", (name, value) => {
     const fault = learnRole(roles, name, value);
     if (fault !== undefined)

@@ -57,7 +57,7 @@ export class RoleBook {
   readonly #stored = new Map<string, RoleSettings>();
   readonly #plans = new Map<string, Plan>();
   readonly #listeners: (() => void)[] = [];
-  #everyone: readonly SourcedGrants[] = [];
+  #everyone: () => readonly SourcedGrants[] = () => [];
   /** Counts up whenever rights may have changed. */
   version = 1;
 
@@ -100,8 +100,8 @@ export class RoleBook {
     this.changed();
   }
 
-  /** What everyone may do besides, whatever they hold. */
-  grantEveryone(grants: readonly SourcedGrants[]): void {
+  /** What everyone may do besides, whatever they hold; asked for when rights are compiled, after `changed`. */
+  grantEveryone(grants: () => readonly SourcedGrants[]): void {
     this.#everyone = grants;
     this.changed();
   }
@@ -148,7 +148,7 @@ export class RoleBook {
     return compilePlan([
       ...roles.map(({ name, grants }) => ({ source: { kind: "role", name } as const, grants })),
       { source, grants: own as readonly Grant[] },
-      ...this.#everyone,
+      ...this.#everyone(),
     ]);
   }
 }

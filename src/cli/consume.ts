@@ -112,8 +112,9 @@ class Worker {
     const tags = [delivery.tag];
     if (status === 0) await connection.request({ type: "ack", tags });
     else {
-      this.#input.terminal.note(`${brief(delivery.messageId)}: exit ${status}, comes again`);
       await connection.request({ type: "nack", tags, reason: `exit ${status}` });
+      // It comes again, or is a dead letter now: that is for the queue to say.
+      this.#input.terminal.note(`${brief(delivery.messageId)}: exit ${status}, nacked`);
     }
     if (this.#settled >= this.#count) this.#done.resolve();
   }

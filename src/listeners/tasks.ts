@@ -71,7 +71,7 @@ export const taskHandlers: Handlers<TaskOperation> = {
   listTasks({ query }, { tasks }) {
     const { limit, after } = query;
     const all = tasks.list();
-    const start = after === undefined ? 0 : all.findIndex(({ id }) => id === after) + 1;
+    const start = after === undefined ? 0 : placeBehind(after, all);
     const page = all.slice(start, start + limit);
     const last = page.at(-1);
     return {
@@ -93,6 +93,14 @@ export const taskHandlers: Handlers<TaskOperation> = {
     return audited(call, services, { action: "task.cancel", on: id }, cancel);
   },
 };
+
+/** Where those begin that are older than this one, which may have gone meanwhile as the oldest do. */
+function placeBehind(after: string, newestFirst: readonly { readonly id: string }[]): number {
+  const at = newestFirst.findIndex(({ id }) => id === after);
+  if (at >= 0) return at + 1;
+  const older = newestFirst.findIndex(({ id }) => id < after);
+  return older < 0 ? newestFirst.length : older;
+}
 
 /** The filters that a request gives; `invalid_filter`. */
 export function selectionOf(filters: Filters, { config }: Services): Selection {

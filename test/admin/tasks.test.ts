@@ -80,6 +80,11 @@ describe("[P-13.10] tasks", () => {
     );
     const list = await broker.json("GET", "/admin/v1/tasks?limit=1");
     expect(list.body).toMatchObject({ tasks: [{ id: rest.id }], next: rest.id });
+    const behind = async (after: string) =>
+      (await broker.json("GET", `/admin/v1/tasks?after=${after}`)).body.tasks;
+    expect(await behind(`${rest.id}`)).toMatchObject([{ id: some.body.id }]);
+    // Of those that have ended the oldest go, also between two pages.
+    expect(await behind("00000000-0000-7000-8000-000000000000")).toEqual([]);
   });
 
   test("[P-13.10] one runs per queue; cancelled it stays where it is", async () => {

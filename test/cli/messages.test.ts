@@ -189,7 +189,7 @@ describe("[P-13.7] consume", () => {
       at(broker),
     );
     expect(code).toBe(0);
-    expect(err).toContain("exit 1, comes again");
+    expect(err).toContain("exit 1, nacked");
     expect(await readFile(seen, "utf8")).toBe(
       '{"n":1} jobs/good 1\ntext jobs/bad 1\ntext jobs/bad 2\n',
     );

@@ -97,3 +97,21 @@ describe("[P-13.1] what is compiled is shared", () => {
     expect(of("t/1")).toBe(kept);
   });
 });
+
+test("[P-14.9, P-13.1] what everyone may do is asked for with rights, not with each change", () => {
+  const book = new RoleBook();
+  let asked = 0;
+  book.grantEveryone(() => {
+    asked++;
+    return [
+      { source: { kind: "channel", name: "c" }, grants: [{ allow: ["publish"], on: ["c"] }] },
+    ];
+  });
+  // At a start each of very many channels is a change.
+  for (let n = 0; n < 1000; n++) book.changed();
+  expect(asked).toBe(0);
+  const source = { kind: "token" } as const;
+  const rights = book.rightsFor({ roles: [], grants: [], source, variables: { principal: "ada" } });
+  expect([rights.mayPublish("c"), rights.mayPublish("c/d")]).toEqual([true, false]);
+  expect(asked).toBe(1);
+});
