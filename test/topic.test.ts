@@ -30,6 +30,8 @@ describe("[P-3.1] what may be a topic or a filter", () => {
     [Array(17).fill("a").join("/"), "more than 16 levels"],
     ["a\u0000b", "control character"],
     ["a\nb", "control character"],
+    ["a\u001fb", "control character"],
+    [" ~", undefined],
     ["a\u007fb", "control character"],
     ["a\u0085b", "control character"],
     [ASTRAL.slice(0, 1), "not well-formed"],
@@ -42,6 +44,7 @@ describe("[P-3.1] what may be a topic or a filter", () => {
   const topics: typeof both = [
     ["a/+", "holds + or #"],
     ["a#", "holds + or #"],
+    ["Ünïcode/+", "holds + or #"],
   ];
   const filters: typeof both = [
     ["+", undefined],

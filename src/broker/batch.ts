@@ -19,7 +19,7 @@ export function publishBatch(broker: Broker, publications: readonly Publication[
   try {
     for (const publication of publications) {
       const { message, entry } = publication;
-      entries.push(usable(publication, entry ?? broker.router.lookup(message.topic)));
+      entries.push(usable(publication, broker.router.lookup(message.topic, entry)));
       index++;
     }
     // Last, since a channel's rate counts what it lets through.

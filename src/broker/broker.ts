@@ -256,6 +256,11 @@ export class Broker {
     }
   }
 
+  /** A publish is in order, has no id that must not come twice, and concerns nobody. */
+  unheard(): void {
+    this.counters.published++;
+  }
+
   /** Nothing is stored of it. */
   #live(publication: Publication, { routes }: TopicEntry): void {
     const { message, except, dedupe } = publication;

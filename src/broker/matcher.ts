@@ -278,8 +278,9 @@ function isLevel(level: string, at: number): boolean {
   return start + level.length === asked.ends[at] && asked.text.startsWith(level, start);
 }
 
-function hashOf(level: string): number {
+/** 32 bits, not hard to find another text for. */
+export function hashOf(text: string): number {
   let hash = FNV_START | 0;
-  for (let i = 0; i < level.length; i++) hash = Math.imul(hash ^ level.charCodeAt(i), FNV_PRIME);
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), FNV_PRIME);
   return hash;
 }

@@ -57,6 +57,13 @@ export function isStored(
   return invalid === undefined && (history !== undefined || retain !== undefined);
 }
 
+/** Whether what is published there now is neither seen nor kept nor judged, and nothing is on its way there. */
+export function concernsNobody(entry: TopicEntry): boolean {
+  const { routes, queues, channel, reserved, pendingStores } = entry;
+  if (routes.length > 0 || queues.length > 0 || channel !== undefined) return false;
+  return !reserved && pendingStores === 0;
+}
+
 /** Throws `not_supported` for a value that the topic would not keep [P-4.4]. */
 export function assertRetainable({ retain }: Pick<Draft, "retain">, entry: TopicEntry): void {
   if (retain !== undefined && !entry.retained) throw notRetained(entry);

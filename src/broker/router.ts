@@ -95,7 +95,18 @@ export class Router {
    */
   lookup(topic: string, hint?: TopicEntry): TopicEntry {
     const entry =
-      hint !== undefined && hint.topic === topic && hint.cached ? hint : this.#entry(topic);
+      hint !== undefined && hint.topic === topic && hint.cached ? hint : this.#entry(topic, false);
+    if (entry.version !== this.#version) this.#match(entry);
+    return entry;
+  }
+
+  /**
+   * The same for a publish that is over with this turn where nothing of it is stored: of topics that concern
+   * nobody only those that come again are remembered.
+   */
+  glance(topic: string, hint?: TopicEntry): TopicEntry {
+    const entry =
+      hint !== undefined && hint.topic === topic && hint.cached ? hint : this.#entry(topic, true);
     if (entry.version !== this.#version) this.#match(entry);
     return entry;
   }
@@ -160,7 +171,7 @@ export class Router {
     return this.#bindings.get(queue) ?? NO_FILTERS;
   }
 
-  #entry(topic: string): TopicEntry {
+  #entry(topic: string, isPassing: boolean): TopicEntry {
     const cached = this.#known.get(topic) ?? this.#idle.get(topic);
     if (cached !== undefined) return cached;
     assertTopic(topic, this.#limits);
@@ -168,7 +179,9 @@ export class Router {
     this.#match(entry);
     const { routes, queues, channel } = entry;
     const isIdle = routes.length === 0 && queues.length === 0 && channel === undefined;
-    (isIdle ? this.#idle : this.#known).add(entry);
+    if (!isIdle) this.#known.add(entry);
+    else if (isPassing) this.#idle.offer(entry);
+    else this.#idle.add(entry);
     return entry;
   }
 

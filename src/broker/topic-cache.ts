@@ -2,10 +2,16 @@
  * What is known of topics that were published to, in two generations: an entry that was not asked for while half
  * the cache was filled is dropped.
  */
+import { hashOf } from "./matcher.ts";
 import type { TopicEntry } from "./router.ts";
 
 export class TopicCache {
   readonly #half: number;
+  /**
+   * Hashes of topics that were met lately, each until another falls to its place. Who seeks out topics that
+   * share a place, or a hash, gets nothing by it but that one of them is remembered, or is not.
+   */
+  readonly #met: Int32Array;
   #young = new Map<string, TopicEntry>();
   #old = new Map<string, TopicEntry>();
   /** How many young ones there may be until the old ones are dropped. */
@@ -15,6 +21,7 @@ export class TopicCache {
   constructor(most: number) {
     this.#half = Math.max(1, Math.floor(most / 2));
     this.#mostYoung = this.#half;
+    this.#met = new Int32Array(Math.max(1, most));
   }
 
   get size(): number {
@@ -39,6 +46,20 @@ export class TopicCache {
   add(entry: TopicEntry): void {
     if (this.#young.size >= this.#mostYoung) this.#age();
     this.#young.set(entry.topic, entry);
+  }
+
+  /**
+   * Adds it if its topic was met before, lately: what is kept for topics that come but once is written into
+   * the maps, outlives the young garbage, and is of no use.
+   */
+  offer(entry: TopicEntry): void {
+    const hash = hashOf(entry.topic);
+    const place = (hash >>> 0) % this.#met.length;
+    if (this.#met[place] === hash) this.add(entry);
+    else {
+      this.#met[place] = hash;
+      entry.cached = false;
+    }
   }
 
   #age(): void {

@@ -83,9 +83,9 @@ export class Credentials implements HasDeadline {
     this.#watch(principal, now);
   }
 
-  /** The topic's entry, when it may be published to. Throws `invalid_topic`, `forbidden`. */
+  /** The topic's entry, for now, when it may be published to. Throws `invalid_topic`, `forbidden`. */
   publishTo(topic: string, router: Router): TopicEntry {
-    const entry = router.lookup(topic, this.#topic);
+    const entry = router.glance(topic, this.#topic);
     const rights = this.#principal?.rights;
     const version = rights?.version ?? 0;
     if (entry === this.#topic && version === this.#version) return entry;

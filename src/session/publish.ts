@@ -6,6 +6,7 @@ import type { ClientFrameOf, FrameId, PublishBody, ServerFrameOf } from "../../s
 import { publishBatch, withIndex } from "../broker/batch.ts";
 import {
   assertRetainable,
+  concernsNobody,
   type Draft,
   type MessageContext,
   type Publication,
@@ -19,6 +20,8 @@ import type { Message } from "../message.ts";
 import type { Credentials } from "./credentials.ts";
 import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
+
+const unnamed = () => "";
 
 type BatchResult = NonNullable<ServerFrameOf<"ok">["results"]>[number];
 
@@ -35,9 +38,18 @@ export class Publisher {
 
   /** Throws `draining`, `invalid_topic`, `forbidden`, and what `toMessage` throws; the rest is answered later. */
   publish(frame: ClientFrameOf<"publish">): void {
-    const publication = this.#prepared(frame, this, frame.id);
+    const { broker } = this.#sessions;
+    const { id, topic, messageId } = frame;
+    const entry = this.#mayPublish(topic);
+    if (id === undefined && messageId === undefined && concernsNobody(entry)) {
+      // Nobody will ask for what it is called.
+      this.#draft(frame, entry, unnamed);
+      broker.unheard();
+      return;
+    }
+    const draft = this.#draft(frame, entry, broker.newId);
     this.session.intake.published();
-    this.#sessions.broker.publish(publication);
+    broker.publish(this.#pending(this, id, draft, entry));
   }
 
   /** Throws like `publish`, and `rate_limited`; `detail.index` says of which message it is. */
@@ -53,7 +65,9 @@ export class Publisher {
       try {
         // The first was paid for as the frame [P-14.11].
         if (index > 0) session.throttle?.admit();
-        return this.#prepared(body, batch, index);
+        const entry = this.#mayPublish(body.topic);
+        const draft = this.#draft(body, entry, this.#sessions.broker.newId);
+        return this.#pending(batch, index, draft, entry);
       } catch (thrown) {
         throw ofItem(toWarrenError(thrown), index);
       }
@@ -67,7 +81,7 @@ export class Publisher {
     const { broker } = this.#sessions;
     const { id, type, topic, messageId } = frame;
     const entry = this.#mayPublish(topic);
-    const context = this.#context();
+    const context = this.#context(broker.newId);
     const { draft, change } = toChange(frame, context);
     this.#credentials.admit(draft, entry, false);
     assertInChannel(entry, draft, change, context.now);
@@ -103,13 +117,21 @@ export class Publisher {
     this.session.publishAnswered();
   }
 
-  #prepared<Id>(body: PublishBody, owner: PublishOwner<Id>, id: Id): PendingPublish<Id> {
-    const { session } = this;
-    const entry = this.#mayPublish(body.topic);
-    const draft = toMessage(body, this.#context());
+  /** What is to be published, which is in order. Of the topic that was asked for last. */
+  #draft(body: PublishBody, entry: TopicEntry, newId: () => string): Draft {
+    const draft = toMessage(body, this.#context(newId));
     assertRetainable(draft, entry);
     this.#credentials.admit(draft, entry, body.retain === true);
-    return new PendingPublish(owner, id, draft, entry, draft.echo ? undefined : session);
+    return draft;
+  }
+
+  #pending<Id>(
+    owner: PublishOwner<Id>,
+    id: Id,
+    draft: Draft,
+    entry: TopicEntry,
+  ): PendingPublish<Id> {
+    return new PendingPublish(owner, id, draft, entry, draft.echo ? undefined : this.session);
   }
 
   #mayPublish(topic: string): TopicEntry {
@@ -117,8 +139,8 @@ export class Publisher {
     return this.#credentials.publishTo(topic, this.#sessions.broker.router);
   }
 
-  #context(): MessageContext {
-    const { clock, newId } = this.#sessions.broker;
+  #context(newId: () => string): MessageContext {
+    const { clock } = this.#sessions.broker;
     const { limits } = this.session;
     return { now: clock.now(), newId, limits, from: this.#credentials.from };
   }

@@ -17,3 +17,13 @@ test("[P-3.7] topics whose publishes are under way are remembered, and each cost
   for (let n = 0; n < 200_000; n++) router.lookup(`others/${n}`);
   expect(router.cachedTopics).toBeLessThan(10);
 }, 20_000);
+
+test("[P-3.3, P-11.1] of topics that concern nobody a flood leaves nothing; those that come again are remembered", () => {
+  const router = new Router(DEFAULT_LIMITS);
+  for (let n = 0; n < 100_000; n++) router.glance(`flood/${n}`);
+  expect(router.cachedTopics).toBeLessThan(100);
+  for (let n = 0; n < 3; n++) router.glance("again");
+  expect(router.glance("again")).toBe(router.glance("again"));
+  // Who has to keep an order has it remembered at once.
+  expect(router.lookup("new")).toBe(router.glance("new"));
+});
