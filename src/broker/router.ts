@@ -101,8 +101,8 @@ export class Router {
   }
 
   /**
-   * The same for a publish that is over with this turn where nothing of it is stored: of topics that concern
-   * nobody only those that come again are remembered.
+   * The same for a publish that is over with this turn if nothing of it is stored: of topics of which nothing is
+   * only those that come again are remembered.
    */
   glance(topic: string, hint?: TopicEntry): TopicEntry {
     const entry =
@@ -177,11 +177,12 @@ export class Router {
     assertTopic(topic, this.#limits);
     const entry = new TopicEntry(topic);
     this.#match(entry);
-    const { routes, queues, channel } = entry;
+    const { routes, queues, channel, history, retained } = entry;
     const isIdle = routes.length === 0 && queues.length === 0 && channel === undefined;
-    if (!isIdle) this.#known.add(entry);
-    else if (isPassing) this.#idle.offer(entry);
-    else this.#idle.add(entry);
+    const cache = isIdle ? this.#idle : this.#known;
+    const isStored = queues.length > 0 || history !== undefined || retained;
+    if (isPassing && !isStored) cache.offer(entry);
+    else cache.add(entry);
     return entry;
   }
 
