@@ -89,7 +89,7 @@ class HeldBatches extends MemoryEngine {
   }
 }
 
-test("[P-3.7, P-5.14] what a batch says on a topic never met before is seen before what is said there later", async () => {
+test("[P-3.7, P-5.14] a batch keeps its place on a topic never met before", async () => {
   let engine: HeldBatches | undefined;
   await using broker = await startBroker({
     engine(limits) {

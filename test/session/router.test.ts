@@ -19,7 +19,7 @@ test("[P-3.7] topics whose publishes are under way are remembered, and each cost
   expect(router.cachedTopics).toBeLessThan(10);
 }, 20_000);
 
-test("[P-3.3, P-11.1] a flood of topics that come but once leaves nothing; those that come again are remembered", () => {
+test("[P-3.3, P-11.1] topics that come but once leave nothing; others are remembered", () => {
   const router = new Router(DEFAULT_LIMITS);
   router.openRoute("seen/#", new JsonEncoder());
   router.bind("q", ["stored/#"]);
