@@ -27,6 +27,10 @@ export class Crowd {
     });
   }
 
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   /** One order at a time. */
   tell<T>(order: Order): Promise<T> {
     return new Promise<T>((resolve, reject) => {

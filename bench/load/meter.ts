@@ -46,9 +46,11 @@ export interface Window {
   readonly cores: CoresUsed;
 }
 
-/** Starts measuring; call the result to end it. */
-export function startMeter(serverPid: number): () => Window {
+/** Starts measuring; call the result to end it. Processes in `ours` count as the generator. */
+export function startMeter(serverPid: number, ours: readonly number[] = []): () => Window {
   const at = performance.now();
+  const oursUs = () => ours.reduce((sum, pid) => sum + processCpuUs(pid), 0);
+  const before = oursUs();
   const server = processCpuUs(serverPid);
   const own = process.cpuUsage();
   const busy = machineBusyUs();
@@ -56,7 +58,7 @@ export function startMeter(serverPid: number): () => Window {
     const us = (performance.now() - at) * 1000;
     const serverCpuUs = processCpuUs(serverPid) - server;
     const used = process.cpuUsage(own);
-    const ownUs = used.user + used.system;
+    const ownUs = used.user + used.system + oursUs() - before;
     const otherUs = Math.max(0, machineBusyUs() - busy - serverCpuUs - ownUs);
     return {
       seconds: us / 1e6,

@@ -5,7 +5,8 @@
  * peer's buffers, not ours.
  */
 import type { Socket } from "../broker/route.ts";
-import type { FairTurns, Waiting } from "./fair-turns.ts";
+import type { Limits } from "../limits.ts";
+import type { FairTurns, Payer, Waiting } from "./fair-turns.ts";
 
 /** Twice what one read of a socket brings; only what was compressed can be more. */
 const THROTTLED_BYTES_MAX = 1024 * 1024;
@@ -19,7 +20,8 @@ interface Held {
 export class Intake implements Waiting {
   readonly #socket: Socket;
   readonly #turns: FairTurns;
-  readonly #maxPending: number;
+  readonly #payer: Payer;
+  readonly #limits: Limits;
   /** Publishes not yet answered. */
   pending = 0;
   #full = false;
@@ -38,10 +40,11 @@ export class Intake implements Waiting {
   #taken = 0;
   #heldBytes = 0;
 
-  constructor(socket: Socket, turns: FairTurns, maxPending: number) {
+  constructor(socket: Socket, turns: FairTurns, payer: Payer, limits: Limits) {
     this.#socket = socket;
     this.#turns = turns;
-    this.#maxPending = maxPending;
+    this.#payer = payer;
+    this.#limits = limits;
   }
 
   /** Whether what arrives has to be held. */
@@ -80,14 +83,14 @@ export class Intake implements Waiting {
 
   published(): void {
     this.pending++;
-    if (this.pending < this.#maxPending || this.#full) return;
+    if (this.pending < this.#limits.pendingPublishes || this.#full) return;
     this.#full = true;
     this.#readOrNot();
   }
 
   answered(): void {
     this.pending--;
-    if (!this.#full || this.pending * 2 > this.#maxPending) return;
+    if (!this.#full || this.pending * 2 > this.#limits.pendingPublishes) return;
     this.#full = false;
     this.#readOrNot();
   }
@@ -133,17 +136,27 @@ export class Intake implements Waiting {
     this.#take();
   }
 
+  /** What is being taken has had its time; true: the rest of it is to be held. */
+  get cutShort(): boolean {
+    if (!this.#turns.isOver) return false;
+    this.yieldTurn();
+    return this.shut;
+  }
+
   #take(): void {
     const held = this.#held;
     let at = this.#taken;
     // What one of these holds is the rest of itself, so it comes before the others.
     this.#held = [];
     this.#taken = 0;
+    this.#turns.begin(this.#payer);
     while (at < held.length && !this.shut) {
       const { act, bytes } = held[at]!;
       held[at++] = undefined;
       this.#count(-bytes);
       act();
+      this.#turns.end(this.#payer);
+      if (this.#turns.isServed) this.yieldTurn();
     }
     if (at < held.length) {
       if (this.#holds) this.#held.push(...held.slice(at));
@@ -167,7 +180,7 @@ export class Intake implements Waiting {
   }
 
   #goOn(): void {
-    if (this.#holds && !this.stopped) this.yieldTurn();
+    if ((this.#holds || this.#stopped) && !this.stopped) this.yieldTurn();
     else this.#readOrNot();
   }
 
@@ -176,12 +189,16 @@ export class Intake implements Waiting {
     this.#turns.heldBytes += bytes;
   }
 
-  /** Before something is held, reading on costs nothing: mostly there is nothing more. */
+  /** To stop for each little that waits would cost more than to take it. */
   #readOrNot(): void {
-    const stops = this.#full || this.#throttled || this.#deciding || (this.#waits && this.#holds);
+    const behind = this.#waits && this.#heldBytes >= this.#limits.turnBytes;
+    const stops = this.#full || this.#throttled || this.#deciding || behind;
     if (stops === this.#stopped) return;
     this.#stopped = stops;
     if (stops) this.#socket.pause();
-    else this.#socket.resume();
+    else {
+      this.#socket.resume();
+      this.#turns.readsAgain();
+    }
   }
 }

@@ -19,6 +19,7 @@ import type { Bytes, Socket, Subscriber } from "../broker/route.ts";
 import { toWarrenError, type WarrenError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { Credentials, type CredentialsOwner } from "./credentials.ts";
+import type { Payer } from "./fair-turns.ts";
 import { isGoodbye, mayComeBack } from "./farewell.ts";
 import { Intake } from "./intake.ts";
 import { LiveSubscriptions } from "./live.ts";
@@ -36,7 +37,7 @@ const MESSAGE_BYTES = 64;
 
 export type SessionState = "waiting" | "open" | "draining" | "leaving" | "ended";
 
-export class Session implements Subscriber, OutboxOwner, CredentialsOwner {
+export class Session implements Subscriber, OutboxOwner, CredentialsOwner, Payer {
   readonly id: string;
   readonly protocol: Protocol;
   readonly address: string;
@@ -66,6 +67,8 @@ export class Session implements Subscriber, OutboxOwner, CredentialsOwner {
   slot = -1;
   /** Bytes that are taken from it until others have their turn. */
   #share: number;
+  /** Kept by `FairTurns`. */
+  paidUntilMs = 0;
 
   constructor(
     sessions: Sessions,
@@ -127,12 +130,20 @@ export class Session implements Subscriber, OutboxOwner, CredentialsOwner {
   receive(data: string | Buffer): void {
     this.heardAt = this.#sessions.tick;
     if (this.over) return;
-    const shut = this.#intake?.shut === true;
+    const { turns } = this.#sessions;
+    let shut = this.#intake?.shut === true;
     this.throttle?.read(data);
-    if (!shut) this.#take(data);
-    else if (!this.intake.hold(() => this.#take(data), data.length)) {
-      this.close(CLOSE.abuse, "too much at once");
+    if (!shut && turns.begin(this)) {
+      this.intake.yieldTurn();
+      shut = true;
     }
+    if (shut) {
+      const kept = this.intake.hold(() => this.#take(data), data.length);
+      if (!kept) this.close(CLOSE.abuse, "too much at once");
+      return;
+    }
+    this.#take(data);
+    turns.end(this);
   }
 
   #take(data: string | Buffer): void {
@@ -151,13 +162,18 @@ export class Session implements Subscriber, OutboxOwner, CredentialsOwner {
 
   get intake(): Intake {
     const { turns, limits } = this.#sessions;
-    this.#intake ??= new Intake(this.#socket, turns, limits.pendingPublishes);
+    this.#intake ??= new Intake(this.#socket, turns, this, limits);
     return this.#intake;
   }
 
   /** What follows has to wait, by `hold`: for what is being decided, or for being over its rates no longer. */
   get stopped(): boolean {
     return this.#intake?.stopped === true;
+  }
+
+  /** What is being read has had its time, and the rest of it has to wait, by `hold`. */
+  get cutShort(): boolean {
+    return this.intake.cutShort;
   }
 
   /** The frame has to wait for what is being read for those before it, and what follows waits too. */

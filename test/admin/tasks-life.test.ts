@@ -102,9 +102,8 @@ describe("[P-13.10] the clock is set back after messages died", () => {
     test(`[P-13.10] ${title}: a redrive takes what is there, and what dies later is not its own`, async () => {
       let aheadMs = 0;
       const clock: Clock = {
+        ...systemClock,
         now: () => systemClock.now() + aheadMs,
-        after: (delayMs, action) => systemClock.after(delayMs, action),
-        endOfTurn: (action) => systemClock.endOfTurn(action),
       };
       await using broker = await startTestWarren(settings(), { clock });
       await dead(broker, 3);

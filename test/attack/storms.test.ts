@@ -17,12 +17,11 @@ const CROWD = 80;
 function slowClock(): Clock {
   let aheadMs = 0;
   return {
+    ...systemClock,
     now() {
       aheadMs += 2;
       return systemClock.now() + aheadMs;
     },
-    after: systemClock.after,
-    endOfTurn: systemClock.endOfTurn,
   };
 }
 

@@ -46,6 +46,7 @@ class World {
   readonly #turns: (() => void)[] = [];
   readonly #clock: Clock = {
     now: () => 0,
+    elapsedMs: () => 0,
     after: () => ({ cancel: () => undefined }),
     endOfTurn: (action) => void this.#turns.push(action),
   };

@@ -13,6 +13,10 @@ export class JumpingClock implements Clock {
     return this.#steady.now() + this.#aheadMs;
   }
 
+  elapsedMs(): number {
+    return this.#steady.elapsedMs();
+  }
+
   after(delayMs: number, action: () => void): Timer {
     return this.#steady.after(delayMs, action);
   }

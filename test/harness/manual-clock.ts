@@ -8,6 +8,9 @@ interface Waiting {
 
 export class ManualClock implements Clock {
   #now: number;
+  #lookedMs = 0;
+  /** What every look at a clock adds to `elapsedMs`: nothing, unless work is to seem costly. */
+  lookMs = 0;
   /** In the order of their times, then of asking. */
   readonly #waiting: Waiting[] = [];
 
@@ -16,7 +19,13 @@ export class ManualClock implements Clock {
   }
 
   now(): number {
+    this.#lookedMs += this.lookMs;
     return this.#now;
+  }
+
+  elapsedMs(): number {
+    this.#lookedMs += this.lookMs;
+    return this.#now + this.#lookedMs;
   }
 
   after(delayMs: number, action: () => void): Timer {

@@ -65,9 +65,8 @@ describe("[P-12.7] pull", () => {
       });
       // To those who wait time passes faster than any disk can turn.
       const clock: Clock = {
-        now: () => systemClock.now(),
+        ...systemClock,
         after: (delayMs, action) => systemClock.after(delayMs <= 200 ? 0 : delayMs, action),
-        endOfTurn: (action) => systemClock.endOfTurn(action),
       };
       await using broker = await startTestWarren(JOBS, { engine, clock });
       const payloads = Array.from({ length: 100 }, (_, n) => n);

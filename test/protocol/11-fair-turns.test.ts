@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { encode } from "@msgpack/msgpack";
 import { OPCODE, webSocketFrame } from "../attack/hostile-peer.ts";
 import { eventually } from "../harness/eventually.ts";
+import { ManualClock } from "../harness/manual-clock.ts";
 import { RawClient } from "../harness/raw-client.ts";
 import { startBroker, type TestBroker } from "../harness/start-broker.ts";
 import { TOKENS_ONLY, tokenFor } from "../harness/tokens.ts";
@@ -57,6 +58,32 @@ for (const encoding of ENCODINGS) {
       events.splice(at, 1);
       expect(events.map(({ payload }) => payload)).toEqual(upTo(200));
     });
+
+    for (const together of [false, true]) {
+      const how = together ? "frames of one message" : "messages of their own";
+      test(`[P-11.2] who sends little that costs much waits for his turn (${how})`, async () => {
+        const clock = new ManualClock();
+        await using broker = await startBroker({ deps: { clock } });
+        using watcher = await watcherOf(broker);
+        using flooder = await WireClient.connect(broker.wsUrl, { encoding });
+        using other = await WireClient.connect(broker.wsUrl, { encoding });
+        const [flood, single] = [flooder, other].map(({ welcome }) =>
+          [...broker.warren.sessions].find(({ id }) => id === welcome.session),
+        );
+        const packed = (value: object) =>
+          encoding === "json" ? JSON.stringify(value) : Buffer.from(encode(value));
+        clock.lookMs = 1;
+        const frames = upTo(200).map((n) => publish(n));
+        for (const one of together ? [frames] : frames) flood!.receive(packed(one));
+        single!.receive(packed(publish(0, "from/other")));
+        const events = await eventsOf(watcher, 201);
+        const at = events.findIndex(({ topic }) => topic === "from/other");
+        expect(at).toBeGreaterThan(0);
+        expect(at).toBeLessThan(30);
+        events.splice(at, 1);
+        expect(events.map(({ payload }) => payload)).toEqual(upTo(200));
+      });
+    }
 
     test("[P-11.2, P-2.3] frames take effect in their order, an auth among them too", async () => {
       await using broker = await startBroker({ limits: SMALL_SHARE, access: TOKENS_ONLY });

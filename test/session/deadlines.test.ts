@@ -12,6 +12,10 @@ class HandClock implements Clock {
     return this.ms;
   }
 
+  elapsedMs(): number {
+    return this.ms;
+  }
+
   after(delayMs: number, action: () => void) {
     const timer = { at: this.ms + Math.max(delayMs, 0), action };
     this.timers.push(timer);

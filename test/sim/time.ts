@@ -29,6 +29,7 @@ export class SimTime {
   #turn: (() => void)[] = [];
   #steady = 0;
   #aheadMs = 0;
+  #workedMs = 0;
   #asked = 0;
 
   constructor(random: Random) {
@@ -47,6 +48,13 @@ export class SimTime {
 
   jump(ms: number): void {
     this.#aheadMs += ms;
+  }
+
+  /** What is being done takes some of a millisecond, and now and then several, until this is asked again. */
+  worked(): number {
+    const chance = this.#random();
+    this.#workedMs += chance < 0.05 ? 40 * chance : 0.1 * chance;
+    return this.#steady + this.#workedMs;
   }
 
   /** By how much the clock is wrong. */
@@ -125,6 +133,10 @@ export class LifeClock implements Clock {
 
   now(): number {
     return this.#time.now();
+  }
+
+  elapsedMs(): number {
+    return this.#time.worked();
   }
 
   after(delayMs: number, action: () => void): Timer {

@@ -68,6 +68,8 @@ const BY_TYPE = new Map<string, Verb>(
   ]),
 );
 const isFrameId = TypeCompiler.Compile(FrameId);
+/** How many frames of one message are taken until it is asked whether that took long. */
+const FRAMES_A_LOOK = 16;
 /** Ids are bounded in bytes; the schema can only count characters. */
 const ID_BYTES = 64;
 
@@ -127,7 +129,8 @@ export class NativeProtocol implements Protocol {
 
 function handleFrom(session: Session, frames: readonly unknown[], start: number): void {
   for (let i = start; i < frames.length && !session.over; i++) {
-    if (session.stopped) {
+    const looks = i > start && (i - start) % FRAMES_A_LOOK === 0;
+    if (session.stopped || (looks && session.cutShort)) {
       session.hold(() => handleFrom(session, frames, i));
       return;
     }
