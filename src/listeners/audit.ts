@@ -4,9 +4,10 @@
  */
 import type { Operation } from "../../schemas/http.ts";
 import type { AuditEntry, AuditQuery } from "../engine/audit.ts";
-import { toWarrenError, type WarrenError } from "../errors.ts";
+import { toWarrenError, WarrenError } from "../errors.ts";
 import { redact } from "../log.ts";
 import type { Call, Handlers, Services } from "./services.ts";
+import type { Wait } from "./waits.ts";
 
 /** What a change is called, and what it is made to. */
 export interface Change {
@@ -103,40 +104,77 @@ const ON_AT_MOST = 256;
 const EXPORT_PAGE = 1000;
 
 export const auditHandlers: Handlers<"listAudit"> = {
-  async listAudit({ query, server, request }, { engine }) {
+  async listAudit({ query, server, request, principal, address }, { engine, waits, standing }) {
     const { format, ...page } = query;
     if (format === undefined) return engine.audit.query(page);
     const asked = { ...page, limit: EXPORT_PAGE };
     // The first page before anything is answered: a question that is refused gets its status.
     const first = await engine.audit.query(asked);
     server.timeout(request, 0);
-    return new Response(
-      lines(first, asked, (next) => engine.audit.query(next)),
-      {
-        headers: { "Content-Type": "application/x-ndjson", "Cache-Control": "no-store" },
-      },
-    );
+    const lost = () => standing.lost({ principal, address }) ?? lackOf(principal);
+    const wait = waits.begin(request.signal, principal.expiresAt, lost);
+    const ask = (next: AuditQuery) => engine.audit.query(next);
+    return new Response(new ReadableStream(new Export(first, asked, ask, wait)), {
+      headers: { "Content-Type": "application/x-ndjson", "Cache-Control": "no-store" },
+    });
   },
 };
 
+function lackOf({ rights }: Call["principal"]): WarrenError | undefined {
+  return rights.may("admin", "audit") ? undefined : new WarrenError("forbidden");
+}
+
 type Page = Awaited<ReturnType<Services["engine"]["audit"]["query"]>>;
 
-/** Every entry from this page on, one a line, read as fast as the client takes them. */
-function lines(
-  first: Page,
-  asked: AuditQuery,
-  query: (next: AuditQuery) => Promise<Page>,
-): ReadableStream<string> {
-  let page: Page | undefined = first;
-  return new ReadableStream({
-    async pull(controller) {
-      page ??= await query(asked);
-      const text = page.entries.map((entry) => `${JSON.stringify(entry)}\n`).join("");
-      if (text !== "") controller.enqueue(text);
-      const { next }: Page = page;
-      page = undefined;
-      if (next === undefined) controller.close();
-      else asked = { ...asked, after: next };
-    },
-  });
+/**
+ * Every entry from the first page on, one a line, read as fast as the client takes them, which may be slowly: it is cut
+ * off when whoever asked for it is not to be shown more [P-14.4].
+ */
+class Export {
+  #page: Page | undefined;
+  #asked: AuditQuery;
+  readonly #query: (next: AuditQuery) => Promise<Page>;
+  readonly #wait: Wait;
+
+  constructor(
+    first: Page,
+    asked: AuditQuery,
+    query: (next: AuditQuery) => Promise<Page>,
+    wait: Wait,
+  ) {
+    this.#page = first;
+    this.#asked = asked;
+    this.#query = query;
+    this.#wait = wait;
+  }
+
+  start(controller: ReadableStreamDefaultController<string>): void {
+    const { signal } = this.#wait;
+    signal.addEventListener("abort", () => this.#end(() => controller.error(signal.reason)));
+  }
+
+  async pull(controller: ReadableStreamDefaultController<string>): Promise<void> {
+    try {
+      this.#page ??= await this.#query(this.#asked);
+      this.#wait.assert();
+    } catch (error) {
+      this.#end(() => controller.error(error));
+      return;
+    }
+    const { entries, next } = this.#page;
+    this.#page = undefined;
+    const text = entries.map((entry) => `${JSON.stringify(entry)}\n`).join("");
+    if (text !== "") controller.enqueue(text);
+    if (next === undefined) this.#end(() => controller.close());
+    else this.#asked = { ...this.#asked, after: next };
+  }
+
+  cancel(): void {
+    this.#end(() => undefined);
+  }
+
+  #end(how: () => void): void {
+    this.#wait.end();
+    how();
+  }
 }
