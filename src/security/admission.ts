@@ -97,10 +97,12 @@ export class Admission {
       authenticate: async (credential, peer) => {
         const { address } = peer;
         const unknown = { address, principal: undefined };
-        if (credential !== undefined) this.#counted(unknown, () => rates.assertMayLogin(address));
+        // Among thousands that wait for their turn the first may have been too many already.
+        const mayGoOn = () => this.#counted(unknown, () => rates.assertMayLogin(address));
+        if (credential !== undefined) mayGoOn();
         let principal: Principal;
         try {
-          principal = await inner.authenticate(credential, peer);
+          principal = await inner.authenticate(credential, { address, mayGoOn });
         } catch (error) {
           const refused = error instanceof WarrenError && error.code === "unauthenticated";
           if (refused && credential !== undefined) rates.loginFailed(address);

@@ -34,6 +34,13 @@ import { claimFault } from "./tokens.ts";
 /** A JWT or an API key as text, or a verified client certificate. */
 export type Credential = string | ClientCertificate;
 
+/** Whose credential it is. */
+export interface Peer {
+  readonly address: string;
+  /** Asked once more when the credential had to wait for its turn; what it throws is the answer. */
+  readonly mayGoOn?: () => void;
+}
+
 /** Decides who a connection is. */
 export interface Authenticator {
   /**
@@ -41,7 +48,7 @@ export interface Authenticator {
    * `unauthenticated`, `token_expired` or `token_revoked`, or with `busy` when an issuer's keys cannot be had;
    * behind the door with `banned` and `rate_limited` too.
    */
-  authenticate(credential: Credential | undefined, peer: { address: string }): Promise<Principal>;
+  authenticate(credential: Credential | undefined, peer: Peer): Promise<Principal>;
   /** Everyone is let in and may do everything: there is nothing to tell anyone apart by. */
   readonly open: boolean;
   /** Whether a connection without a credential is let in, or has to send `auth` in time [P-1.3]. */
@@ -138,12 +145,12 @@ class ConfiguredAuthenticator implements Authenticator {
     return this.#anonymous !== undefined;
   }
 
-  async authenticate(credential: Credential | undefined): Promise<Principal> {
+  async authenticate(credential: Credential | undefined, peer: Peer): Promise<Principal> {
     if (credential === undefined) {
       if (this.#anonymous !== undefined) return this.#anonymous;
       throw new WarrenError("unauthenticated", "A credential is needed: a token or an API key.");
     }
-    const principal = await this.#principalOf(credential);
+    const principal = await this.#principalOf(credential, peer);
     assertNamed(principal.name);
     this.#revocations?.assertNotRevoked(principal);
     const { key } = principal.credential ?? {};
@@ -151,14 +158,14 @@ class ConfiguredAuthenticator implements Authenticator {
     return principal;
   }
 
-  async #principalOf(credential: Credential): Promise<Principal> {
+  async #principalOf(credential: Credential, { mayGoOn }: Peer): Promise<Principal> {
     if (typeof credential !== "string") return this.#byCertificate(credential);
     if (credential === "") throw new WarrenError("unauthenticated", "The credential is empty.");
     if (looksLikeKey(credential)) return this.#byKey(credential);
     if (this.#issuers === undefined) {
       throw new WarrenError("unauthenticated", "This broker takes API keys only.");
     }
-    return this.#byClaims(await this.#issuers.verify(credential));
+    return this.#byClaims(await this.#issuers.verify(credential, mayGoOn));
   }
 
   refreshKeys(): void {

@@ -42,7 +42,7 @@ export interface Vouched extends VerifiedToken {
 
 export interface Issuers {
   /** Rejects as `TokenVerifier.verify` does. */
-  verify(token: string): Promise<Vouched>;
+  verify(token: string, mayGoOn?: () => void): Promise<Vouched>;
   /** Key files and fetched keys are read anew for the next token. */
   refresh(): void;
   /** Fetched keys are asked for anew if that is due. Does not reject. */
@@ -85,7 +85,7 @@ export function createIssuers(config: IssuersConfig): Issuers | undefined {
   if (own === undefined && named.size === 0) return undefined;
   const known = new VerifiedTokens<Vouched>(config.clock, config.verifiedTokens ?? 0);
   return {
-    async verify(text) {
+    async verify(text, mayGoOn) {
       const before = known.find(text);
       if (before !== undefined) return before;
       const token = readToken(text);
@@ -98,7 +98,7 @@ export function createIssuers(config: IssuersConfig): Issuers | undefined {
       }
       const { keys, verifier, bounds } = entry;
       const { revision } = keys;
-      const vouched = { ...(await verifier.verify(token)), bounds };
+      const vouched = { ...(await verifier.verify(token, mayGoOn)), bounds };
       // Keys that changed meanwhile may not be those that it was verified with.
       if (revision !== undefined && revision === keys.revision) {
         known.keep(text, vouched, vouched.span, () => keys.revision === revision);

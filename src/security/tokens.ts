@@ -42,9 +42,10 @@ export interface TokenVerifier {
   /**
    * The claims of a token that is genuine and in force. Rejects with `token_expired`, with `busy` when
    * the issuer's keys cannot be had, or with `unauthenticated` and a sentence that says what is wrong;
-   * `grants` is not looked at.
+   * `grants` is not looked at. `mayGoOn` is asked before each signature, which may have had to wait for its turn;
+   * what it throws is the answer.
    */
-  verify(token: UnverifiedToken): Promise<VerifiedToken>;
+  verify(token: UnverifiedToken, mayGoOn?: () => void): Promise<VerifiedToken>;
 }
 
 export interface VerifiedToken {
@@ -135,10 +136,11 @@ export function createTokenVerifier(rules: TokenRules): TokenVerifier {
   const toleranceMs = rules.clockToleranceMs ?? CLOCK_TOLERANCE_MS;
   const claimRules = { issuer, audience, maxAgeMs, toleranceMs };
   return {
-    async verify({ hint, payload, signed, signature }) {
+    async verify({ hint, payload, signed, signature }, mayGoOn) {
       if (!algorithms.includes(hint.alg)) throw wrongAlgorithm(algorithms);
       for (const key of await keys.keysFor(hint)) {
         await turnstile?.pass();
+        mayGoOn?.();
         if (!(await isSignedBy(key, hint.alg, signed, signature))) continue;
         assertClaims(payload, claimRules, clock.now());
         const claims = checkedClaims(payload);
