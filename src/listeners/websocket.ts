@@ -86,12 +86,12 @@ function handlersFor({ limits, outboxes }: Sessions, log: Logger): WebSocketHand
     open: (socket) => socket.data.open(socket),
     message: (socket, data) => socket.data.receive(data),
     drain: (socket) => socket.data.drained(),
-    ping(socket) {
-      socket.data.heard();
+    ping(socket, data) {
+      control(socket.data, data);
       // Bun has answered it: pongs wait too when they are not read, and nothing else may be sent.
       socket.data.checkBacklog();
     },
-    pong: (socket) => socket.data.heard(),
+    pong: (socket, data) => control(socket.data, data),
     close: (socket, code) => socket.data.end(code),
     error(error: Error, socket?: ServerWebSocket<Session>) {
       log.error("a fault in a WebSocket handler", { error, session: socket?.data.id });
@@ -104,6 +104,19 @@ interface Comer {
   readonly request: Request;
   readonly server: Peer<Session>;
   readonly address: string;
+}
+
+/** The WebSocket's own frames are signs of life, and count for the rates as any other [P-14.11]. */
+function control(session: Session, data: Buffer): void {
+  session.heard();
+  const { throttle, over } = session;
+  if (throttle === undefined || over) return;
+  throttle.read(data);
+  try {
+    throttle.admit();
+  } catch {
+    // Nobody is told, since there is no answer of ours to them; who goes on is not read any more.
+  }
 }
 
 async function admit(
