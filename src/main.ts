@@ -130,7 +130,11 @@ export async function startWarren(config: Config, deps: Partial<WarrenDeps> = {}
   log.info("listening", { url, durability, engine: broker.engine.name, version: VERSION });
   const renew = () => renewCertificate(listener, config, house.services);
   const watch = new CertificateWatch(config.tls, house.services.clock, renew);
-  if (hasTls(config.tls)) await watch.start();
+  if (hasTls(config.tls)) {
+    await watch.start();
+    // It may have changed while the broker started.
+    renew();
+  }
   for (const { message, advice } of warningsOf(config, house)) log.warn(message, { advice });
   if (durability === "os") log.warn("durability is os: a power loss may take confirmed messages");
   let stopped: Promise<void> | undefined;

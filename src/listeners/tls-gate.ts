@@ -25,8 +25,10 @@ export class TlsGate {
   readonly #sockets = new Set<TLSSocket>();
   readonly #innerPort: number;
   readonly #stalls: Stalls;
+  #material: TlsMaterial;
 
   private constructor(material: TlsMaterial, innerPort: number, stalls: Stalls) {
+    this.#material = material;
     this.#innerPort = innerPort;
     this.#stalls = stalls;
     this.#server = createServer(
@@ -65,9 +67,11 @@ export class TlsGate {
     return port === undefined ? undefined : this.#peers.get(port);
   }
 
-  /** New connections see the new certificate; those that are open stay. Always true. */
-  renew(material: TlsMaterial): true {
+  /** New connections see the new certificate; those that are open stay. False: it is the one in use. */
+  renew(material: TlsMaterial): boolean {
+    if (Bun.deepEquals(material, this.#material)) return false;
     this.#server.setSecureContext(optionsOf(material));
+    this.#material = material;
     return true;
   }
 

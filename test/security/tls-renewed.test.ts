@@ -2,6 +2,10 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { copyFileSync } from "node:fs";
 import { join } from "node:path";
+import { connect } from "node:tls";
+import { systemClock, systemRandom } from "../../src/clock.ts";
+import type { EngineListener } from "../../src/engine/engine.ts";
+import { MemoryEngine } from "../../src/engine/memory/engine.ts";
 import { HostilePeer, upgradeRequest } from "../attack/hostile-peer.ts";
 import { Authority, type MadeCertificate, OPENSSL } from "../harness/certificates.ts";
 import { startBroker } from "../harness/start-broker.ts";
@@ -25,6 +29,18 @@ function madeCertificates() {
     copyFileSync(keyFile, files.keyFile);
   };
   return { authority, first, second, files, use };
+}
+
+/** The common name of the certificate that a new connection is shown. */
+function nameShown(url: string, ca: string): Promise<unknown> {
+  const { port, hostname } = new URL(url);
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port: Number(port), host: hostname, ca }, () => {
+      resolve(socket.getPeerCertificate().subject.CN);
+      socket.destroy();
+    });
+    socket.on("error", reject);
+  });
 }
 
 const LIMITS = { frameBytes: 16 * 1024, outboundBytes: 128 * 1024, commitBytes: 1024 * 1024 };
@@ -80,4 +96,25 @@ describe.skipIf(made === undefined)("[P-14.3] behind a renewed certificate", () 
     expect((await before.expect("event")).payload).toBe(1);
     expect((await after.expect("event")).payload).toBe(2);
   });
+
+  test.each(["none", "request"] as const)(
+    "[P-14.3] one that comes while the broker starts is seen, with client certificates: %s",
+    async (clientCertificate) => {
+      use(first);
+      /** Opening takes long enough for somebody to renew the files meanwhile. */
+      class SlowEngine extends MemoryEngine {
+        override async open(listener: EngineListener): Promise<void> {
+          use(second);
+          await super.open(listener);
+        }
+      }
+      const ca = clientCertificate === "none" ? {} : { caFile: authority.caFile };
+      await using broker = await startBroker({
+        access: { tls: { ...files, ...ca, clientCertificate } },
+        engine: (limits) => new SlowEngine({ clock: systemClock, random: systemRandom, limits }),
+      });
+      expect(await nameShown(broker.httpUrl, authority.ca)).toBe("second");
+      expect(broker.log.filter((line) => line.includes("was renewed"))).toHaveLength(1);
+    },
+  );
 });
