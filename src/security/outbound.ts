@@ -93,7 +93,13 @@ export async function fetchJson(text: string, outbound: Outbound): Promise<unkno
     await answer.body?.cancel();
     throw new Error(`${text} answered ${answer.status}; redirects are not followed.`);
   }
-  return JSON.parse(await boundedText(answer, text));
+  const body = await boundedText(answer, text);
+  try {
+    return JSON.parse(body);
+  } catch {
+    // A parser quotes what it tripped over, and what came instead may be a secret.
+    throw new Error(`${text} answered no JSON.`);
+  }
 }
 
 /** Throws unless all addresses of the URL's name may be asked. */

@@ -60,14 +60,19 @@ describe("[P-14.11] a request counts, whatever becomes of it", () => {
     "%s, and who goes on is banned before anything else is looked at",
     async (...row) => {
       const [, status, path, init] = row;
-      const { broker, ask } = await limited({
+      const { broker, clock, ask } = await limited({
         burstSeconds: 1,
-        overall: { messagesPerSecond: 1 },
+        address: { messagesPerSecond: 1 },
         abuse: { perMinute: 2, banMs: 60_000 },
       });
       await using _broker = broker;
       expect((await ask(path, init)).status).toBe(status);
       for (let n = 0; n < 3; n++) expect((await ask(path, init)).code).toBe("rate_limited");
+      expect((await ask(path, init)).code).toBe("banned");
+      // Whether it lives is everybody's to know, within the rates [P-14.5].
+      expect((await ask("/healthz")).code).toBe("rate_limited");
+      clock.advance(2000);
+      expect((await ask("/healthz")).status).toBe(200);
       expect((await ask(path, init)).code).toBe("banned");
     },
   );
