@@ -1,12 +1,15 @@
 /**
  * Filters and the topics they match [P-3.1]: a value for each filter, and all values whose filter
- * matches a topic. A filter is looked up by its name; without a wildcard that is all, so that a hundred thousand
- * devices with a topic each cost a map entry each. Only wildcards live in the tree too.
+ * matches a topic. Every filter is looked up by its name, and those without a wildcard live there alone, so that a
+ * hundred thousand devices with a topic each cost a map entry each; only wildcards live in the tree.
  */
 import { hasWildcard } from "../topic.ts";
 
 /** One level of the tree; the filters that end here are its values. */
 interface Node<Value> {
+  readonly parent: Node<Value> | undefined;
+  /** Its name at the parent; `+` for what is behind that. */
+  readonly level: string;
   children: Map<string, Node<Value>> | undefined;
   /** Behind `+` at this level. */
   plus: Node<Value> | undefined;
@@ -17,46 +20,53 @@ interface Node<Value> {
 }
 
 export class FilterTrie<Value> {
-  /** Of every filter, so that whoever comes and goes walks down the tree only to change it. */
-  readonly #values = new Map<string, Value>();
-  readonly #root: Node<Value> = emptyNode();
-  #wildcards = 0;
+  readonly #literal = new Map<string, Value>();
+  /** Where each filter with a wildcard ends, so that only one that comes is taken apart. */
+  readonly #wild = new Map<string, Node<Value>>();
+  readonly #root = emptyNode<Value>(undefined, "");
 
   /** How many filters have a value. */
   get size(): number {
-    return this.#values.size;
+    return this.#literal.size + this.#wild.size;
   }
 
   get(filter: string): Value | undefined {
-    return this.#values.get(filter);
+    const literal = this.#literal.get(filter);
+    if (literal !== undefined) return literal;
+    const node = this.#wild.get(filter);
+    return isOpen(filter) ? node?.below : node?.value;
   }
 
   set(filter: string, value: Value): void {
-    const before = this.#values.size;
-    this.#values.set(filter, value);
-    if (!hasWildcard(filter)) return;
-    if (this.#values.size > before) this.#wildcards++;
+    if (!hasWildcard(filter)) {
+      this.#literal.set(filter, value);
+      return;
+    }
     const levels = filter.split("/");
-    const open = levels.at(-1) === "#";
+    const open = isOpen(filter);
     let node = this.#root;
     for (let i = 0; i < levels.length - (open ? 1 : 0); i++) node = grow(node, levels[i]!);
+    this.#wild.set(filter, node);
     if (open) node.below = value;
     else node.value = value;
   }
 
   /** Forgets the filter and every level that nothing else needs. */
   delete(filter: string): void {
-    if (!this.#values.delete(filter) || !hasWildcard(filter)) return;
-    this.#wildcards--;
-    prune(this.#root, filter.split("/"), 0);
+    if (this.#literal.delete(filter)) return;
+    const node = this.#wild.get(filter);
+    if (node === undefined) return;
+    this.#wild.delete(filter);
+    if (isOpen(filter)) node.below = undefined;
+    else node.value = undefined;
+    prune(node);
   }
 
   /** Adds to `found` the value of every filter that matches `topic`, in no particular order. */
   match(topic: string, found: Value[]): void {
-    // A topic holds no wildcard, so what has its name is no filter of the tree.
-    const literal = this.#values.get(topic);
+    const literal = this.#literal.get(topic);
     if (literal !== undefined) found.push(literal);
-    if (this.#wildcards === 0) return;
+    if (this.#wild.size === 0) return;
     const levels = topic.split("/");
     if (levels[0]!.startsWith("$")) {
       // No wildcard at the first level matches what belongs to the broker.
@@ -64,6 +74,11 @@ export class FilterTrie<Value> {
       if (child !== undefined) collect(child, levels, 1, found);
     } else collect(this.#root, levels, 0, found);
   }
+}
+
+/** Whether its last level is `#`, and not only ends with it: what is bound need not be valid. */
+function isOpen(filter: string): boolean {
+  return filter.endsWith("/#") || filter === "#";
 }
 
 function collect<Value>(
@@ -83,18 +98,21 @@ function collect<Value>(
   if (node.plus !== undefined) collect(node.plus, levels, at + 1, found);
 }
 
-function emptyNode<Value>(): Node<Value> {
-  return { children: undefined, plus: undefined, value: undefined, below: undefined };
-}
-
-function childOf<Value>(node: Node<Value>, level: string): Node<Value> | undefined {
-  return level === "+" ? node.plus : node.children?.get(level);
+function emptyNode<Value>(parent: Node<Value> | undefined, level: string): Node<Value> {
+  return {
+    parent,
+    level,
+    children: undefined,
+    plus: undefined,
+    value: undefined,
+    below: undefined,
+  };
 }
 
 function grow<Value>(node: Node<Value>, level: string): Node<Value> {
-  const existing = childOf(node, level);
+  const existing = level === "+" ? node.plus : node.children?.get(level);
   if (existing !== undefined) return existing;
-  const child = emptyNode<Value>();
+  const child = emptyNode(node, level);
   if (level === "+") node.plus = child;
   else {
     node.children ??= new Map();
@@ -103,22 +121,19 @@ function grow<Value>(node: Node<Value>, level: string): Node<Value> {
   return child;
 }
 
-/** Removes the value at the end of `levels`; tells whether `node` is empty now. */
-function prune<Value>(node: Node<Value>, levels: readonly string[], at: number): boolean {
-  const level = levels[at];
-  if (level === undefined) node.value = undefined;
-  else if (level === "#") node.below = undefined;
-  else {
-    const child = childOf(node, level);
-    if (child !== undefined && prune(child, levels, at + 1)) {
-      if (level === "+") node.plus = undefined;
-      else if (node.children?.delete(level) && node.children.size === 0) node.children = undefined;
+/** Removes the node, and those above it, as far as nothing needs them any more. */
+function prune<Value>(bottom: Node<Value>): void {
+  let node = bottom;
+  while (node.parent !== undefined && isEmpty(node)) {
+    const { parent, level } = node;
+    if (level === "+") parent.plus = undefined;
+    else if (parent.children?.delete(level) && parent.children.size === 0) {
+      parent.children = undefined;
     }
+    node = parent;
   }
-  return (
-    node.value === undefined &&
-    node.below === undefined &&
-    node.plus === undefined &&
-    node.children === undefined
-  );
+}
+
+function isEmpty({ value, below, plus, children }: Node<unknown>): boolean {
+  return value === undefined && below === undefined && plus === undefined && children === undefined;
 }

@@ -90,6 +90,23 @@ for (const seed of fuzzSeeds(3)) {
   });
 }
 
+test("[P-3.1] filters that are not valid are kept apart, match nothing and leave nothing behind", () => {
+  const trie = new FilterTrie<string>();
+  const invalid = ["a#", "a/b#", "a/#/b", "#/", "a+", "+a/#", "##"];
+  const valid = ["a/#", "#", "a/+", "a"];
+  const everything = [...invalid, ...valid];
+  for (const one of everything) trie.set(one, one);
+  for (const one of everything) expect(trie.get(one)).toBe(one);
+  const found: string[] = [];
+  trie.match("a/b", found);
+  expect(found.sort()).toEqual(["#", "a/#", "a/+"]);
+  for (const one of everything) {
+    trie.delete(one);
+    expect(trie.get(one)).toBeUndefined();
+  }
+  expect(trie.size).toBe(0);
+});
+
 test("[P-3.1] 100,000 filters, a thousand of them overlapping", () => {
   const trie = new FilterTrie<string>();
   const overlapping: string[] = [];
