@@ -15,6 +15,9 @@ export interface Clock {
   endOfTurn(action: () => void): void;
 }
 
+/** Work for many that can be done in parts takes no longer than this of one turn of the event loop. */
+export const PART_MS = 1;
+
 /** A number in [0, 1). */
 export type Random = () => number;
 

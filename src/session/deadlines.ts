@@ -1,12 +1,6 @@
 /** Many sessions, each with at most one time at which something is due, on one timer. */
-import type { Clock, Timer } from "../clock.ts";
+import { type Clock, PART_MS, type Timer } from "../clock.ts";
 import { Heap, type HeapItem } from "../collections/heap.ts";
-
-/**
- * A turn is over after this time: tokens that were made together end in the same second, and to end a connection
- * takes 60 to 70 µs.
- */
-const TURN_MS = 3;
 
 export interface HasDeadline extends HeapItem {
   /** Milliseconds since 1970; only `Deadlines` changes it. */
@@ -60,14 +54,15 @@ export class Deadlines {
 
   readonly #fire = (): void => {
     this.#disarm();
-    const end = this.#clock.now() + TURN_MS;
+    // Tokens that were made together end in the same second, and to end a connection takes 60 to 70 µs.
+    const end = this.#clock.elapsedMs() + PART_MS;
     do {
       const now = this.#clock.now();
       const first = this.#heap.peek();
       if (first === undefined || first.deadline > now) break;
       this.#heap.remove(first);
       first.onDeadline(now);
-    } while (this.#clock.now() < end);
+    } while (this.#clock.elapsedMs() < end);
     // Those who are still due are seen to at once, but not before others had their turn.
     this.#arm();
   };

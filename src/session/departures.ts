@@ -6,20 +6,19 @@
  * Nobody is let in until all who left before are seen to: whoever is back finds nothing that it left behind, or it
  * would be a member of its topics twice [P-7.2].
  */
-import type { Clock } from "../clock.ts";
+import { type Clock, PART_MS } from "../clock.ts";
 import { Deque } from "../collections/deque.ts";
 
 /** More than leave in one turn when nothing has happened to them all. */
 const AT_ONCE = 32;
-/** How long a later turn may take: what they hold decides how many that are, from one to some hundred. */
-const TURN_MS = 2;
 
 export class Departures {
   readonly #clock: Clock;
   /** No more than there were connections, for nobody is let in meanwhile. */
   readonly #waiting = new Deque<() => void>();
-  /** How many may still be seen to at once in this turn. */
+  /** How many may still be seen to at once in this turn, as long as it has time. */
   #left = AT_ONCE;
+  #untilMs = 0;
   #asked = false;
   #finished = false;
 
@@ -40,9 +39,10 @@ export class Departures {
     }
     if (!this.#asked) {
       this.#asked = true;
+      this.#untilMs = this.#clock.elapsedMs() + PART_MS;
       this.#clock.endOfTurn(this.#turn);
     }
-    if (this.#left > 0) {
+    if (this.#left > 0 && this.#clock.elapsedMs() < this.#untilMs) {
       this.#left--;
       letGo();
     } else this.#waiting.push(letGo);
@@ -60,9 +60,10 @@ export class Departures {
       this.#asked = false;
       return;
     }
-    const end = this.#clock.now() + TURN_MS;
+    // What they hold decides how many that are, from one to some hundred.
+    const end = this.#clock.elapsedMs() + PART_MS;
     do this.#waiting.shift()?.();
-    while (this.#waiting.size > 0 && this.#clock.now() < end);
+    while (this.#waiting.size > 0 && this.#clock.elapsedMs() < end);
     this.#clock.endOfTurn(this.#turn);
   };
 }

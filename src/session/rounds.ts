@@ -2,18 +2,16 @@
  * Looking at all sessions after something has changed: however often it does, they are gone through once more,
  * a bounded part of them in each turn of the event loop, so that everyone else is served meanwhile.
  */
-import type { Clock } from "../clock.ts";
+import { type Clock, PART_MS } from "../clock.ts";
 import type { Session } from "./session.ts";
 
 /** Changes that come within this time are looked at together. */
 const COLLECT_MS = 50;
 /**
- * A turn is over after this time: how long a look takes depends on what it finds. To end a connection takes
- * 60 to 70 µs, so that 2,000 of them in one turn stopped everybody else for 120 to 300 ms; to compile a role
- * of a thousand rules for somebody who has grants of his own takes longer still.
+ * Looked at in one turn, and no more than there is time for, since that depends on what is found. To end a
+ * connection takes 60 to 70 µs, so that 2,000 of them in one turn stopped everybody else for 120 to 300 ms; to
+ * compile a role of a thousand rules for somebody who has grants of his own takes longer still.
  */
-const TURN_MS = 3;
-/** Nor is more looked at in one turn. */
 const LOOKS_A_TURN = 2000;
 
 /** All sessions, in an order in which one that goes gives its place to the last. */
@@ -62,14 +60,14 @@ export class Rounds {
   }
 
   readonly #turn = (): void => {
-    const end = this.#clock.now() + TURN_MS;
+    const end = this.#clock.elapsedMs() + PART_MS;
     let place = Math.min(this.#below ?? 0, this.#sessions.size);
     let looks = 0;
     // Backwards: what takes the place of one that goes was looked at already.
     while (place > 0) {
       const session = this.#sessions.at(--place);
       looks += session === undefined || session.over ? 1 : this.#look(session);
-      if (looks >= LOOKS_A_TURN || this.#clock.now() >= end) break;
+      if (looks >= LOOKS_A_TURN || this.#clock.elapsedMs() >= end) break;
     }
     this.#below = place;
     if (place > 0) this.#clock.endOfTurn(this.#turn);

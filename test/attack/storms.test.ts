@@ -22,6 +22,10 @@ function slowClock(): Clock {
       aheadMs += 2;
       return systemClock.now() + aheadMs;
     },
+    elapsedMs() {
+      aheadMs += 2;
+      return systemClock.elapsedMs() + aheadMs;
+    },
   };
 }
 

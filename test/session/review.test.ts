@@ -24,6 +24,7 @@ function house(size: number, subscriptions: number, lookMs = 0) {
   };
   const clock = {
     now: () => now,
+    elapsedMs: () => now,
     endOfTurn: (action: () => void) => void turns.push(action),
   };
   const review = new RightsReview(sessions, { clock } as unknown as Broker);
@@ -53,7 +54,7 @@ describe("[P-4.6] after a change of rights", () => {
   });
 
   test("looks that take long make the turns short, and leave none out", () => {
-    const { looks, review, turn } = house(100, 1, 2);
+    const { looks, review, turn } = house(100, 1, 0.5);
     review.start();
     for (let i = 0; i < 50; i++) expect(turn()).toBe(2);
     expect(review.running).toBe(false);
