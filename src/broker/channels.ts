@@ -142,6 +142,8 @@ export class ChannelBook {
   readonly #changed: () => void;
   readonly #tally: Tally;
   readonly #found: Channel[] = [];
+  /** They have changed since they were put in order: at a start very many do before anybody asks. */
+  #stale = true;
 
   /** `changed` is called after each change. */
   constructor(
@@ -157,7 +159,6 @@ export class ChannelBook {
         new Channel({ ...definition, name, origin: "settings" }, tally),
       ]),
     );
-    this.#index();
   }
 
   isOfSettings(name: string): boolean {
@@ -199,12 +200,13 @@ export class ChannelBook {
       const view = { ...definition, name, origin: "stored" } as const;
       this.#stored.set(name, new Channel(view, this.#tally, fault));
     }
-    this.#index();
+    this.#stale = true;
     this.#changed();
   }
 
   /** The channel that rules the topic. */
   find(topic: string): Channel | undefined {
+    this.#inOrder();
     if (this.#byFilter.size === 0) return undefined;
     const found = this.#found;
     found.length = 0;
@@ -219,6 +221,7 @@ export class ChannelBook {
 
   /** Whether there is a channel with presence [P-7.1]. */
   get somePresence(): boolean {
+    this.#inOrder();
     return this.#presence.size > 0;
   }
 
@@ -228,11 +231,13 @@ export class ChannelBook {
 
   /** Whether a channel with presence shares a topic with the filter, though a more specific one may rule there. */
   mayHavePresence(filter: string): boolean {
+    this.#inOrder();
     return this.#presence.overlapping(filter, []) !== NONE;
   }
 
   /** Whether some topic of the filter may have a retained value, by a channel of its own or another's. */
   mayRetain(filter: string): boolean {
+    this.#inOrder();
     return this.#retaining.overlapping(filter, []) !== NONE;
   }
 
@@ -245,7 +250,9 @@ export class ChannelBook {
     );
   }
 
-  #index(): void {
+  #inOrder(): void {
+    if (!this.#stale) return;
+    this.#stale = false;
     this.#byFilter = new FilterTrie();
     const stored = [...this.#stored].filter(([name]) => !this.#settings.has(name));
     for (const [, channel] of stored) this.#byFilter.set(channel.view.filter, channel);

@@ -77,6 +77,15 @@ export class Admission {
     this.bans.banForAWhile(targetOf(who), "over its rates again and again", banMs);
   }
 
+  /**
+   * Who is refused and comes again all the same gets nearer to a ban each time; not for what all together have too
+   * much of, or a few could have everybody else shut out.
+   */
+  refused(who: Known, error: unknown): void {
+    const isOfAll = error instanceof WarrenError && error.detail?.scope === "overall";
+    if (!isOfAll) this.offence(who);
+  }
+
   /** A connection has ended; one that comes and goes all the time is banned. */
   ended(who: Known): void {
     const { perMinute, banMs } = this.rates.settings.flapping;
@@ -123,16 +132,11 @@ export class Admission {
     }
   }
 
-  /**
-   * Who is refused and comes again all the same gets nearer to a ban each time; not for what all together have too
-   * much of, or a few could have everybody else shut out.
-   */
   #counted<T>(who: Known, action: () => T): T {
     try {
       return action();
     } catch (error) {
-      const isOfAll = error instanceof WarrenError && error.detail?.scope === "overall";
-      if (!isOfAll) this.offence(who);
+      this.refused(who, error);
       throw error;
     }
   }

@@ -199,7 +199,7 @@ export class Session implements Subscriber, OutboxOwner, CredentialsOwner, Payer
     }
     const holds = this.#state !== "leaving";
     this.#state = "ended";
-    this.throttle?.stop();
+    this.throttle?.stop(this.#farewell?.[0]);
     const planned = isGoodbye(code) || this.#sessions.draining;
     if (holds) {
       // Else what others give back would go from one who is gone to the next.

@@ -2,6 +2,7 @@
  * How much one connection may still send [P-14.11]. What is too much by a little is refused, frame by frame;
  * what goes on being too much is not read any more for a while, so that it fills the peer's buffers.
  */
+import { CLOSE } from "../../schemas/errors.ts";
 import type { Principal } from "../broker/access.ts";
 import { Account } from "../security/accounts.ts";
 import { addressGroup } from "../security/addresses.ts";
@@ -68,7 +69,7 @@ export class Throttle implements HasDeadline {
     } catch (error) {
       if (++this.#refusals >= REFUSALS) {
         this.#refusals = 0;
-        if (!this.#intake.throttled) this.#admission.offence(this);
+        if (!this.#intake.throttled) this.#admission.refused(this, error);
         this.#pause(PAUSE_MIN_MS);
       }
       throw error;
@@ -87,13 +88,16 @@ export class Throttle implements HasDeadline {
     this.#intake.throttle(false);
   }
 
-  /** The connection has ended. */
-  stop(): void {
+  /** The connection has ended; `sentAwayWith` is the code where that was our doing. */
+  stop(sentAwayWith?: number): void {
     const { rates } = this.#admission;
     this.#deadlines.clear(this);
     rates.addresses.release(this.#place);
     if (this.#name !== undefined) rates.principals.release(this.#name);
-    this.#admission.ended(this);
+    // Whom an operator or the end of his credentials sends away does not come and go by himself.
+    if (sentAwayWith !== CLOSE.kicked && sentAwayWith !== CLOSE.unauthenticated) {
+      this.#admission.ended(this);
+    }
   }
 
   #pause(waitMs: number): void {
