@@ -79,7 +79,8 @@ export function urlFault(text: string, { allowPrivate }: Outbound): string | und
 /** The JSON at a URL. Throws an Error with a sentence for the operator's log. */
 export async function fetchJson(text: string, outbound: Outbound): Promise<unknown> {
   const fault = urlFault(text, outbound);
-  if (fault !== undefined) throw new Error(`${text} is not fetched: ${fault}.`);
+  const shown = shownUrl(text);
+  if (fault !== undefined) throw new Error(`${shown} is not fetched: ${fault}.`);
   const url = new URL(text);
   const signal = AbortSignal.timeout(TIMEOUT_MS);
   const addresses = await addressesOf(url, signal, outbound.resolve ?? systemResolve);
@@ -91,15 +92,21 @@ export async function fetchJson(text: string, outbound: Outbound): Promise<unkno
   });
   if (answer.status !== 200) {
     await answer.body?.cancel();
-    throw new Error(`${text} answered ${answer.status}; redirects are not followed.`);
+    throw new Error(`${shown} answered ${answer.status}; redirects are not followed.`);
   }
-  const body = await boundedText(answer, text);
+  const body = await boundedText(answer, shown);
   try {
     return JSON.parse(body);
   } catch {
     // A parser quotes what it tripped over, and what came instead may be a secret.
-    throw new Error(`${text} answered no JSON.`);
+    throw new Error(`${shown} answered no JSON.`);
   }
+}
+
+/** The URL in sentences for the log: names, passwords and queries may be secrets. */
+function shownUrl(text: string): string {
+  const url = URL.parse(text);
+  return url === null ? "What is no URL" : `${url.protocol}//${url.host}${url.pathname}`;
 }
 
 /** Throws unless all addresses of the URL's name may be asked. */

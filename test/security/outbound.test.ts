@@ -85,6 +85,22 @@ describe("[P-14.1] a URL is refused before anything is asked", () => {
     await expect(fetchJson(url, outside)).rejects.toThrow(why);
   });
 
+  test("and the log does not repeat what in it may be secret", async () => {
+    const tries: [string, object][] = [
+      ["https://ann:hunter2@id.example/keys", outside],
+      ["https://localhost/keys?api_key=hunter2", outside],
+      [at("/none?api_key=hunter2"), inside],
+      [at("/text?api_key=hunter2"), inside],
+      [at("/large?api_key=hunter2"), inside],
+      ["hunter2", outside],
+    ];
+    for (const [url, how] of tries) {
+      const why = await fetchJson(url, how as typeof inside).catch(({ message }) => message);
+      expect(why).toBeString();
+      expect(why).not.toContain("hunter2");
+    }
+  });
+
   test("a name that leads to this machine, found by looking it up", async () => {
     // Every system resolves names below localhost to itself, if at all; none may be asked.
     const before = asked;
