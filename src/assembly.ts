@@ -8,7 +8,7 @@ import type { Fault } from "./broker/access.ts";
 import { Broker } from "./broker/broker.ts";
 import { ChannelBook } from "./broker/channels.ts";
 import { RoleBook } from "./broker/roles.ts";
-import type { Bytes, RoutePublisher } from "./broker/route.ts";
+import type { Bytes, RoutePublisher, Socket } from "./broker/route.ts";
 import { learnChannel, learnRole } from "./broker/stored-rules.ts";
 import { Tasks } from "./broker/tasks.ts";
 import { type Clock, type Random, systemClock, systemRandom } from "./clock.ts";
@@ -63,9 +63,10 @@ class ServerRoutes implements RoutePublisher {
     this.#compressFrom = compressFrom;
   }
 
-  publish(routeName: string, bytes: Bytes): number {
-    const compress = bytes.length >= this.#compressFrom;
-    return this.listener === undefined ? 0 : this.listener.publish(routeName, bytes, compress);
+  publish(routeName: string, bytes: Bytes, except?: Socket): number {
+    if (this.listener === undefined) return 0;
+    const compress = except === undefined && bytes.length >= this.#compressFrom;
+    return this.listener.publish(routeName, bytes, compress, except);
   }
 }
 

@@ -204,10 +204,7 @@ export class Fanout {
 
   #send(route: Route, bytes: Bytes, except: Subscriber | undefined): void {
     if (!route.aired) air(route);
-    const sent =
-      except === undefined
-        ? this.#publisher.publish(route.name, bytes)
-        : except.socket.publish(route.name, bytes, false);
+    const sent = this.#publisher.publish(route.name, bytes, except?.socket);
     this.#bytesSinceCheck += bytes.length;
     if (sent <= 0 && route.members.size > 0) this.#congested.add(route);
     // Looking at every member after every publish would be the loop that native publish saves. Between

@@ -27,10 +27,10 @@ export interface EventEncoder {
 /** Hands bytes to every socket that subscribed to the route; Bun's `server.publish` is one. */
 export interface RoutePublisher {
   /**
-   * Returns the bytes sent, -1 when a subscriber has backpressure, 0 when it was dropped for one (or
-   * there is none).
+   * Spares `except`, which is on the route. Returns the bytes sent, -1 when a subscriber has backpressure, 0 when it
+   * was dropped for one (or there is none).
    */
-  publish(routeName: string, bytes: Bytes): number;
+  publish(routeName: string, bytes: Bytes, except?: Socket): number;
 }
 
 /**

@@ -3,6 +3,7 @@
  * Bun's own, or the gate's when clients show certificates [P-14.3].
  */
 import type { Server, WebSocketHandler } from "bun";
+import type { Bytes, Socket } from "../broker/route.ts";
 import type { Clock } from "../clock.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { ClientCertificate, TlsMaterial } from "../security/tls.ts";
@@ -56,8 +57,8 @@ export interface ListenOptions<Data> {
 export interface Listener {
   /** Such as `https://127.0.0.1:7070`. */
   readonly url: string;
-  /** To every socket that has joined the route, whichever certificate it came under. */
-  publish(routeName: string, bytes: string | Uint8Array<ArrayBuffer>, compress: boolean): number;
+  /** To every socket that has joined the route, whichever certificate it came under; but not to `except`. */
+  publish(routeName: string, bytes: Bytes, compress: boolean, except?: Socket): number;
   /** New connections see this certificate; those that are open stay open. False: it is the one in use. */
   renew(tls: TlsMaterial): boolean;
   /** Takes no more connections, and resolves when there are none; with `force` ends them. */
@@ -96,7 +97,17 @@ class BunListener<Data> implements Listener {
     this.url = this.#current.url.origin;
   }
 
-  publish(routeName: string, bytes: string | Uint8Array<ArrayBuffer>, compress: boolean): number {
+  publish(routeName: string, bytes: Bytes, compress: boolean, except?: Socket): number {
+    if (except === undefined) return this.#publishToAll(routeName, bytes, compress);
+    // A socket publishes to those of its own server only.
+    if (this.#earlier.size === 0) return except.publish(routeName, bytes, compress);
+    except.unsubscribe(routeName);
+    const sent = this.#publishToAll(routeName, bytes, compress);
+    except.subscribe(routeName);
+    return sent;
+  }
+
+  #publishToAll(routeName: string, bytes: Bytes, compress: boolean): number {
     // Left to itself Bun compresses.
     let sent = this.#current.publish(routeName, bytes, compress);
     for (const server of this.#earlier.keys()) {
@@ -134,7 +145,8 @@ function gatedListener<Data>(server: Server<Data>, gate: TlsGate, hostname: stri
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
   return {
     url: `https://${host}:${gate.port}`,
-    publish: (routeName, bytes, compress) => server.publish(routeName, bytes, compress),
+    publish: (routeName, bytes, compress, except) =>
+      (except ?? server).publish(routeName, bytes, compress),
     renew: (tls) => gate.renew(tls),
     async stop(force = false) {
       gate.close();

@@ -16,9 +16,8 @@ export class Departures {
   readonly #clock: Clock;
   /** No more than there were connections, for nobody is let in meanwhile. */
   readonly #waiting = new Deque<() => void>();
-  /** How many may still be seen to at once in this turn, as long as it has time. */
+  /** How many may still be seen to at once in this turn. */
   #left = AT_ONCE;
-  #untilMs = 0;
   #asked = false;
   #finished = false;
 
@@ -39,10 +38,9 @@ export class Departures {
     }
     if (!this.#asked) {
       this.#asked = true;
-      this.#untilMs = this.#clock.elapsedMs() + PART_MS;
       this.#clock.endOfTurn(this.#turn);
     }
-    if (this.#left > 0 && this.#clock.elapsedMs() < this.#untilMs) {
+    if (this.#left > 0) {
       this.#left--;
       letGo();
     } else this.#waiting.push(letGo);

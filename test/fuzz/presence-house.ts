@@ -43,7 +43,7 @@ export class PresenceHouse {
       write: () => undefined,
     });
     this.#house = assemble(config, { clock, engine, log });
-    this.#house.routes.listener = { publish: this.#routes.publish } as never;
+    this.#house.routes.listener = { publish: this.#routes.publishAll } as never;
   }
 
   get members(): number {

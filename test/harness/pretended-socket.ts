@@ -10,15 +10,14 @@ import type { Frame } from "./wire-client.ts";
 export class PretendedRoutes {
   readonly #members = new Map<string, Set<PretendedSocket>>();
 
-  readonly publish = (route: string, bytes: Bytes): number => {
-    for (const socket of this.#members.get(route) ?? []) socket.send(bytes);
-    return bytes.length;
-  };
-
-  publishToOthers(route: string, bytes: Bytes, spared: PretendedSocket): number {
+  publish(route: string, bytes: Bytes, spared?: Socket): number {
     for (const socket of this.#members.get(route) ?? []) if (socket !== spared) socket.send(bytes);
     return bytes.length;
   }
+
+  /** As a listener publishes. */
+  readonly publishAll = (route: string, bytes: Bytes, _compress: boolean, spared?: Socket) =>
+    this.publish(route, bytes, spared);
 
   add(route: string, socket: PretendedSocket): void {
     const members = this.#members.get(route);
@@ -50,7 +49,7 @@ export abstract class PretendedSocket implements Socket {
   }
 
   publish(route: string, bytes: Bytes): number {
-    return this.routes.publishToOthers(route, bytes, this);
+    return this.routes.publish(route, bytes, this);
   }
 
   subscribe(route: string): void {

@@ -117,4 +117,22 @@ describe.skipIf(made === undefined)("[P-14.3] behind a renewed certificate", () 
       expect(broker.log.filter((line) => line.includes("was renewed"))).toHaveLength(1);
     },
   );
+
+  test("[P-14.3, P-3.2] what is published without echo reaches those under the one before", async () => {
+    use(first);
+    await using broker = await startBroker({ access: { tls: files } });
+    const tls = { ca: authority.ca };
+    using before = await WireClient.connect(broker.wsUrl, { tls });
+    await before.ok({ type: "subscribe", filter: "t" });
+    use(second);
+    broker.warren.reload();
+    using after = await WireClient.connect(broker.wsUrl, { tls });
+    await after.ok({ type: "subscribe", filter: "t" });
+    await after.ok({ type: "publish", topic: "t", payload: 1, echo: false });
+    await after.ok({ type: "publish", topic: "t", payload: 2 });
+    expect((await before.expect("event")).payload).toBe(1);
+    await before.ok({ type: "publish", topic: "t", payload: 3, echo: false });
+    expect((await after.expect("event")).payload).toBe(2);
+    expect((await after.expect("event")).payload).toBe(3);
+  });
 });
