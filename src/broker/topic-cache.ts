@@ -12,6 +12,7 @@ export class TopicCache {
    * share a place, or a hash, gets nothing by it but that one of them is remembered, or is not.
    */
   readonly #met: Int32Array;
+  #chance = 1;
   #young = new Map<string, TopicEntry>();
   #old = new Map<string, TopicEntry>();
   /** How many young ones there may be until the old ones are dropped. */
@@ -55,11 +56,15 @@ export class TopicCache {
   offer(entry: TopicEntry): void {
     const hash = hashOf(entry.topic);
     const place = (hash >>> 0) % this.#met.length;
-    if (this.#met[place] === hash) this.add(entry);
-    else {
-      this.#met[place] = hash;
-      entry.cached = false;
+    const there = this.#met[place];
+    if (there === hash) {
+      this.add(entry);
+      return;
     }
+    entry.cached = false;
+    // By chance, or of two that come in turn neither would ever find itself there.
+    this.#chance = (Math.imul(this.#chance, 1_664_525) + 1_013_904_223) | 0;
+    if (there === 0 || this.#chance < 0) this.#met[place] = hash;
   }
 
   #age(): void {

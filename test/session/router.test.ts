@@ -26,10 +26,18 @@ test("[P-3.3, P-11.1] topics that come but once leave nothing; others are rememb
   for (const of of ["idle", "seen"]) {
     for (let n = 0; n < 100_000; n++) router.glance(`${of}/${n}`);
     expect(router.cachedTopics).toBeLessThan(100);
-    router.glance(`${of}/again`);
+    for (let n = 0; n < 50; n++) router.glance(`${of}/again`);
     expect(router.glance(`${of}/again`)).toBe(router.glance(`${of}/again`));
     // Who has to keep an order has it remembered at once.
     expect(router.lookup(`${of}/new`)).toBe(router.glance(`${of}/new`));
   }
   expect(router.glance("stored/new")).toBe(router.glance("stored/new"));
+});
+
+test("[P-3.3] of many topics in turn each is remembered in the end, also where they share a hash's place", () => {
+  const router = new Router(DEFAULT_LIMITS);
+  router.openRoute("seen/#", new JsonEncoder());
+  const topics = Array.from({ length: 20_000 }, (_, n) => `seen/${n}`);
+  for (let round = 0; round < 30; round++) for (const topic of topics) router.glance(topic);
+  expect(router.cachedTopics).toBe(topics.length);
 });
