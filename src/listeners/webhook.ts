@@ -1,7 +1,7 @@
 /** What operators see of a queue's webhook: never its secrets, and how it does [P-5.16]. */
 import type { QueueSettings } from "../../schemas/queue.ts";
 import { WarrenError } from "../errors.ts";
-import { leadsAstray } from "../webhooks/destination.ts";
+import { namesLinkLocal } from "../link-local.ts";
 import { type Handlers, param } from "./services.ts";
 
 /** The settings of a queue without what nobody may read back. */
@@ -18,7 +18,7 @@ export function shownSettings({ webhook, ...settings }: QueueSettings): object {
 
 /** Throws `invalid_frame` for a URL that no webhook may have. */
 export function assertWebhook({ webhook }: QueueSettings): void {
-  if (webhook === undefined || !leadsAstray(webhook.url)) return;
+  if (webhook === undefined || !namesLinkLocal(webhook.url)) return;
   throw new WarrenError("invalid_frame", "A webhook must not lead to a link-local address.", {
     pointer: "/webhook/url",
   });

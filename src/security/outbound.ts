@@ -4,6 +4,7 @@
  * that a name which changes its mind in between gains nothing.
  */
 import { BlockList, isIP } from "node:net";
+import { isLinkLocal, namesLinkLocal } from "../link-local.ts";
 import { addressesOf, bareHost, fetchAt, type Resolve, systemResolve } from "../pinned-fetch.ts";
 
 /** No more is read of an answer. */
@@ -11,7 +12,7 @@ export const ANSWER_BYTES_MAX = 256 * 1024;
 const TIMEOUT_MS = 5000;
 
 export interface Outbound {
-  /** Private, loopback and link-local addresses may be asked, and they alone over plain http. */
+  /** Private and loopback addresses may be asked, and they alone over plain http; link-local ones never. */
   readonly allowPrivate: boolean;
   /** PEM of the authorities to trust, instead of the system's. */
   readonly ca?: string;
@@ -70,6 +71,7 @@ export function urlFault(text: string, { allowPrivate }: Outbound): string | und
   if (url.username !== "" || url.password !== "") return "it must not hold a name or a password";
   if (url.hash !== "") return "it must not have a fragment";
   const host = bareHost(url);
+  if (namesLinkLocal(text)) return "it leads to a link-local address";
   if (!allowPrivate && (host === "localhost" || (isIP(host) !== 0 && isPrivateAddress(host)))) {
     return "it leads to a private address; set allowPrivate if that is meant";
   }
@@ -113,6 +115,7 @@ function shownUrl(text: string): string {
 function assertAllowed(url: URL, addresses: readonly string[], { allowPrivate }: Outbound): void {
   const name = bareHost(url);
   for (const address of addresses) {
+    if (isLinkLocal(address)) throw new Error(`${name} leads to a link-local address.`);
     const isPrivate = isPrivateAddress(address);
     if (isPrivate && !allowPrivate) {
       throw new Error(`${name} leads to the private address ${address}; see allowPrivate.`);

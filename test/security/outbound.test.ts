@@ -76,7 +76,7 @@ describe("[P-14.1] a URL is refused before anything is asked", () => {
     ["https://LOCALHOST:443/", /private/],
     ["https://%6cocalhost/", /private/],
     ["https:/\\10.0.0.1/", /private/],
-    ["https://169.254.169.254.:443/latest", /private/],
+    ["https://169.254.169.254.:443/latest", /link-local/],
     ["https://[fe80::1%25eth0]/", /not a URL/],
     ["https://id.example:99999/", /not a URL/],
     ["not a URL", /not a URL/],
@@ -114,6 +114,17 @@ describe("[P-14.1] what is fetched", () => {
     expect(await fetchJson(at("/ok", "localhost"), inside)).toEqual({
       host: `localhost:${server.port}`,
     });
+  });
+
+  test("never from a link-local address, however it is spelt or found", async () => {
+    for (const host of ["169.254.169.254", "0xa9fea9fe", "[fe80::1]", "[::ffff:169.254.1.1]"]) {
+      expect(urlFault(`http://${host}/keys`, inside)).toBe("it leads to a link-local address");
+    }
+    for (const address of ["169.254.169.254", "fe80::1%eth0", "fd00:ec2::254"]) {
+      const found = { ...inside, resolve: async () => ["127.0.0.1", address] };
+      const asking = fetchJson(at("/ok", "keys.test"), found);
+      await expect(asking).rejects.toThrow(/keys.test leads to a link-local address/);
+    }
   });
 
   test("the address that was judged is asked, whatever the name says when it is asked again", async () => {

@@ -2,8 +2,9 @@
 import { expect, test } from "bun:test";
 import { createHmac } from "node:crypto";
 import type { QueueDefinition } from "../../schemas/queue.ts";
+import { namesLinkLocal } from "../../src/link-local.ts";
 import { systemResolve } from "../../src/pinned-fetch.ts";
-import { destinationOf, leadsAstray } from "../../src/webhooks/destination.ts";
+import { destinationOf } from "../../src/webhooks/destination.ts";
 import { eventually } from "../harness/eventually.ts";
 import { startBroker, type TestBroker } from "../harness/start-broker.ts";
 import { type Endpoint, startEndpoint } from "./endpoint.ts";
@@ -347,7 +348,7 @@ test("[P-5.16] a webhook never leads to a link-local address, however it is spel
     "https://[fc00::1]/",
     "http://localhost/",
   ]) {
-    expect([url, leadsAstray(url)]).toEqual([url, false]);
+    expect([url, namesLinkLocal(url)]).toEqual([url, false]);
     expect(await addressesAt(url)).not.toBeEmpty();
   }
 });
