@@ -56,9 +56,15 @@ const REFUSED: [string, Record<string, string>, string, RegExp][] = [
   ],
   [
     "keys from this machine",
-    issuers({ jwksUrl: "https://169.254.169.254/", audience: "w" }),
+    issuers({ jwksUrl: "https://127.0.0.1/", audience: "w" }),
     "issuers.0.jwksUrl",
     /set allowPrivate if that is meant/,
+  ],
+  [
+    "keys from where clouds hand out the machine's own",
+    issuers({ jwksUrl: "http://169.254.169.254/", audience: "w", allowPrivate: true }),
+    "issuers.0.jwksUrl",
+    /leads to a link-local address/,
   ],
   [
     "tokens for anybody else",
