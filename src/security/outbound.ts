@@ -71,7 +71,8 @@ export function urlFault(text: string, { allowPrivate }: Outbound): string | und
   if (url.username !== "" || url.password !== "") return "it must not hold a name or a password";
   if (url.hash !== "") return "it must not have a fragment";
   const host = bareHost(url);
-  if (namesLinkLocal(text)) return "it leads to a link-local address";
+  if (namesLinkLocal(text))
+    return "it leads to a link-local address, which is never asked: give the one of the issuer itself";
   if (!allowPrivate && (host === "localhost" || (isIP(host) !== 0 && isPrivateAddress(host)))) {
     return "it leads to a private address; set allowPrivate if that is meant";
   }
