@@ -8,13 +8,13 @@ import type { Clock } from "../clock.ts";
 import { Deque } from "../collections/deque.ts";
 import { WarrenError } from "../errors.ts";
 
-/** At first, and at most. */
-const A_TURN_MOST = 32;
+/** At first, and at most: warm, a handshake with a token takes a seventh of a millisecond. */
+const A_TURN_MOST = 8;
 /** However long turns take, so that those who wait get in. */
-const A_TURN_LEAST = 4;
+const A_TURN_LEAST = 2;
 /** A turn that took longer, whatever with, has half as many after it; after any other one there are a few more. */
-const TURN_MS = 3;
-const MORE = 2;
+const TURN_MS = 2;
+const MORE = 1;
 
 export class Turnstile {
   readonly #clock: Clock;
@@ -49,9 +49,9 @@ export class Turnstile {
 
   #ask(): void {
     this.#asked = true;
-    this.#since = this.#clock.now();
+    this.#since = this.#clock.elapsedMs();
     this.#clock.endOfTurn(() => {
-      const isLong = this.#clock.now() - this.#since > TURN_MS;
+      const isLong = this.#clock.elapsedMs() - this.#since > TURN_MS;
       this.#aTurn = isLong
         ? Math.max(this.#aTurn >> 1, A_TURN_LEAST)
         : Math.min(this.#aTurn + MORE, A_TURN_MOST);

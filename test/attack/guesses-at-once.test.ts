@@ -10,7 +10,7 @@ import { startBroker } from "../harness/start-broker.ts";
 const MANY = 200;
 const MAY_FAIL = 5;
 /** What is looked at together before the first of it has failed. */
-const A_TURN = 32;
+const A_TURN = 8;
 const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url");
 
 test("[P-14.11] of guesses that wait for their turn hardly more than may fail are looked at", async () => {
