@@ -1,5 +1,5 @@
 /**
- * Refusals for lack of rights or credentials, or by a ban, on their way to the audit trail [P-14.8]. A client that
+ * Refusals for lack of rights or credentials, by a ban or for a rate, on their way to the audit trail [P-14.8]. A client that
  * tries the same thing again and again is one entry at once, and one more with the count of the rest when ten
  * seconds are over: an audit trail that a stranger can flood is none.
  */
@@ -17,9 +17,15 @@ const KINDS_OF_ONE = 20;
 /** Longest names that go into an entry; what clients send may be anything. */
 const TEXT_AT_MOST = 256;
 
-const REFUSALS = ["forbidden", "unauthenticated", "token_expired", "token_revoked", "banned"];
-/** Where nothing else is said, what was refused is to come in at all; else it was the credential. */
-const AT_THE_DOOR = ["forbidden", "banned"];
+/** What was refused, where an error says no action of its own: to come in at all, the credential, or so much. */
+const ACTIONS: Readonly<Record<string, string>> = {
+  forbidden: "connect",
+  banned: "connect",
+  unauthenticated: "authenticate",
+  token_expired: "authenticate",
+  token_revoked: "authenticate",
+  rate_limited: "rate",
+};
 
 /** Whose doing was refused; `id` is that of a session. */
 export interface Refused {
@@ -50,15 +56,16 @@ export class RefusalTrail {
   }
 
   /**
-   * Takes note of an error if it is a refusal. Its detail says what was refused: `action` and `on`;
-   * without them it was the credential, or the connection as such.
+   * Takes note of an error if it is a refusal. Its detail says what was refused: `action` and `on`, or whose rate
+   * (`scope`); without them it was the credential, or the connection as such.
    */
   note({ code, detail }: WarrenError, { principal, id, address }: Refused): void {
-    if (!REFUSALS.includes(code)) return;
+    const asWhole = ACTIONS[code];
+    if (asWhole === undefined) return;
     this.count++;
-    const asWhole = AT_THE_DOOR.includes(code) ? "connect" : "authenticate";
     const action = typeof detail?.action === "string" ? detail.action : asWhole;
-    const on = typeof detail?.on === "string" ? clip(detail.on) : undefined;
+    const what = code === "rate_limited" ? detail?.scope : detail?.on;
+    const on = typeof what === "string" ? clip(what) : undefined;
     const name = principal === undefined ? undefined : clip(principal.name);
     const who = name ?? address ?? "";
     const mine = this.#ofOne.get(who) ?? 0;

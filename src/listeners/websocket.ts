@@ -4,6 +4,7 @@
  * they were not.
  */
 import type { ServerWebSocket, WebSocketHandler } from "bun";
+import type { Principal } from "../broker/access.ts";
 import { toWarrenError, WarrenError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { NativeProtocol } from "../protocols/native/native.ts";
@@ -48,6 +49,7 @@ export function createWebSocketListener(
     async upgrade(request, server) {
       const peer = server.requestIP(request)?.address ?? "";
       const address = frontier.addresses.of(request.headers, peer);
+      const comer: Comer = { request, server, address, principal: undefined };
       try {
         // Who is banned takes no place among those who wait.
         sessions.admission.request(address);
@@ -58,13 +60,13 @@ export function createWebSocketListener(
           // Who has given up meanwhile takes nothing from the others, neither time nor a rate.
           if (request.signal.aborted) return new Response(null, { status: 408 });
         }
-        return await admit({ request, server, address }, sessions, frontier.origins, protocols);
+        return await admit(comer, sessions, frontier.origins, protocols);
       } catch (thrown) {
         const error = toWarrenError(thrown);
         if (error.code === "internal") {
           log.error("upgrade failed", { url: redactUrl(request.url), error: error.cause });
         }
-        sessions.broker.refusals.note(error, { address });
+        sessions.broker.refusals.note(error, comer);
         return problemResponse(error);
       }
     },
@@ -104,6 +106,8 @@ interface Comer {
   readonly request: Request;
   readonly server: Peer<Session>;
   readonly address: string;
+  /** Who it is, once that is known. */
+  principal: Principal | undefined;
 }
 
 /** The WebSocket's own frames are signs of life, and count for the rates as any other [P-14.11]. */
@@ -120,11 +124,12 @@ function control(session: Session, data: Buffer): void {
 }
 
 async function admit(
-  { request, server, address }: Comer,
+  comer: Comer,
   sessions: Sessions,
   origins: OriginCheck,
   protocols: readonly [NativeProtocol, NativeProtocol],
 ): Promise<Response | undefined> {
+  const { request, server, address } = comer;
   const { authenticator, admission } = sessions;
   if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
     // No handshake, but a request like any other.
@@ -142,6 +147,7 @@ async function admit(
     credential === undefined && !authenticator.anonymousAllowed
       ? undefined
       : await authenticator.authenticate(credential, { address });
+  comer.principal = principal;
   // The answer may have taken a while.
   assertRoom(sessions);
   admission.assertRoom({ address, principal });

@@ -71,7 +71,9 @@ test("[P-14.8] other errors are none", () => {
   const { entries, refusals } = trail();
   refusals.note(new WarrenError("too_large"), ADA);
   refusals.note(new WarrenError("token_expired"), {});
-  expect(entries.map(({ code, action }) => [code, action])).toEqual([
-    ["token_expired", "access.authenticate"],
+  refusals.note(new WarrenError("rate_limited", undefined, { scope: "grant" }), ADA);
+  expect(entries.map(({ code, action, on }) => [code, action, on])).toEqual([
+    ["token_expired", "access.authenticate", undefined],
+    ["rate_limited", "access.rate", "grant"],
   ]);
 });
