@@ -1,7 +1,7 @@
 /**
- * Refusals for lack of rights or credentials, by a ban or for a rate, on their way to the audit trail [P-14.8]. A client
- * that tries the same thing again and again is one entry at once, and one more with the count of the rest when ten
- * seconds are over: an audit trail that a stranger can flood is none.
+ * Refusals for lack of rights or credentials, by a ban or for a rate, on their way to the audit trail [P-14.8].
+ * A client that tries the same thing again and again is one entry at once, and one more with the count of the
+ * rest when ten seconds are over: an audit trail that a stranger can flood is none.
  */
 import type { Clock, Timer } from "../clock.ts";
 import type { AuditEntry, AuditTrail } from "../engine/audit.ts";
