@@ -131,19 +131,20 @@ export class Session implements Subscriber, OutboxOwner, CredentialsOwner, Payer
     this.heardAt = this.#sessions.tick;
     if (this.over) return;
     const { turns } = this.#sessions;
-    let shut = this.#intake?.shut === true;
+    const shut = this.#intake?.shut === true;
     this.throttle?.read(data);
-    if (!shut && turns.begin(this)) {
-      this.intake.yieldTurn();
-      shut = true;
-    }
-    if (shut) {
-      const kept = this.intake.hold(() => this.#take(data), data.length);
-      if (!kept) this.close(CLOSE.abuse, "too much at once");
+    if (!shut && !turns.begin(this)) {
+      this.#take(data);
+      turns.end(this);
       return;
     }
-    this.#take(data);
-    turns.end(this);
+    if (!shut) this.intake.yieldTurn();
+    this.#keep(data);
+  }
+
+  #keep(data: string | Buffer): void {
+    const kept = this.intake.hold(() => this.#take(data), data.length);
+    if (!kept) this.close(CLOSE.abuse, "too much at once");
   }
 
   #take(data: string | Buffer): void {

@@ -131,11 +131,22 @@ function handleFrom(session: Session, frames: readonly unknown[], start: number)
   for (let i = start; i < frames.length && !session.over; i++) {
     const looks = i > start && (i - start) % FRAMES_A_LOOK === 0;
     if (session.stopped || (looks && session.cutShort)) {
-      session.hold(() => handleFrom(session, frames, i));
+      holdFrom(session, frames, i);
       return;
     }
     handle(session, frames[i]);
   }
+}
+
+// Apart, since a function that makes another makes an object of what that captures, for each frame.
+function holdFrom(session: Session, frames: readonly unknown[], start: number): void {
+  session.hold(() => handleFrom(session, frames, start));
+}
+
+function hold(session: Session, frame: unknown): void {
+  session.hold(() => {
+    if (!session.over) handle(session, frame);
+  });
 }
 
 function handle(session: Session, value: unknown): void {
@@ -144,9 +155,7 @@ function handle(session: Session, value: unknown): void {
     readonly id?: unknown;
   };
   if (session.mustWait(frame.type)) {
-    session.hold(() => {
-      if (!session.over) handle(session, value);
-    });
+    hold(session, value);
     return;
   }
   if (session.throttle !== undefined && !isAdmitted(session, frame)) return;
