@@ -117,6 +117,8 @@ export const READERS: readonly Attack[] = [
     name: "two who publish as fast as it is taken",
     start: asFastAsTaken,
     control: sameToBare(asFastAsTaken),
+    // Until it does not grow any more.
+    floodMs: 8000,
   },
   {
     name: "one who reads nothing of 10 MB a second",
