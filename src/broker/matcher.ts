@@ -26,24 +26,85 @@ const FNV_START = 0x811c9dc5;
 
 /** Texts have at most as many levels as bytes; one more stands for the level that `/#` asks for. */
 const MOST_LEVELS = 4098;
+/** Larger than the number of any filter. */
+const NO_FILTER = 2 ** 30;
+const NO_VARIABLES: readonly Variable[] = [];
 
+/**
+ * A level of filters, and what may follow it. There are thousands, of which a check meets a few that no cache of
+ * the processor has any more: most have one thing after them, and are small.
+ */
 class Node {
-  /** Literal levels by their hash; those that share one are a chain. */
-  readonly byHash = new Map<number, Branch>();
-  readonly branches: Branch[] = [];
-  readonly variables: { readonly variable: number; readonly node: Node }[] = [];
+  /** A literal one, and its hash. */
+  readonly level: string;
+  readonly hash: number;
+  /** Another after the same one, whose level has the same hash. */
+  next: Node | undefined;
+  /** The literal level that follows, where it is the only one; else the first that did. */
+  child: Node | undefined;
+  /** Where several follow. */
+  children: Children | undefined;
+  variables: Variable[] | undefined;
   plus: Node | undefined;
   /** Of filters that end here, and of those that end here with `#`. */
   ends: number[] | undefined;
   below: number[] | undefined;
   /** The first filter at or below this node. */
-  first = Number.POSITIVE_INFINITY;
+  first = NO_FILTER;
+
+  constructor(level = "", hash = 0) {
+    this.level = level;
+    this.hash = hash;
+  }
+
+  /** The child of that literal level, made if there is none. */
+  literal(level: string): Node {
+    const hash = hashOf(level);
+    for (let child = this.#chain(hash); child !== undefined; child = child.next) {
+      if (child.level === level) return child;
+    }
+    const made = new Node(level, hash);
+    if (this.child === undefined) this.child = made;
+    else {
+      this.children ??= new Children(this.child);
+      this.children.add(made);
+    }
+    return made;
+  }
+
+  /** The child whose level is that of the text in question at this place. */
+  childAt(at: number): Node | undefined {
+    let child = this.#chain(asked.hashes[at]!);
+    while (child !== undefined && !isLevel(child.level, at)) child = child.next;
+    return child;
+  }
+
+  #chain(hash: number): Node | undefined {
+    if (this.children !== undefined) return this.children.byHash.get(hash);
+    return this.child?.hash === hash ? this.child : undefined;
+  }
 }
 
-interface Branch {
-  readonly level: string;
+/** Several literal levels that may follow one. */
+class Children {
+  readonly all: Node[] = [];
+  /** Those that share a hash are a chain. */
+  readonly byHash = new Map<number, Node>();
+
+  constructor(first: Node) {
+    this.add(first);
+  }
+
+  add(node: Node): void {
+    node.next = this.byHash.get(node.hash);
+    this.byHash.set(node.hash, node);
+    this.all.push(node);
+  }
+}
+
+interface Variable {
+  readonly variable: number;
   readonly node: Node;
-  readonly next: Branch | undefined;
 }
 
 /** The text in question, taken apart. */
@@ -175,22 +236,13 @@ export class FilterMatcher {
       return node.plus;
     }
     const variable = this.#variableNumber(level);
-    if (variable !== NONE) {
-      const known = node.variables.find((one) => one.variable === variable);
-      if (known !== undefined) return known.node;
-      const child = new Node();
-      node.variables.push({ variable, node: child });
-      return child;
-    }
-    const hash = hashOf(level);
-    const first = node.byHash.get(hash);
-    for (let branch = first; branch !== undefined; branch = branch.next) {
-      if (branch.level === level) return branch.node;
-    }
-    const branch: Branch = { level, node: new Node(), next: first };
-    node.byHash.set(hash, branch);
-    node.branches.push(branch);
-    return branch.node;
+    if (variable === NONE) return node.literal(level);
+    node.variables ??= [];
+    const known = node.variables.find((one) => one.variable === variable);
+    if (known !== undefined) return known.node;
+    const child = new Node();
+    node.variables.push({ variable, node: child });
+    return child;
   }
 
   #cover(node: Node, at: number): number {
@@ -204,11 +256,11 @@ export class FilterMatcher {
     // What goes on for ever is covered by what goes on for ever only.
     if (kind === HASH) return NONE;
     if (kind === LITERAL) {
-      const child = literalChild(node, at);
+      const child = node.childAt(at);
       const by = child === undefined ? NONE : this.#cover(child, at + 1);
       if (by !== NONE) return by;
       // A principal that calls itself `$…` must not come by the topics of the broker.
-      if (wild) {
+      if (wild && node.variables !== undefined) {
         const { variables } = node;
         for (let i = 0; i < variables.length; i++) {
           const value = this.#values[variables[i]!.variable];
@@ -228,10 +280,10 @@ export class FilterMatcher {
     const kind = asked.kinds[at];
     if (kind === HASH && at > 0) return node.first;
     if (kind !== LITERAL) return this.#overlapAny(node, at, kind === HASH);
-    const child = literalChild(node, at);
+    const child = node.childAt(at);
     const by = child === undefined ? NONE : this.#overlap(child, at + 1);
     if (by !== NONE) return by;
-    const { variables } = node;
+    const { variables = NO_VARIABLES } = node;
     for (let i = 0; i < variables.length; i++) {
       const value = this.#values[variables[i]!.variable];
       if (value === undefined ? !wild : !isLevel(value, at)) continue;
@@ -243,10 +295,11 @@ export class FilterMatcher {
 
   /** Any level is asked for, and with `whole` (only at the root) whatever follows it. */
   #overlapAny(node: Node, at: number, whole: boolean): number {
-    const { branches, variables, plus } = node;
-    for (let i = 0; i < branches.length; i++) {
-      const { level, node: child } = branches[i]!;
-      if (at === 0 && level.charCodeAt(0) === DOLLAR_CODE) continue;
+    const { child: only, children, variables = NO_VARIABLES, plus } = node;
+    const literals = children === undefined ? (only === undefined ? 0 : 1) : children.all.length;
+    for (let i = 0; i < literals; i++) {
+      const child = children === undefined ? only! : children.all[i]!;
+      if (at === 0 && child.level.charCodeAt(0) === DOLLAR_CODE) continue;
       const by = whole ? child.first : this.#overlap(child, at + 1);
       if (by !== NONE) return by;
     }
@@ -267,15 +320,16 @@ export class FilterMatcher {
   }
 }
 
-function literalChild(node: Node, at: number): Node | undefined {
-  let branch = node.byHash.get(asked.hashes[at]!);
-  while (branch !== undefined && !isLevel(branch.level, at)) branch = branch.next;
-  return branch?.node;
-}
-
 function isLevel(level: string, at: number): boolean {
   const start = asked.starts[at]!;
-  return start + level.length === asked.ends[at] && asked.text.startsWith(level, start);
+  const { length } = level;
+  if (start + length !== asked.ends[at]) return false;
+  const { text } = asked;
+  // A call of `startsWith` would cost more than most levels are long.
+  for (let i = 0; i < length; i++) {
+    if (level.charCodeAt(i) !== text.charCodeAt(start + i)) return false;
+  }
+  return true;
 }
 
 /** 32 bits, not hard to find another text for. */
