@@ -62,7 +62,7 @@ export interface CredentialFacts {
 export interface Rights {
   /** Every check is true, save on topics that begin with `$`, which no wildcard covers [P-3.1]. */
   readonly allowsAll: boolean;
-  /** Another number than before: what was answered before may be answered otherwise now. */
+  /** Not zero. Rights that have the same number, these or others, now or before, answer the same. */
   readonly version: number;
   mayPublish(topic: string): boolean;
   /** Under which conditions it may publish; undefined when it may not at all [P-14.6]. */
@@ -128,6 +128,7 @@ class GrantPlan implements Plan {
   readonly #variables: string[] = [];
   readonly #terms = new Map<string | number, PublishTerms>();
   readonly #shared: PlannedRights | undefined;
+  #latest: PlannedRights | undefined;
 
   constructor(grants: readonly { readonly grant: Grant; readonly source: Source }[]) {
     const denials = grants.filter(({ grant }) => "deny" in grant).flatMap(entriesOf);
@@ -147,10 +148,10 @@ class GrantPlan implements Plan {
 
   rightsFor(variables: Variables): PlannedRights {
     if (this.#shared !== undefined) return this.#shared;
-    return new PlannedRights(
-      this,
-      this.#variables.map((name) => usableValue(name, variables)),
-    );
+    const values = this.#variables.map((name) => usableValue(name, variables));
+    // One that connects several times, one after the other.
+    if (this.#latest?.isFor(values) !== true) this.#latest = new PlannedRights(this, values);
+    return this.#latest;
   }
 
   /** What the variables of a filter stand for; one without a usable value stays as it was written. */
@@ -249,12 +250,19 @@ function coversAll(permits: readonly Entry[]): boolean {
   return ACTIONS.every((action) => covered.has(action));
 }
 
+let versions = 0;
+
+/** For rights that may answer otherwise than any before. */
+export function newVersion(): number {
+  return ++versions;
+}
+
 /** The conditional grants that cover a topic; used within one check only. */
 const covering: number[] = [];
 
 /** Rights that do not change. The checks allocate nothing, save for several conditional grants at once. */
 export class PlannedRights implements Rights {
-  readonly version = 0;
+  readonly version = newVersion();
   readonly #plan: GrantPlan;
   readonly #values: Values;
 
@@ -265,6 +273,10 @@ export class PlannedRights implements Rights {
 
   get allowsAll(): boolean {
     return this.#plan.allowsAll;
+  }
+
+  isFor(values: Values): boolean {
+    return values.every((value, at) => value === this.#values[at]);
   }
 
   mayPublish(topic: string): boolean {

@@ -170,7 +170,7 @@ class RoleRights implements Rights {
   }
 
   get version(): number {
-    return this.#book.version;
+    return this.#now().version;
   }
 
   get allowsAll(): boolean {

@@ -11,6 +11,7 @@ import type { Limits } from "../limits.ts";
 import { assertTopic, hasWildcard } from "../topic.ts";
 import type { Channel, ChannelBook } from "./channels.ts";
 import { type EventEncoder, Route } from "./route.ts";
+import type { PublishTerms } from "./terms.ts";
 import { TopicCache } from "./topic-cache.ts";
 import { FilterTrie } from "./trie.ts";
 
@@ -41,6 +42,9 @@ export class TopicEntry {
   cached = true;
   /** Publishes to this topic that the engine has not answered yet. */
   pendingStores = 0;
+  /** The terms under which it was published to last, and of which version of whose rights they are. */
+  terms: PublishTerms | undefined;
+  rightsVersion = 0;
 
   constructor(topic: string) {
     this.topic = topic;

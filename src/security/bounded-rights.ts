@@ -1,9 +1,19 @@
 /** Rights under a bound, as the issuer of a token sets it [P-14.1]: each may only take away from the other. */
-import { type Deniable, type Explanation, PublishTerms, type Rights } from "../broker/access.ts";
+import {
+  type Deniable,
+  type Explanation,
+  newVersion,
+  PublishTerms,
+  type Rights,
+} from "../broker/access.ts";
 
 export class BoundedRights implements Rights {
   readonly #own: Rights;
   readonly #bound: Rights;
+  #version = 0;
+  /** Of which two it is the version. */
+  #ownVersion = 0;
+  #boundVersion = 0;
 
   constructor(own: Rights, bound: Rights) {
     this.#own = own;
@@ -15,8 +25,14 @@ export class BoundedRights implements Rights {
   }
 
   get version(): number {
-    // Both only grow.
-    return this.#own.version + this.#bound.version;
+    const { version: own } = this.#own;
+    const { version: bound } = this.#bound;
+    if (own !== this.#ownVersion || bound !== this.#boundVersion) {
+      this.#ownVersion = own;
+      this.#boundVersion = bound;
+      this.#version = newVersion();
+    }
+    return this.#version;
   }
 
   mayPublish(topic: string): boolean {

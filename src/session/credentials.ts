@@ -89,8 +89,10 @@ export class Credentials implements HasDeadline {
     const rights = this.#principal?.rights;
     const version = rights?.version ?? 0;
     if (entry === this.#topic && version === this.#version) return entry;
-    const terms = rights?.publishTerms(topic);
+    const terms = entry.rightsVersion === version ? entry.terms : rights?.publishTerms(topic);
     if (terms === undefined) throw forbidden("publish", topic);
+    entry.terms = terms;
+    entry.rightsVersion = version;
     this.#topic = entry;
     this.#terms = terms;
     this.#version = version;

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Grant } from "../../src/broker/access.ts";
 import { GrantsFault, type Holder, RoleBook } from "../../src/broker/roles.ts";
+import { BoundedRights } from "../../src/security/bounded-rights.ts";
 
 const publish = (topic: string): Grant => ({ allow: ["publish"], on: [topic] });
 const holder = (roles: readonly string[], more: Partial<Holder> = {}): Holder => ({
@@ -33,6 +34,24 @@ describe("[P-13.1] rights follow the roles", () => {
     expect(rights.mayPublish("b")).toBe(false);
     versions.push(rights.version);
     expect(new Set(versions).size).toBe(3);
+  });
+
+  test("[P-14.1] only those that answer the same have the same version", () => {
+    const roles = book();
+    const as = (role: string, client?: string) =>
+      roles.rightsFor(holder([role], { variables: { principal: "p", client } }));
+    const rights = [
+      ...[as("reader"), as("device", "a"), as("device", "b"), as("device")],
+      new BoundedRights(as("device", "a"), as("reader")),
+      new BoundedRights(as("reader"), as("device", "a")),
+    ];
+    const versions = new Set(rights.map(({ version }) => version));
+    expect(versions.size).toBe(rights.length);
+    expect(as("reader").version).toBe(rights[0]!.version);
+    expect(as("device", "c").version).toBe(as("device", "c").version);
+    roles.changed();
+    for (const { version } of rights) expect(versions).not.toContain(version);
+    expect(rights[4]!.version).toBe(rights[4]!.version);
   });
 
   test("with the variables that a role comes to ask for", () => {
