@@ -13,15 +13,18 @@ export const KEYS_MAX_AGE_MS = 600_000;
 export const KEYS_ATTEMPT_MS = 10_000;
 /** Keys that cannot be renewed are used no longer than this. */
 export const KEYS_STALE_MS = 3_600_000;
+/** A token may seem made so long before the keys were read, and its key be newer than they are. */
+const CLOCKS_DIFFER_MS = 60_000;
 const KEYS_MAX = 100;
 const KEY_ID_LENGTH = 256;
 /** RSA keys below 2048 bits can be broken; their modulus in base64url is shorter than this. */
 const RSA_MODULUS_LENGTH = 342;
 
-/** What the header of a token says about its key; nothing in it has been verified. */
+/** What a token says about its key, and when it was made (milliseconds since 1970); nothing of it has been verified. */
 export interface KeyHint {
   readonly alg: string;
   readonly kid?: string | undefined;
+  readonly issuedAt?: number | undefined;
 }
 
 export interface KeySetOptions {
@@ -48,13 +51,16 @@ export class KeySet {
     this.#options = options;
   }
 
-  /** The keys that may have signed it. Rejects with `busy` when they cannot be had. */
+  /** The keys that may have signed it. Rejects with `busy` when they cannot be had, or its own not yet. */
   async candidates(hint: KeyHint): Promise<readonly JWK[]> {
+    const before = this.#revision;
     await this.#freshen();
     const found = this.#matching(hint);
     if (found.length > 0) return found;
     await this.#renew();
-    return this.#matching(hint);
+    const renewed = this.#matching(hint);
+    if (renewed.length === 0 && this.#revision === before) this.#assertNotNewer(hint);
+    return renewed;
   }
 
   /** Whether this key is in the set as it is known now. */
@@ -76,6 +82,23 @@ export class KeySet {
   expire(): void {
     this.#expirations++;
     this.#triedAt = Number.NEGATIVE_INFINITY;
+  }
+
+  /**
+   * A token that names a key which is not here may be made with one that is newer than what is here, and that
+   * may not be asked for again so soon: to be told that it is worth nothing would be wrong, and for ever.
+   */
+  #assertNotNewer({ kid, issuedAt }: KeyHint): void {
+    if (kid === undefined || issuedAt === undefined) return;
+    const now = this.#now();
+    if (issuedAt + CLOCKS_DIFFER_MS < this.#loadedAt) return;
+    throw new WarrenError(
+      "busy",
+      "The token's key may be newer than the issuer's keys known here.",
+      {
+        retryAfterMs: Math.max(1, this.#triedAt + KEYS_ATTEMPT_MS - now),
+      },
+    );
   }
 
   async #freshen(): Promise<void> {

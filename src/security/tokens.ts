@@ -95,9 +95,9 @@ export function readToken(text: string): UnverifiedToken {
       "The token is of a type that was made for other uses.",
     );
   }
-  const { iss } = payload;
+  const { iss, iat } = payload;
   return {
-    hint: { alg, kid },
+    hint: { alg, kid, issuedAt: typeof iat === "number" ? iat * 1000 : undefined },
     payload,
     signed: Buffer.from(text.slice(0, text.lastIndexOf(".")), "latin1"),
     signature: Buffer.from(third ?? "", "base64url"),

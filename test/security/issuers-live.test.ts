@@ -55,8 +55,8 @@ async function startIssuer() {
       state.kid = kid;
       state.pair = await generateKeyPair("ES256");
     },
-    token: (sub: string) =>
-      new SignJWT({ grants: GRANTS })
+    token: (sub: string, claims: object = {}) =>
+      new SignJWT({ grants: GRANTS, ...claims })
         .setProtectedHeader({ alg: "ES256", kid: state.kid })
         .setIssuer(url)
         .setAudience("warren")
@@ -180,6 +180,32 @@ describe("[P-14.1] when things change or fail", () => {
     expect(new Set(await Promise.all(fresh.map(enter)))).toEqual(new Set([200]));
     expect(new Set(await Promise.all(old.map(enter)))).toEqual(new Set([401]));
     expect(issuer.state.asked - before).toBe(4);
+  });
+
+  test("a token whose key may be newer than those known comes too early, and is good a little later", async () => {
+    const clock = new JumpingClock();
+    clock.jump(Date.now() - clock.now());
+    await using broker = await startBroker({ access: settings(), deps: { clock } });
+    using client = await WireClient.connect(broker.wsUrl, { token: await issuer.token("ada") });
+    await issuer.rotate("after");
+    const claims = { iat: Math.floor(clock.now() / 1000) };
+    const token = await issuer.token("ada", claims);
+    const knock = () =>
+      fetch(`${broker.httpUrl}/v1/topics/a`, {
+        method: "POST",
+        headers: { Authorization: `Bearer ${token}` },
+      });
+    const early = await knock();
+    expect(early.status).toBe(503);
+    const waitSeconds = Number(early.headers.get("Retry-After"));
+    expect(waitSeconds).toBeGreaterThan(0);
+    expect(waitSeconds).toBeLessThanOrEqual(KEYS_ATTEMPT_MS / 1000);
+    // Who is connected goes on as he was.
+    const refused = await client.request({ type: "auth", token });
+    expect(refused).toMatchObject({ type: "error", code: "busy", retry: true });
+    clock.jump(KEYS_ATTEMPT_MS);
+    await client.ok({ type: "auth", token });
+    expect((await knock()).status).toBe(200);
   });
 
   test("a flood of unknown key ids asks the issuer once", async () => {

@@ -25,8 +25,8 @@ function keySet(first: unknown) {
       return state.answer;
     },
   });
-  const kids = async (kid?: string) =>
-    (await set.candidates({ alg: "ES256", kid })).map((key) => key.kid);
+  const kids = async (kid?: string, issuedAt?: number) =>
+    (await set.candidates({ alg: "ES256", kid, issuedAt })).map((key) => key.kid);
   return { clock, state, set, kids };
 }
 const holding = (...kids: string[]) => ({ keys: kids.map((kid) => ({ ...jwk, kid })) });
@@ -53,6 +53,38 @@ describe("[P-14.1] fetched keys", () => {
     expect(await kids("new")).toEqual(["new"]);
     for (let i = 0; i < 100; i++) expect(await kids(`made up ${i}`)).toEqual([]);
     expect(state.loads).toBe(2);
+  });
+
+  test("that a token may be newer than are `busy`, until they may be asked for again", async () => {
+    const { state, kids, clock } = keySet(holding("a"));
+    await kids("a");
+    clock.advance(1000);
+    const made = clock.now();
+    state.answer = holding("a", "new");
+    await expect(kids("new", made)).rejects.toMatchObject({
+      code: "busy",
+      detail: { retryAfterMs: KEYS_ATTEMPT_MS - 1000 },
+    });
+    // It is older than the keys, so that its own would be among them.
+    expect(await kids("withdrawn", made - 3_600_000)).toEqual([]);
+    clock.advance(KEYS_ATTEMPT_MS - 1000);
+    expect(await kids("new", made)).toEqual(["new"]);
+    expect(await kids("a", made)).toEqual(["a"]);
+    expect(state.loads).toBe(2);
+  });
+
+  test("that were just read decide, and those of an issuer that is down do not", async () => {
+    const { state, kids, clock } = keySet(holding("a"));
+    await kids("a");
+    clock.advance(KEYS_ATTEMPT_MS);
+    expect(await kids("made up", clock.now())).toEqual([]);
+    state.answer = new Error("down");
+    clock.advance(KEYS_ATTEMPT_MS);
+    await expect(kids("new", clock.now())).rejects.toMatchObject({ code: "busy" });
+    state.answer = holding("a", "new");
+    clock.advance(KEYS_ATTEMPT_MS);
+    expect(await kids("new", clock.now())).toEqual(["new"]);
+    expect(state.loads).toBe(4);
   });
 
   test("are asked for as ever once a clock was set back", async () => {
