@@ -201,7 +201,7 @@ const { values, positionals } = parseArgs({
   },
 });
 // For all who are started; ours was started before.
-process.env["BUN_JSC_forceRAMSize"] = String(Number(values["memory-gib"]) * 1024 * MIB);
+process.env.BUN_JSC_forceRAMSize = String(Number(values["memory-gib"]) * 1024 * MIB);
 console.log(`| ${COLUMNS.join(" | ")} |\n|${"---|".repeat(COLUMNS.length)}`);
 for (const attack of ATTACKS) {
   if (positionals.length > 0 && !positionals.some((word) => attack.name.includes(word))) continue;
