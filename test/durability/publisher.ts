@@ -96,7 +96,7 @@ export class Publisher {
     const queues = queuesOf(number);
     // What is delayed gives way to nobody: it would fill the small queues.
     const isSmall = number % SMALL === 0;
-    const isFar = !isSmall && chance > 0.04 && chance < 0.07;
+    const isFar = !isSmall && chance > 0.04 && chance < 0.16;
     const isNear = !isSmall && chance < 0.04;
     return {
       kind: "sent",
